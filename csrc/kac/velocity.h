@@ -1,0 +1,134 @@
+// The conditional velocity of the Kac flow that starts at a point, and its derivatives.
+//
+//   v(t, x) = a x / (tau + q(z)),  tau = a t,  q(z) = z I0(z)/I1(z),  z = tau sqrt(1 - xi^2),
+//   xi = x/(c t),  |x| < c t;        v(t, x) = c sign(x),  |x| >= c t  (the atoms)
+//
+// (arXiv 2506.20641, the quotient of the flux and the density of the telegrapher's equation.)
+// q is even, smooth and increasing: q(0) = 2, q(z) = z + 1/2 + 3/(8z) + ... for large z, and
+// solves the Riccati equation  q'(z) = z + (2 q - q^2)/z,  which closes every derivative.
+#ifndef KAC_VELOCITY_H_
+#define KAC_VELOCITY_H_
+
+#include "coefficients.h"
+#include "config.h"
+
+namespace kac {
+inline namespace KAC_LEVEL {
+
+/// End of the fitted range of h(z) = q(z) - z - 1/2; beyond it h is below an ulp of q.
+template <class T>
+struct BesselRange;
+template <>
+struct BesselRange<float> {
+  static constexpr float z_max = 8192.0f;
+};
+template <>
+struct BesselRange<double> {
+  static constexpr double z_max = 1e8;
+};
+
+/// q(z) = z I0(z)/I1(z) as a fraction: q(z) = z + 1/2 + num/den.  Domain z >= 0; NaN for NaN.
+/// One rational covers the whole half line: h is analytic there and its nearest poles, the zeros of
+/// I1, lie at +-3.83i.
+template <class T>
+struct BesselRatio {
+  T num, den;
+};
+
+template <class T>
+KAC_FN BesselRatio<T> bessel_remainder(T z) {
+  const T clipped = larger(smaller(z, BesselRange<T>::z_max), z * T(0));  // keeps a NaN
+  return {bessel_remainder_num(clipped), bessel_remainder_den(clipped)};
+}
+
+/// q(z) itself.
+template <class T>
+KAC_FN T bessel_ratio(T z) {
+  const BesselRatio<T> h = bessel_remainder(z);
+  return z + (T(0.5) + h.num / h.den);
+}
+
+/// v for a x = `ax`, on the interior of the light cone: a x den / ((tau + z + 1/2) den + num).
+template <class T>
+KAC_FN T interior_velocity(T ax, T tau, T z) {
+  const BesselRatio<T> h = bessel_remainder(z);
+  return ax * h.den / fma(tau + (z + T(0.5)), h.den, h.num);
+}
+
+/// Parameters of one sample in the working type; a, c and t were rounded to it before.
+template <class T>
+struct Cone {
+  T a, c, t;
+  T tau;         ///< a t
+  T ct;          ///< c t, rounded: |x| >= ct is an atom
+  T inverse_ct;  ///< 1/(c t)
+};
+
+template <class T>
+KAC_FN Cone<T> cone(double a, double c, double t) {
+  Cone<T> k;
+  k.a = static_cast<T>(a);
+  k.c = static_cast<T>(c);
+  k.t = static_cast<T>(t);
+  k.tau = static_cast<T>(static_cast<double>(k.a) * static_cast<double>(k.t));
+  k.ct = k.c * k.t;
+  k.inverse_ct = static_cast<T>(1.0 / (static_cast<double>(k.c) * static_cast<double>(k.t)));
+  return k;
+}
+
+/// z = tau sqrt((1 - |xi|)(1 + |xi|)) with 1 - |xi| = (c t - |x|)/(c t) from an exact product, so
+/// that z keeps its relative accuracy up to the edge of the cone.
+template <class T>
+KAC_FN T cone_argument(const Cone<T>& k, T x) {
+  const T gap = larger(product_minus(k.c, k.t, abs(x)), T(0)) * k.inverse_ct;
+  return k.tau * sqrt(gap * (T(2) - gap));
+}
+
+/// v(t, x).  0 at x = 0 for t = 0 as well; c sign(x) on and outside the cone; NaN for NaN.
+/// |v| <= c always: an interior value that rounds above c tau/(tau + 2) is still below c.
+template <class T>
+KAC_FN T velocity(const Cone<T>& k, T x) {
+  const T inside = interior_velocity(k.a * x, k.tau, cone_argument(k, x));
+  const T atom = select(x == T(0), T(0), with_sign(k.c, x));
+  return select(abs(x) >= k.ct, atom, inside);
+}
+
+/// rho(z) = q'(z)/z = 1 + q (2 - q)/z^2: 1/2 at 0, 1/z for large z.  With q = 2 + z^2 g the small-z
+/// form is 1 - g (2 + z^2 g); with q = z + 1/2 + h the large-z form is
+/// ((1 - 2h) z + (1/2 + h)(3/2 - h))/z^2.  They meet at z = 2, where both lose about two bits.
+template <class T>
+KAC_FN T bessel_ratio_slope(T z) {
+  const T y = z * z;
+  const BesselRatio<T> f = bessel_remainder(z);
+  const T h = f.num / f.den;
+  const T large = (fma(T(-2) * h, z, z) + (T(0.5) + h) * (T(1.5) - h)) / y;
+  const T g = bessel_series(smaller(y, T(4)));
+  const T small = T(1) - g * fma(smaller(y, T(4)), g, T(2));
+  return select(y < T(4), small, large);
+}
+
+template <class T>
+struct Gradient {
+  T dx, dt;
+};
+
+/// (dv/dx, dv/dt) inside the cone, (0, 0) on the atoms:
+///   dv/dx =  a (tau + q + y^2 rho)/(tau + q)^2,   y = a x/c
+///   dv/dt = -a c y (1 + tau rho)/(tau + q)^2
+template <class T>
+KAC_FN Gradient<T> velocity_gradient(const Cone<T>& k, T x) {
+  const T z = cone_argument(k, x);
+  const T y = k.tau * (x * k.inverse_ct);
+  const T rho = bessel_ratio_slope(z);
+  const T inverse = T(1) / (k.tau + bessel_ratio(z));
+  const bool atom = abs(x) >= k.ct;
+  Gradient<T> g;
+  g.dx = select(atom, T(0), k.a * inverse * fma(y * inverse, y * rho, T(1)));
+  g.dt = select(atom, T(0), -(k.a * inverse) * (k.c * y * inverse) * fma(k.tau, rho, T(1)));
+  return g;
+}
+
+}  // namespace KAC_LEVEL
+}  // namespace kac
+
+#endif  // KAC_VELOCITY_H_

@@ -1,0 +1,393 @@
+// The CPU loops over csrc/kac, written once and compiled once per SIMD level: the file that
+// includes this one defines KAC_LEVEL and is compiled with that level's flags.
+//
+// Every loop runs over a block of exactly kBlock elements, so that all elements go through the same
+// vector instructions, wherever a range begins or ends: results do not depend on the split.  Blocks
+// are computed in stages (words, then numbers) that stay in the first-level cache.  Only <cstdint>
+// and csrc/kac may be included: an inline function of the standard library compiled here could be
+// picked by the linker for the whole module and then fail on an older processor.
+#ifndef KACFLOW_NATIVE_KERNELS_LEVEL_H_
+#define KACFLOW_NATIVE_KERNELS_LEVEL_H_
+
+#include "../kac/pair.h"
+#include "../kac/storage.h"
+#include "kernels.h"
+
+namespace kacflow {
+namespace {
+
+using kac::int64;
+using kac::uint32;
+using kac::uint64;
+
+constexpr int kBlock = 64;
+
+int64 smallest(int64 a, int64 b) { return a < b ? a : b; }
+
+/// Row parameters of up to kBlock consecutive rows, as doubles.
+void load(const Parameter& p, const Layout& layout, int64 row, int n, double* out) {
+  int64 i0 = row / layout.n1, i1 = row % layout.n1;
+  for (int j = 0; j < n; ++j) {
+    const int64 at = i0 * p.stride0 + i1 * p.stride1;
+    out[j] = p.is_double ? static_cast<const double*>(p.data)[at]
+                         : static_cast<double>(static_cast<const float*>(p.data)[at]);
+    if (++i1 == layout.n1) {
+      i1 = 0;
+      ++i0;
+    }
+  }
+  for (int j = n; j < kBlock; ++j) out[j] = out[n - 1];
+}
+
+/// Raw words of one block of elements, structure of arrays.
+template <class T>
+struct WordBlock;
+
+template <>
+struct WordBlock<float> {
+  uint32 w0[kBlock], w1[kBlock], w2[kBlock];
+
+  void fill(uint64 seed, uint64 first) {
+    for (int l = 0; l < kBlock; ++l) {
+      const kac::Words w = kac::philox(seed, first + static_cast<uint64>(l), 0, 0);
+      w0[l] = w.w0;
+      w1[l] = w.w1;
+      w2[l] = w.w2;
+    }
+  }
+  KAC_FN kac::Draw<float> at(int l) const { return kac::draw({w0[l], w1[l], w2[l], 0}); }
+};
+
+template <>
+struct WordBlock<double> {
+  WordBlock<float> high, low;
+
+  void fill(uint64 seed, uint64 first) {
+    high.fill(seed, first);
+    for (int l = 0; l < kBlock; ++l) {
+      const kac::Words v = kac::philox(seed, first + static_cast<uint64>(l), 1, 0);
+      low.w0[l] = v.w0;
+      low.w1[l] = v.w1;
+      low.w2[l] = v.w2;
+    }
+  }
+  KAC_FN kac::Draw<double> at(int l) const {
+    return kac::draw({high.w0[l], high.w1[l], high.w2[l], 0}, {low.w0[l], low.w1[l], low.w2[l], 0});
+  }
+};
+
+/// Constants of kBlock rows (or lanes), structure of arrays.  `Fields` lists the arrays once.
+template <class T>
+struct NoiseTable {
+  kac::Word<T> last_atom[kBlock], never[kBlock], last_odd[kBlock];
+  T inverse_even[kBlock], d_max[kBlock], s[kBlock], inverse_s[kBlock], m[kBlock];
+  T tau[kBlock], c[kBlock], ct[kBlock];
+
+  void fill(const Layout& layout, int64 row, int n, const Parameter& pt, const Parameter& pa,
+            const Parameter& pc) {
+    double ts[kBlock], as[kBlock], cs[kBlock];
+    load(pt, layout, row, n, ts);
+    load(pa, layout, row, n, as);
+    load(pc, layout, row, n, cs);
+    const int rows = n < 8 ? n : kBlock;  // few rows: no need for whole vectors
+    for (int j = 0; j < rows; ++j) put(j, kac::noise_constants<T>(as[j], cs[j], ts[j]));
+  }
+  KAC_FN kac::NoiseConstants<T> at(int j) const {
+    return {{last_atom[j], never[j], last_odd[j], inverse_even[j], d_max[j], s[j], inverse_s[j],
+             m[j]},
+            tau[j],
+            c[j],
+            ct[j]};
+  }
+  KAC_FN void put(int j, const kac::NoiseConstants<T>& k) {
+    last_atom[j] = k.map.last_atom;
+    never[j] = k.map.never;
+    last_odd[j] = k.map.last_odd;
+    inverse_even[j] = k.map.inverse_even;
+    d_max[j] = k.map.d_max;
+    s[j] = k.map.s;
+    inverse_s[j] = k.map.inverse_s;
+    m[j] = k.map.m;
+    tau[j] = k.tau;
+    c[j] = k.c;
+    ct[j] = k.ct;
+  }
+};
+
+template <class T>
+struct ScheduleTable {
+  T f[kBlock], df[kBlock], dg[kBlock];
+
+  void fill(const Layout& layout, int64 row, int n, const Parameter& pf, const Parameter& pdf,
+            const Parameter& pdg) {
+    double fs[kBlock], dfs[kBlock], dgs[kBlock];
+    load(pf, layout, row, n, fs);
+    load(pdf, layout, row, n, dfs);
+    load(pdg, layout, row, n, dgs);
+    for (int j = 0; j < kBlock; ++j) {
+      put(j, {static_cast<T>(fs[j]), static_cast<T>(dfs[j]), static_cast<T>(dgs[j])});
+    }
+  }
+  KAC_FN kac::Schedule<T> at(int j) const { return {f[j], df[j], dg[j]}; }
+  KAC_FN void put(int j, const kac::Schedule<T>& s) {
+    f[j] = s.f;
+    df[j] = s.df;
+    dg[j] = s.dg;
+  }
+};
+
+template <class T>
+struct ConeTable {
+  T a[kBlock], c[kBlock], t[kBlock], tau[kBlock], ct[kBlock], inverse_ct[kBlock];
+
+  void fill(const Layout& layout, int64 row, int n, const Parameter& pt, const Parameter& pa,
+            const Parameter& pc) {
+    double ts[kBlock], as[kBlock], cs[kBlock];
+    load(pt, layout, row, n, ts);
+    load(pa, layout, row, n, as);
+    load(pc, layout, row, n, cs);
+    for (int j = 0; j < kBlock; ++j) put(j, kac::cone<T>(as[j], cs[j], ts[j]));
+  }
+  KAC_FN kac::Cone<T> at(int j) const {
+    return {a[j], c[j], t[j], tau[j], ct[j], inverse_ct[j]};
+  }
+  KAC_FN void put(int j, const kac::Cone<T>& k) {
+    a[j] = k.a;
+    c[j] = k.c;
+    t[j] = k.t;
+    tau[j] = k.tau;
+    ct[j] = k.ct;
+    inverse_ct[j] = k.inverse_ct;
+  }
+};
+
+/// One row's constants seen by every lane.
+template <class Value>
+struct Same {
+  Value value;
+  KAC_FN Value at(int) const { return value; }
+};
+
+/// Walk [begin, end) in blocks of at most kBlock elements.  `fill(row, n)` prepares the tables of n
+/// rows from `row` on; then either `same(j, e, n)` is called for n elements from e on that all lie
+/// in row j of the tables, or `mixed(rows, e, n)` with each lane's row (null: lane l is row l).
+template <class Fill, class OneRow, class Mixed>
+void walk(const Layout& layout, int64 begin, int64 end, Fill fill, OneRow same, Mixed mixed) {
+  const int64 inner = layout.inner;
+  if (inner >= kBlock / 2) {
+    const int64 last_row = (end - 1) / inner;
+    for (int64 row = begin / inner; row <= last_row; row += kBlock) {
+      const int rows = static_cast<int>(smallest(kBlock, last_row + 1 - row));
+      fill(row, rows);
+      for (int j = 0; j < rows; ++j) {
+        const int64 row_begin = (row + j) * inner;
+        const int64 stop = smallest(end, row_begin + inner);
+        for (int64 e = begin > row_begin ? begin : row_begin; e < stop; e += kBlock) {
+          same(j, e, static_cast<int>(smallest(kBlock, stop - e)));
+        }
+      }
+    }
+    return;
+  }
+  for (int64 e = begin; e < end; e += kBlock) {
+    const int n = static_cast<int>(smallest(kBlock, end - e));
+    const int64 row = e / inner;
+    fill(row, static_cast<int>((e + n - 1) / inner - row + 1));
+    if (inner == 1) {
+      mixed(nullptr, e, n);
+      continue;
+    }
+    int rows[kBlock];
+    int j = 0;
+    int64 left = inner - e % inner;
+    for (int l = 0; l < kBlock; ++l) {
+      rows[l] = j;
+      if (--left == 0 && l + 1 < n) {
+        ++j;
+        left = inner;
+      }
+    }
+    mixed(rows, e, n);
+  }
+}
+
+/// The tables' rows spread over lanes.
+template <class Table>
+void expand(const Table& rows, const int* index, Table* lanes) {
+  for (int l = 0; l < kBlock; ++l) lanes->put(l, rows.at(index[l]));
+}
+
+template <class Stored, class T>
+void read(const Stored* from, int n, T* to) {
+  if (n == kBlock) {
+    for (int l = 0; l < kBlock; ++l) to[l] = kac::widen(from[l]);
+  } else {
+    for (int l = 0; l < n; ++l) to[l] = kac::widen(from[l]);
+    for (int l = n; l < kBlock; ++l) to[l] = T(0);
+  }
+}
+
+template <class Stored, class T>
+void write(const T* from, int n, Stored* to) {
+  if (n == kBlock) {
+    for (int l = 0; l < kBlock; ++l) to[l] = kac::Narrow<Stored>::of(from[l]);
+  } else {
+    for (int l = 0; l < n; ++l) to[l] = kac::Narrow<Stored>::of(from[l]);
+  }
+}
+
+// --- the three kernels ---------------------------------------------------------------------------
+
+template <class T, class Constants>
+void sample_block(const Constants& constants, const WordBlock<T>& words, T* __restrict out) {
+  for (int l = 0; l < kBlock; ++l) out[l] = kac::displacement(constants.at(l), words.at(l));
+}
+
+template <class Stored>
+void sample(const SampleJob& job, int64 begin, int64 end) {
+  using T = kac::Working<Stored>;
+  NoiseTable<T> rows, lanes;
+  WordBlock<T> words;
+  T k[kBlock];
+  Stored* const out = static_cast<Stored*>(job.out);
+  walk(
+      job.layout, begin, end,
+      [&](int64 row, int n) { rows.fill(job.layout, row, n, job.t, job.a, job.c); },
+      [&](int j, int64 e, int n) {
+        words.fill(job.seed, job.offset + static_cast<uint64>(e));
+        sample_block<T>(Same<kac::NoiseConstants<T>>{rows.at(j)}, words, k);
+        write(k, n, out + e);
+      },
+      [&](const int* index, int64 e, int n) {
+        words.fill(job.seed, job.offset + static_cast<uint64>(e));
+        if (index) expand(rows, index, &lanes);
+        sample_block<T>(index ? lanes : rows, words, k);
+        write(k, n, out + e);
+      });
+}
+
+template <class T, class Constants, class Schedules>
+void pair_block(const Constants& constants, const Schedules& schedules, const WordBlock<T>& words,
+                const T* __restrict x_0, T* __restrict x_t, T* __restrict dx_t) {
+  for (int l = 0; l < kBlock; ++l) {
+    const kac::Noise<T> noise = kac::noise(constants.at(l), words.at(l));
+    const kac::Pair<T> p = kac::pair(noise, schedules.at(l), x_0[l]);
+    x_t[l] = p.x_t;
+    dx_t[l] = p.dx_t;
+  }
+}
+
+template <class Stored>
+void pair(const PairJob& job, int64 begin, int64 end) {
+  using T = kac::Working<Stored>;
+  NoiseTable<T> rows, lanes;
+  ScheduleTable<T> schedule_rows, schedule_lanes;
+  WordBlock<T> words;
+  T x_0[kBlock], x_t[kBlock], dx_t[kBlock];
+  const Stored* const in = static_cast<const Stored*>(job.x_0);
+  Stored* const out = static_cast<Stored*>(job.x_t);
+  Stored* const out_dx = static_cast<Stored*>(job.dx_t);
+  walk(
+      job.layout, begin, end,
+      [&](int64 row, int n) {
+        rows.fill(job.layout, row, n, job.clock, job.a, job.c);
+        schedule_rows.fill(job.layout, row, n, job.signal, job.dsignal, job.dclock);
+      },
+      [&](int j, int64 e, int n) {
+        words.fill(job.seed, job.offset + static_cast<uint64>(e));
+        read(in + e, n, x_0);
+        pair_block<T>(Same<kac::NoiseConstants<T>>{rows.at(j)},
+                      Same<kac::Schedule<T>>{schedule_rows.at(j)}, words, x_0, x_t, dx_t);
+        write(x_t, n, out + e);
+        write(dx_t, n, out_dx + e);
+      },
+      [&](const int* index, int64 e, int n) {
+        words.fill(job.seed, job.offset + static_cast<uint64>(e));
+        read(in + e, n, x_0);
+        if (index) {
+          expand(rows, index, &lanes);
+          expand(schedule_rows, index, &schedule_lanes);
+        }
+        pair_block<T>(index ? lanes : rows, index ? schedule_lanes : schedule_rows, words, x_0, x_t,
+                      dx_t);
+        write(x_t, n, out + e);
+        write(dx_t, n, out_dx + e);
+      });
+}
+
+template <class T, class Cones>
+void velocity_block(const Cones& cones, const T* __restrict x, T* __restrict v) {
+  for (int l = 0; l < kBlock; ++l) v[l] = kac::velocity(cones.at(l), x[l]);
+}
+
+template <class T, class Cones>
+void gradient_block(const Cones& cones, const T* __restrict x, T* __restrict dx,
+                    T* __restrict dt) {
+  for (int l = 0; l < kBlock; ++l) {
+    const kac::Gradient<T> g = kac::velocity_gradient(cones.at(l), x[l]);
+    dx[l] = g.dx;
+    dt[l] = g.dt;
+  }
+}
+
+template <class Stored>
+void velocity(const VelocityJob& job, int64 begin, int64 end) {
+  using T = kac::Working<Stored>;
+  ConeTable<T> rows, lanes;
+  T x[kBlock], v[kBlock], dt[kBlock];
+  const Stored* const in = static_cast<const Stored*>(job.x);
+  Stored* const out = static_cast<Stored*>(job.out);
+  Stored* const out_dt = static_cast<Stored*>(job.out_dt);
+  const auto block = [&](const auto& cones, int64 e, int n) {
+    read(in + e, n, x);
+    if (out_dt) {
+      gradient_block<T>(cones, x, v, dt);
+      write(dt, n, out_dt + e);
+    } else {
+      velocity_block<T>(cones, x, v);
+    }
+    write(v, n, out + e);
+  };
+  walk(
+      job.layout, begin, end,
+      [&](int64 row, int n) { rows.fill(job.layout, row, n, job.t, job.a, job.c); },
+      [&](int j, int64 e, int n) { block(Same<kac::Cone<T>>{rows.at(j)}, e, n); },
+      [&](const int* index, int64 e, int n) {
+        if (index) expand(rows, index, &lanes);
+        block(index ? lanes : rows, e, n);
+      });
+}
+
+/// Calls f(tag) with a value of the stored type.
+template <class F>
+void with_storage(Storage storage, F f) {
+  switch (storage) {
+    case Storage::kFloat32: return f(float{});
+    case Storage::kFloat64: return f(double{});
+    case Storage::kBFloat16: return f(kac::bfloat16{});
+    case Storage::kFloat16: return f(kac::float16{});
+  }
+}
+
+void run_sample(const SampleJob& job, std::int64_t begin, std::int64_t end) {
+  with_storage(job.storage, [&](auto tag) { sample<decltype(tag)>(job, begin, end); });
+}
+void run_pair(const PairJob& job, std::int64_t begin, std::int64_t end) {
+  with_storage(job.storage, [&](auto tag) { pair<decltype(tag)>(job, begin, end); });
+}
+void run_velocity(const VelocityJob& job, std::int64_t begin, std::int64_t end) {
+  with_storage(job.storage, [&](auto tag) { velocity<decltype(tag)>(job, begin, end); });
+}
+
+}  // namespace
+}  // namespace kacflow
+
+#define KACFLOW_STRING_(x) #x
+#define KACFLOW_STRING(x) KACFLOW_STRING_(x)
+#define KACFLOW_DEFINE_KERNELS(variable)                                               \
+  namespace kacflow {                                                                  \
+  extern const Kernels variable;                                                       \
+  const Kernels variable = {KACFLOW_STRING(KAC_LEVEL), run_sample, run_pair, run_velocity}; \
+  }
+
+#endif  // KACFLOW_NATIVE_KERNELS_LEVEL_H_

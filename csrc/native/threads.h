@@ -1,0 +1,25 @@
+// Splitting a range over threads.  The threads are those of the OpenMP runtime that the process
+// has loaded already (torch brings one), so that the process keeps one set of worker threads; where
+// there is none, and in a forked child, whose copy of the runtime would hang, plain threads are
+// started for the call and joined before it returns.
+#ifndef KACFLOW_NATIVE_THREADS_H_
+#define KACFLOW_NATIVE_THREADS_H_
+
+#include <cstdint>
+
+namespace kacflow {
+
+/// Work on [begin, end); called from several threads at once, must not throw.
+using RangeFunction = void (*)(const void* job, std::int64_t begin, std::int64_t end);
+
+/// Calls work(job, ...) over pieces of [0, n) on at most `threads` threads, the caller's included,
+/// and returns when all are done.  Fewer threads are used if each would get less than `grain`.
+void parallel_for(std::int64_t n, std::int64_t grain, int threads, RangeFunction work,
+                  const void* job);
+
+/// Where further threads come from now: "openmp" or "std::thread".
+const char* thread_source();
+
+}  // namespace kacflow
+
+#endif  // KACFLOW_NATIVE_THREADS_H_

@@ -1,0 +1,45 @@
+"""kacflow_core: exact sampling and velocities of the Kac process, arrays in and arrays out.
+
+The process of the telegrapher's equation: constant speed c, turns at rate a.  NumPy arrays on the
+CPU, no torch.  ``reference`` is the definition that every backend is tested against, ``testing``
+the conformance suite for backends, built-in or your own.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from kacflow_core._api import sample, sample_pair, velocity, velocity_grad
+from kacflow_core._dispatch import available_backends
+from kacflow_core._info import build_info, version
+from kacflow_core._law import atom_mass, char_fn, variance
+
+if TYPE_CHECKING:
+    from kacflow_core import reference, testing
+
+__all__ = [
+    "atom_mass",
+    "available_backends",
+    "build_info",
+    "char_fn",
+    "reference",
+    "sample",
+    "sample_pair",
+    "testing",
+    "variance",
+    "velocity",
+    "velocity_grad",
+]
+
+__version__ = version()
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("reference", "testing"):  # they need SciPy and Hypothesis: loaded on first use
+        return importlib.import_module(f"kacflow_core.{name}")
+    raise AttributeError(f"module 'kacflow_core' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

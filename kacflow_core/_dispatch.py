@@ -1,0 +1,148 @@
+"""The one place that knows which backends exist, loads them on first use, and keeps the reason why
+one is missing.
+
+A backend asked for by name and missing is an error; nothing falls back silently.  Without a name
+the first usable one of :data:`ORDER` is taken, or the one that ``KACFLOW_BACKEND`` names.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from kacflow_core._layout import Array, Layout
+
+
+class Backend(Protocol):
+    """What a backend provides.  Arrays are NumPy, flat and C-contiguous; parameters are (n0, n1)
+    views of float32 or float64; inputs are already validated; outputs are written in place."""
+
+    name: str
+
+    def sample(
+        self, out: Array, layout: Layout, t: Array, a: Array, c: Array,
+        *, seed: int, offset: int, threads: int,
+    ) -> None: ...  # fmt: skip
+
+    def sample_pair(
+        self, x_0: Array, x_t: Array, dx_t: Array, layout: Layout, a: Array, c: Array,
+        signal: Array, dsignal: Array, clock: Array, dclock: Array,
+        *, seed: int, offset: int, threads: int,
+    ) -> None: ...  # fmt: skip
+
+    def velocity(
+        self, x: Array, out: Array, layout: Layout, t: Array, a: Array, c: Array, *, threads: int
+    ) -> None: ...
+
+    def velocity_grad(
+        self, x: Array, dv_dx: Array, dv_dt: Array, layout: Layout, t: Array, a: Array, c: Array,
+        *, threads: int,
+    ) -> None: ...  # fmt: skip
+
+
+#: Names, fastest first.
+ORDER = ("native", "numba", "reference")
+
+_MODULES = {
+    "native": "kacflow_core.backends.native",
+    "numba": "kacflow_core.backends.numba",
+    "reference": "kacflow_core.backends.reference",
+}
+_factories: dict[str, Callable[[], Backend]] = {}
+_loaded: dict[str, Backend] = {}
+_reasons: dict[str, str] = {}
+_default: Backend | None = None
+
+
+def register_backend(name: str, factory: Callable[[], Backend] | None) -> None:
+    """Add a backend of the user's own under ``name``, or remove it with ``factory=None``.
+
+    It is loaded on first use and then usable as ``backend=name`` and in
+    :func:`kacflow_core.testing.check_backend`; it is never chosen by default.
+    """
+    if name in _MODULES:
+        raise ValueError(f"name: {name!r} is a built-in backend; choose another name")
+    _loaded.pop(name, None)
+    _reasons.pop(name, None)
+    if factory is None:
+        _factories.pop(name, None)
+    else:
+        _factories[name] = factory
+
+
+def _load(name: str) -> Backend | None:
+    if name in _loaded:
+        return _loaded[name]
+    if name in _reasons:
+        return None
+    try:
+        if name in _factories:
+            backend = _factories[name]()
+        else:
+            backend = importlib.import_module(_MODULES[name]).load()
+    except ImportError as error:
+        _reasons[name] = str(error)
+        return None
+    _loaded[name] = backend
+    return backend
+
+
+def get_backend(name: str | None = None) -> Backend:
+    """The backend called ``name``, or the default one.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``name`` is not a string, or not a known backend.
+    RuntimeError
+        If that backend is known but cannot be used here; the message says why.
+    """
+    global _default
+    if name is None:
+        if _default is None:
+            wanted = os.environ.get("KACFLOW_BACKEND")
+            _default = get_backend(wanted) if wanted else _first()
+        return _default
+    found = _loaded.get(name) if isinstance(name, str) else None
+    if found is not None:
+        return found
+    if not isinstance(name, str):
+        raise TypeError(f"backend: got {type(name).__name__}; allowed: a name or None")
+    if name not in _MODULES and name not in _factories:
+        raise ValueError(f"backend: got {name!r}; allowed: {', '.join((*ORDER, *_factories))}")
+    backend = _load(name)
+    if backend is None:
+        raise RuntimeError(f"backend {name!r} cannot be used here: {_reasons[name]}")
+    return backend
+
+
+def _first() -> Backend:
+    for name in ORDER:
+        backend = _load(name)
+        if backend is not None:
+            return backend
+    raise RuntimeError(f"no backend can be used here: {_reasons}")
+
+
+def available_backends() -> list[str]:
+    """Names of the backends usable here, fastest first.
+
+    Examples
+    --------
+    >>> import kacflow_core
+    >>> "reference" in kacflow_core.available_backends()
+    True
+    """
+    return [name for name in ORDER if _load(name) is not None]
+
+
+def backend_reasons() -> dict[str, str]:
+    """For each backend that cannot be used here, the reason."""
+    return {name: _reasons[name] for name in ORDER if _load(name) is None}
+
+
+def native_module() -> Any:
+    """The compiled module; ImportError with the reason where there is none."""
+    return importlib.import_module("kacflow_core._native")

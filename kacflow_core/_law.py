@@ -1,0 +1,118 @@
+"""Closed forms of the law of K(t): elementwise, float64, NumPy only."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from kacflow_core import _validate
+from kacflow_core._layout import Array
+
+
+def atom_mass(t: ArrayLike, *, a: ArrayLike) -> Array:
+    """Probability e^(-a t) that there was no turn yet: the two atoms at ±c t together.
+
+    Parameters
+    ----------
+    t, a : array_like
+        Time >= 0 and jump rate > 0; they broadcast.
+
+    Returns
+    -------
+    numpy.ndarray
+        float64, in [0, 1].
+
+    Examples
+    --------
+    >>> import kacflow_core as kc
+    >>> float(kc.atom_mass(0.0, a=9.0))
+    1.0
+    """
+    return np.exp(-_validate.positive("a", a).astype(np.float64) * _validate.time("t", t))
+
+
+def variance(t: ArrayLike, *, a: ArrayLike, c: ArrayLike) -> Array:
+    """Variance of K(t): (c^2/a) (t - (1 - e^(-2 a t))/(2 a)).
+
+    Parameters
+    ----------
+    t, a, c : array_like
+        Time >= 0, jump rate > 0 and speed > 0; they broadcast.
+
+    Returns
+    -------
+    numpy.ndarray
+        float64; c^2 t^2 for small a t and c^2 t/a for large, to a few units in the last place.
+
+    Examples
+    --------
+    >>> import kacflow_core as kc
+    >>> round(float(kc.variance(1.0, a=1e6, c=1e3)), 5)
+    1.0
+    """
+    t, a, c = (
+        _validate.time("t", t).astype(np.float64),
+        _validate.positive("a", a).astype(np.float64),
+        _validate.positive("c", c).astype(np.float64),
+    )
+    tau = a * t
+    return (c * t) ** 2 * _relative_variance(tau)
+
+
+def _relative_variance(tau: Array) -> Array:
+    """Var(K)/(c t)^2 = (tau - (1 - e^(-2 tau))/2)/tau^2 = sum_k (-2)^k 2 tau^k/(k + 2)! ."""
+    small = np.minimum(tau, 0.5)
+    series = np.zeros_like(small)
+    for k in range(18, -1, -1):  # Horner: ratio of the terms k + 1 and k is -2 tau/(k + 3)
+        series = 1.0 - 2.0 * small / (k + 3) * series
+    large = np.maximum(tau, 0.5)
+    closed = (large + 0.5 * np.expm1(-2.0 * large)) / large**2
+    return np.where(tau < 0.5, series, closed)
+
+
+def char_fn(k: ArrayLike, t: ArrayLike, *, a: ArrayLike, c: ArrayLike) -> Array:
+    """Characteristic function E exp(i k K(t)) = e^-tau (cosh m + (tau/m) sinh m).
+
+    Here tau = a t and m^2 = tau^2 - (c k t)^2, of either sign; the expression is even in m.  It is
+    real, since the law is symmetric.
+
+    Parameters
+    ----------
+    k : array_like
+        Wave number (1/length), real and finite.
+    t, a, c : array_like
+        Time >= 0, jump rate > 0 and speed > 0; everything broadcasts.
+
+    Returns
+    -------
+    numpy.ndarray
+        float64, in [-1, 1].
+
+    Examples
+    --------
+    >>> import kacflow_core as kc
+    >>> float(kc.char_fn(0.0, 0.5, a=9.0, c=3.0))
+    1.0
+    """
+    k, t, a, c = (
+        _validate.parameter("k", k).astype(np.float64),
+        _validate.time("t", t).astype(np.float64),
+        _validate.positive("a", a).astype(np.float64),
+        _validate.positive("c", c).astype(np.float64),
+    )
+    tau, phase = np.broadcast_arrays(a * t, np.abs(c * k * t))
+    square = (tau - phase) * (tau + phase)
+    m = np.sqrt(np.abs(square))
+    # Real root: scaled by e^-tau inside, m - tau = -phase^2/(m + tau) without cancellation.
+    slow = np.exp(-(phase**2) / np.maximum(m + tau, np.finfo(float).tiny))
+    fast = np.exp(-(m + tau))
+    sinhc = np.where(m > 1e-4, (slow - fast) / (2.0 * np.maximum(m, 1e-4)), _sinhc(square, tau))
+    overdamped = 0.5 * (slow + fast) + tau * sinhc
+    sinc = np.where(m > 1e-4, np.sin(m) / np.maximum(m, 1e-4), 1.0 - m**2 / 6.0)
+    oscillating = np.exp(-tau) * (np.cos(m) + tau * sinc)
+    return np.where(square >= 0.0, overdamped, oscillating)
+
+
+def _sinhc(square: Array, tau: Array) -> Array:
+    """e^-tau sinh(m)/m for small m."""
+    return np.exp(-tau) * (1.0 + square / 6.0)

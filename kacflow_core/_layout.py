@@ -1,0 +1,135 @@
+"""How parameters meet data: rows of elements that share their parameters.
+
+Kernels see a flat array of ``n0 * n1 * inner`` elements and each parameter as a strided 2-D view of
+shape ``(n0, n1)``: element ``(i0 * n1 + i1) * inner + k`` uses the parameters at ``(i0, i1)``.  The
+two functions here bring NumPy shapes into that form, copying no data and at most one row of
+parameters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+#: Carrier of bfloat16 data where no library adds the type to NumPy: the raw 16 bits, named.
+BFLOAT16 = np.dtype([("bfloat16", "<u2")])
+
+#: Storage codes of the compiled kernels.
+FLOAT32, FLOAT64, BFLOAT16_CODE, FLOAT16 = range(4)
+
+
+class Layout(NamedTuple):
+    """Extents of the flat array: ``n0 * n1`` rows of ``inner`` elements."""
+
+    n0: int
+    n1: int
+    inner: int
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return self.n0 * self.n1 * self.inner
+
+
+def is_bfloat16(dtype: np.dtype[Any]) -> bool:
+    """Whether ``dtype`` is bfloat16: ours (:data:`BFLOAT16`) or that of ml_dtypes."""
+    return dtype == BFLOAT16 or dtype.name == "bfloat16"
+
+
+def storage_code(dtype: np.dtype[Any]) -> int:
+    """Storage code of a data type; TypeError for one that no kernel computes with."""
+    if dtype == np.float32:
+        return FLOAT32
+    if dtype == np.float64:
+        return FLOAT64
+    if dtype == np.float16:
+        return FLOAT16
+    if is_bfloat16(dtype):
+        return BFLOAT16_CODE
+    raise TypeError(f"dtype {dtype}: allowed are float32, float64, float16 and bfloat16")
+
+
+def working_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The type that data of ``dtype`` is computed in: float64 for float64, else float32."""
+    return np.dtype(np.float64 if dtype == np.float64 else np.float32)
+
+
+def _trimmed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """``shape`` without its trailing ones."""
+    end = len(shape)
+    while end and shape[end - 1] == 1:
+        end -= 1
+    return shape[:end]
+
+
+def _as_rows(value: Array, lead: tuple[int, ...], n1: int) -> Array:
+    """``value``, of a shape that broadcasts to ``lead`` axis by axis, as a view (lead[0], n1)."""
+    n0 = lead[0] if lead else 1
+    shape = _trimmed(value.shape)
+    if len(shape) <= 1:
+        column = value.reshape(shape or (1,))[:, None]
+        return np.broadcast_to(column, (n0, n1))
+    rest = np.broadcast_to(
+        value.reshape(shape + (1,) * (len(lead) - len(shape))), (shape[0], *lead[1:])
+    )
+    return np.broadcast_to(rest.reshape(shape[0], n1), (n0, n1))
+
+
+def leading(shape: Sequence[int], parameters: Mapping[str, Array]) -> tuple[Layout, list[Array]]:
+    """Layout and 2-D views for parameters that align with the leading axes of ``shape``.
+
+    Raises
+    ------
+    ValueError
+        If a parameter has more axes than ``shape`` (trailing axes of length one aside), or an axis
+        that is neither 1 nor that of ``shape``; the message names it.
+    """
+    shape = tuple(shape)
+    axes = 0
+    for name, value in parameters.items():
+        if value.ndim == 0:
+            continue
+        own = _trimmed(value.shape)
+        fits = len(own) <= len(shape) and all(
+            m in (1, n) for m, n in zip(own, shape, strict=False)
+        )
+        if not fits:
+            raise ValueError(
+                f"{name}: shape {value.shape} does not broadcast against the leading axes of "
+                f"{shape}; each axis must be 1 or equal to that of the data, first axis first"
+            )
+        axes = max(axes, len(own))
+    lead = shape[:axes]
+    n0 = lead[0] if lead else 1
+    n1 = math.prod(lead[1:])
+    layout = Layout(n0, n1, math.prod(shape[axes:]))
+    return layout, [_as_rows(value, lead, n1) for value in parameters.values()]
+
+
+def broadcast(
+    x_shape: tuple[int, ...], parameters: Mapping[str, Array]
+) -> tuple[tuple[int, ...], Layout, list[Array]]:
+    """Result shape, layout and 2-D views where everything broadcasts as in NumPy.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not broadcast; the message lists them.
+    """
+    try:
+        shape = np.broadcast_shapes(x_shape, *(value.shape for value in parameters.values()))
+    except ValueError:
+        shapes = ", ".join(f"{name} {value.shape}" for name, value in parameters.items())
+        raise ValueError(f"shapes do not broadcast: x {x_shape}, {shapes}") from None
+    aligned = {
+        name: value.reshape((1,) * (len(shape) - value.ndim) + value.shape) if value.ndim else value
+        for name, value in parameters.items()
+    }
+    layout, views = leading(shape, aligned)
+    return shape, layout, views

@@ -1,0 +1,34 @@
+"""Number of CPU threads when the caller names none."""
+
+from __future__ import annotations
+
+import os
+
+
+def default_threads() -> int:
+    """``KACFLOW_NUM_THREADS`` if set, else the number of CPUs this process may run on.
+
+    Raises
+    ------
+    ValueError
+        If the variable is not a positive integer.
+    """
+    text = os.environ.get("KACFLOW_NUM_THREADS")
+    if text:
+        if not text.isdecimal() or int(text) < 1:
+            raise ValueError(f"KACFLOW_NUM_THREADS is {text!r}; allowed: a positive integer")
+        return int(text)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def resolve(threads: int | None) -> int:
+    """A checked thread count: ``threads``, or :func:`default_threads` for None."""
+    if threads is None:
+        return default_threads()
+    if isinstance(threads, bool) or not isinstance(threads, int):
+        raise TypeError(f"threads: got {type(threads).__name__}; allowed: a positive int or None")
+    if threads < 1:
+        raise ValueError(f"threads: got {threads}; allowed: a positive int or None")
+    return threads

@@ -1,0 +1,58 @@
+"""The compiled backend: threads and SIMD over ``csrc/kac``, through ``kacflow_core._native``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kacflow_core._dispatch import Backend, native_module
+from kacflow_core._layout import Array, Layout, storage_code
+
+
+class NativeBackend:
+    """Passes arrays to the compiled kernels; see :class:`kacflow_core._dispatch.Backend`."""
+
+    name = "native"
+
+    def __init__(self, module: Any) -> None:
+        self._native = module
+
+    def sample(
+        self, out: Array, layout: Layout, t: Array, a: Array, c: Array,
+        *, seed: int, offset: int, threads: int,
+    ) -> None:  # fmt: skip
+        self._native.sample(*layout, storage_code(out.dtype), out, t, a, c, seed, offset, threads)
+
+    def sample_pair(
+        self, x_0: Array, x_t: Array, dx_t: Array, layout: Layout, a: Array, c: Array,
+        signal: Array, dsignal: Array, clock: Array, dclock: Array,
+        *, seed: int, offset: int, threads: int,
+    ) -> None:  # fmt: skip
+        self._native.sample_pair(
+            *layout, storage_code(x_0.dtype), x_0, x_t, dx_t,
+            a, c, signal, dsignal, clock, dclock, seed, offset, threads,
+        )  # fmt: skip
+
+    def velocity(
+        self, x: Array, out: Array, layout: Layout, t: Array, a: Array, c: Array, *, threads: int
+    ) -> None:
+        self._native.velocity(*layout, storage_code(x.dtype), x, out, t, a, c, threads)
+
+    def velocity_grad(
+        self, x: Array, dv_dx: Array, dv_dt: Array, layout: Layout, t: Array, a: Array, c: Array,
+        *, threads: int,
+    ) -> None:  # fmt: skip
+        self._native.velocity_grad(
+            *layout, storage_code(x.dtype), x, dv_dx, dv_dt, t, a, c, threads
+        )
+
+
+def load() -> Backend:
+    """The backend; ImportError saying why where the compiled module is missing."""
+    try:
+        module = native_module()
+    except ImportError as error:
+        raise ImportError(
+            f"{error}; the compiled core was not built when kacflow was installed "
+            "(no C++17 compiler?): reinstall with KACFLOW_NATIVE=1 to see the compiler's errors"
+        ) from error
+    return NativeBackend(module)

@@ -1,0 +1,287 @@
+"""Write csrc/kac/coefficients.h: every polynomial and rational that the kernels evaluate.
+
+Run ``python scripts/make_coefficients.py`` to rewrite the header, ``--check`` to compare it with
+what this script computes (exit code 1 if they differ).  Needs mpmath only.
+
+Method.  Each function is fitted in 60-digit arithmetic by linear least squares on Chebyshev nodes
+with Lawson's reweighting, which tends to the minimax fit in the relative error given by the
+weight.  Rational fits use the Sanathanan-Koerner iteration (the denominator of the last round
+divides the weights).  The printed maximum is taken over a finer grid, after the coefficients were
+rounded to the working type.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import sys
+from collections.abc import Callable
+
+import mpmath as mp
+
+mp.mp.dps = 60
+HEADER = pathlib.Path(__file__).resolve().parent.parent / "csrc" / "kac" / "coefficients.h"
+Real = mp.mpf
+MANTISSA_BITS = {"float": 24, "double": 53}
+
+
+# --- the functions to approximate -----------------------------------------------------------------
+def _large_z_series(n: int) -> list[Real]:
+    """Coefficients c[k] of h(z) = sum_k c[k] z^-k, from the Riccati equation z q' = z^2 + 2q - q^2."""
+    c = {-1: mp.mpf(1), 0: mp.mpf(1) / 2}
+    for k in range(1, n):
+        m = k - 1
+        pairs = sum(c[i] * c[m - i] for i in range(-1, m + 2) if i in c and (m - i) in c)
+        c[k] = ((m + 2) * c[m] - pairs) / 2
+    return [mp.mpf(0)] + [c[k] for k in range(1, n)]
+
+
+_SERIES = _large_z_series(30)
+
+
+def bessel_remainder(z: Real) -> Real:
+    """h(z) = z I0(z)/I1(z) - z - 1/2, with h(0) = 3/2 and h(z) -> 3/(8z)."""
+    if z == 0:
+        return mp.mpf(3) / 2
+    if z < 500:
+        return z * mp.besseli(0, z) / mp.besseli(1, z) - z - mp.mpf(1) / 2
+    return mp.fsum(c / z**k for k, c in enumerate(_SERIES) if k)
+
+
+def bessel_series(y: Real) -> Real:
+    """(q(z) - 2) / z^2 with y = z^2, and 1/4 at 0."""
+    if y < mp.mpf(10) ** -20:
+        return mp.mpf(1) / 4 - y / 96
+    z = mp.sqrt(y)
+    return (z * mp.besseli(0, z) / mp.besseli(1, z) - 2) / y
+
+
+def log1p_tail(r: Real) -> Real:
+    """(ln(1 + r) - r) / r^2, with -1/2 at 0."""
+    if abs(r) < mp.mpf(10) ** -12:
+        return -mp.mpf(1) / 2 + r / 3 - r * r / 4
+    return (mp.log1p(r) - r) / r**2
+
+
+def expm1_tail(r: Real) -> Real:
+    """(e^r - 1 - r) / r^2, with 1/2 at 0."""
+    if abs(r) < mp.mpf(10) ** -12:
+        return mp.mpf(1) / 2 + r / 6 + r * r / 24
+    return (mp.expm1(r) - r) / r**2
+
+
+def sin2_ratio(t: Real) -> Real:
+    """sin^2(pi v / 2) / t with t = v^2, and pi^2/4 at 0."""
+    if t == 0:
+        return mp.pi**2 / 4
+    return mp.sin(mp.pi * mp.sqrt(t) / 2) ** 2 / t
+
+
+# --- fitting --------------------------------------------------------------------------------------
+def _chebyshev(lo: Real, hi: Real, m: int) -> list[Real]:
+    return [(lo + hi) / 2 - (hi - lo) / 2 * mp.cos(mp.pi * (2 * i + 1) / (2 * m)) for i in range(m)]
+
+
+def _reweight(lawson: list[Real], errors: list[Real]) -> list[Real]:
+    mean = mp.fsum(w * e for w, e in zip(lawson, errors, strict=True)) / mp.fsum(lawson)
+    new = [w * (e / mean + mp.mpf("1e-3")) for w, e in zip(lawson, errors, strict=True)]
+    total = mp.fsum(new) / len(new)
+    return [w / total for w in new]
+
+
+def fit_polynomial(f: Callable, lo: Real, hi: Real, degree: int, weight: Callable) -> list[Real]:
+    """Coefficients (constant term first) that minimise max |weight (p - f)| on [lo, hi]."""
+    xs = _chebyshev(lo, hi, 6 * degree + 20)
+    scale = max(abs(lo), abs(hi))
+    fs, ws = [f(x) for x in xs], [weight(x) for x in xs]
+    lawson = [mp.mpf(1)] * len(xs)
+    best, best_error = [], mp.inf
+    for _ in range(12):
+        a, b = mp.matrix(len(xs), degree + 1), mp.matrix(len(xs), 1)
+        for i, x in enumerate(xs):
+            s = ws[i] * mp.sqrt(lawson[i])
+            for k in range(degree + 1):
+                a[i, k] = s * (x / scale) ** k
+            b[i] = s * fs[i]
+        c = [v / scale**k for k, v in enumerate(mp.lu_solve(a, b))]
+        errors = [abs(w * (mp.polyval(c[::-1], x) - v)) for x, v, w in zip(xs, fs, ws, strict=True)]
+        if max(errors) < best_error:
+            best, best_error = c, max(errors)
+        lawson = _reweight(lawson, errors)
+    return best
+
+
+def fit_bessel_remainder(n: int, z_max: Real) -> tuple[list[Real], list[Real]]:
+    """(P, Q), degrees n - 1 and n, Q(0) = 1, with P/Q close to h relative to z + q(z) on [0, z_max].
+
+    The velocity divides by tau + q(z) and z <= tau, so z + q is the scale an error is seen on.
+    """
+    k0 = mp.mpf(3)
+    top = z_max / (z_max + k0)
+    ts = _chebyshev(mp.mpf(0), top, 8 * n + 20)
+    zs = [k0 * t / (1 - t) for t in ts]
+    hs = [bessel_remainder(z) for z in zs]
+    ws = [1 / (z + mp.mpf(1) / 2 + h) for z, h in zip(zs, hs, strict=True)]
+    damp = [(1 + z / k0) ** n for z in zs]
+    lawson = [mp.mpf(1)] * len(zs)
+    last = damp[:]
+    best: tuple[list[Real], list[Real]] = ([], [])
+    best_error = mp.inf
+    for round_ in range(14):
+        a, b = mp.matrix(len(zs), 2 * n), mp.matrix(len(zs), 1)
+        for i, z in enumerate(zs):
+            s = ws[i] * mp.sqrt(lawson[i]) / last[i]
+            for k in range(n):
+                a[i, k] = s * (z / k0) ** k
+                a[i, n + k] = -s * hs[i] * (z / k0) ** (k + 1)
+            b[i] = s * hs[i]
+        x = mp.lu_solve(a, b)
+        p, q = [x[k] for k in range(n)], [mp.mpf(1)] + [x[n + k] for k in range(n)]
+        last = [mp.polyval(q[::-1], z / k0) for z in zs]
+        errors = [
+            abs(w * (mp.polyval(p[::-1], z / k0) / d - h))
+            for z, h, w, d in zip(zs, hs, ws, last, strict=True)
+        ]
+        if max(errors) < best_error:
+            best_error = max(errors)
+            best = ([v / k0**k for k, v in enumerate(p)], [v / k0**k for k, v in enumerate(q)])
+        if round_ >= 3:
+            lawson = _reweight(lawson, errors)
+    return best
+
+
+# --- rounding and writing -------------------------------------------------------------------------
+def round_to(x: Real, real: str) -> tuple[Real, str]:
+    """x rounded to nearest in the type, and its exact hexadecimal literal."""
+    mantissa, exponent = mp.frexp(x)
+    scaled = int(mp.nint(mantissa * 2 ** MANTISSA_BITS[real]))
+    value = mp.mpf(scaled) * mp.mpf(2) ** (int(exponent) - MANTISSA_BITS[real])
+    literal = float(value).hex().replace("0000000p", "p").rstrip()
+    sign, digits = ("-", literal[1:]) if literal[0] == "-" else ("", literal)
+    head, power = digits.split("p")
+    head = head.rstrip("0").rstrip(".")
+    return value, f"{sign}{head}p{power}" + ("f" if real == "float" else "")
+
+
+def _horner(c: list[str], x: str) -> str:
+    text = c[-1]
+    for value in reversed(c[:-1]):
+        text = f"fma({text}, {x}, {value})"
+    return text
+
+
+def _function(name: str, real: str, x: str, c: list[Real], doc: str) -> str:
+    """C++ text: an even/odd split of Horner's rule, which halves the chain of dependent fmas."""
+    literals = [round_to(v, real)[1] for v in c]
+    lines = [f"/// {line}" for line in doc.splitlines()]
+    lines.append(f"KAC_FN {real} {name}({real} {x}) {{")
+    if len(c) > 5:
+        lines.append(f"  const {real} s = {x} * {x};")
+        for part, values in (("even", literals[0::2]), ("odd", literals[1::2])):
+            lines.append(f"  {real} {part} = {values[-1]};")
+            lines += [f"  {part} = fma({part}, s, {v});" for v in reversed(values[:-1])]
+        lines.append(f"  return fma(odd, {x}, even);")
+    else:
+        lines.append(f"  return {_horner(literals, x)};")
+    return "\n".join([*lines, "}"])
+
+
+def _worst(f: Callable, c: list[Real], lo: Real, hi: Real, weight: Callable) -> Real:
+    xs = [lo + (hi - lo) * i / 400 for i in range(401)]
+    return max(abs(weight(x) * (mp.polyval(c[::-1], x) - f(x))) for x in xs)
+
+
+def _rounded(c: list[Real], real: str) -> list[Real]:
+    return [round_to(v, real)[0] for v in c]
+
+
+def polynomial_text(
+    name: str, real: str, x: str, f: Callable, lo: Real, hi: Real, degree: int, weight: Callable, doc: str
+) -> str:
+    c = _rounded(fit_polynomial(f, lo, hi, degree, weight), real)
+    worst = _worst(f, c, lo, hi, weight) * 2 ** MANTISSA_BITS[real]
+    note = f"{doc}\nDegree {degree}; largest relative error {mp.nstr(worst, 2)} x 2^-{MANTISSA_BITS[real]}."
+    return _function(name, real, x, c, note)
+
+
+def rational_text(real: str, n: int, z_max: Real) -> str:
+    p, q = (_rounded(c, real) for c in fit_bessel_remainder(n, z_max))
+    k0 = mp.mpf(3)
+    zs = [k0 * t / (1 - t) for t in (z_max / (z_max + k0) * i / 600 for i in range(601))]
+    worst = max(
+        abs(mp.polyval(p[::-1], z) / mp.polyval(q[::-1], z) - h) / (z + mp.mpf(1) / 2 + h)
+        for z, h in ((z, bessel_remainder(z)) for z in zs)
+    )
+    unit = f"2^-{MANTISSA_BITS[real]}"
+    doc = (
+        f"of h(z) = q(z) - z - 1/2 on [0, {mp.nstr(z_max, 3)}], degrees {n - 1}/{n}; largest error\n"
+        f"relative to z + q(z): {mp.nstr(worst * 2 ** MANTISSA_BITS[real], 2)} x {unit}."
+    )
+    top = _function("bessel_remainder_num", real, "z", p, f"Numerator {doc}")
+    bottom = _function("bessel_remainder_den", real, "z", q, f"Denominator {doc}")
+    return f"{top}\n{bottom}"
+
+
+def render() -> str:
+    third, quarter = mp.mpf(1) / 3, mp.mpf(1) / 4
+    half_ln2 = mp.log(2) / 2 * mp.mpf("1.001")
+    parts = []
+    for real, degree in (("float", 8), ("double", 21)):
+        parts.append(
+            polynomial_text(
+                "log1p_tail", real, "r", log1p_tail, -third, third, degree,
+                lambda r: r**2 / mp.log1p(r) if r else mp.mpf(0),
+                "(ln(1 + r) - r) / r^2 on [-1/3, 1/3], error relative to ln(1 + r).",
+            )
+        )  # fmt: skip
+    for real, degree in (("float", 5), ("double", 10)):
+        parts.append(
+            polynomial_text(
+                "sin2_ratio", real, "t", sin2_ratio, mp.mpf(0), quarter, degree,
+                lambda t: 1 / sin2_ratio(t),
+                "sin^2(pi v / 2) / t with t = v^2 on [0, 1/4].",
+            )
+        )  # fmt: skip
+    parts.append(
+        polynomial_text(
+            "expm1_tail", "double", "r", expm1_tail, -half_ln2, half_ln2, 11,
+            lambda r: r**2 / mp.expm1(r) if r else mp.mpf(0),
+            "(e^r - 1 - r) / r^2 on |r| <= ln(2)/2, error relative to e^r - 1.",
+        )
+    )  # fmt: skip
+    for real, degree in (("float", 6), ("double", 14)):
+        parts.append(
+            polynomial_text(
+                "bessel_series", real, "y", bessel_series, mp.mpf(0), mp.mpf(4), degree,
+                lambda y: 1 / bessel_series(y),
+                "(q(z) - 2) / z^2 with y = z^2 on [0, 4].",
+            )
+        )  # fmt: skip
+    parts.append(rational_text("float", 7, mp.mpf(8192)))
+    parts.append(rational_text("double", 16, mp.mpf(10) ** 8))
+    banner = (
+        "// Generated by scripts/make_coefficients.py; do not edit (the script's --check compares).\n"
+        "// Literals are hexadecimal, so every compiler reads the same bits.\n"
+        "// clang-format off\n"
+        "#ifndef KAC_COEFFICIENTS_H_\n#define KAC_COEFFICIENTS_H_\n\n"
+        '#include "config.h"\n\nnamespace kac {\ninline namespace KAC_LEVEL {\n\n'
+    )
+    tail = "\n\n}  // namespace KAC_LEVEL\n}  // namespace kac\n\n#endif  // KAC_COEFFICIENTS_H_\n"
+    return banner + "\n\n".join(parts) + tail
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="compare with the file, write nothing")
+    text = render()
+    if parser.parse_args().check:
+        same = HEADER.read_text() == text
+        print(f"{HEADER.name}: {'as computed' if same else 'differs from what is computed'}")
+        return 0 if same else 1
+    HEADER.write_text(text)
+    print(f"wrote {HEADER}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
