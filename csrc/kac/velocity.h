@@ -41,16 +41,33 @@ KAC_FN BesselRatio<T> bessel_remainder(T z) {
   return {bessel_remainder_num(clipped), bessel_remainder_den(clipped)};
 }
 
-/// q(z) itself.
+/// q(z) = linear z + rest, with linear = 0 or 1: 2 + z^2 g(z^2) for z < 2, where that loses least,
+/// and z + (1/2 + h(z)) above.
 template <class T>
-KAC_FN T bessel_ratio(T z) {
+struct BesselRatioTerms {
+  T linear, rest;
+};
+
+template <class T>
+KAC_FN BesselRatioTerms<T> bessel_ratio_terms(T z) {
   const BesselRatio<T> h = bessel_remainder(z);
-  return z + (T(0.5) + h.num / h.den);
+  const bool small = z < T(2);
+  const T y = smaller(z * z, T(4));
+  const T series = fma(y, bessel_series(y), T(2));
+  return {select(small, T(0), T(1)), select(small, series, T(0.5) + h.num / h.den)};
 }
 
-/// v for a x = `ax`, on the interior of the light cone: a x den / ((tau + z + 1/2) den + num).
+/// q(z) itself, within 2 ulp.
 template <class T>
-KAC_FN T interior_velocity(T ax, T tau, T z) {
+KAC_FN T bessel_ratio(T z) {
+  const BesselRatioTerms<T> q = bessel_ratio_terms(z);
+  return fma(q.linear, z, q.rest);
+}
+
+/// v inside the light cone for a x = `ax`, with one division:  a x den / ((tau + z + 1/2) den + num).
+/// Up to twice the error of velocity(), which is far below that of the draw it is used with.
+template <class T>
+KAC_FN T fast_interior_velocity(T ax, T tau, T z) {
   const BesselRatio<T> h = bessel_remainder(z);
   return ax * h.den / fma(tau + (z + T(0.5)), h.den, h.num);
 }
@@ -59,10 +76,17 @@ KAC_FN T interior_velocity(T ax, T tau, T z) {
 template <class T>
 struct Cone {
   T a, c, t;
-  T tau;         ///< a t
-  T ct;          ///< c t, rounded: |x| >= ct is an atom
-  T inverse_ct;  ///< 1/(c t)
+  T tau;    ///< a t
+  T ct;     ///< c t, rounded: |x| >= ct is an atom
+  T unit;   ///< the power of two in (1/(c t), 2/(c t)]: lengths times it neither over- nor underflow
+  T slope;  ///< a/(c unit)
 };
+
+/// 2^-k for 2^k <= x < 2^(k+1), x in the upper half of the exponent range or below it.
+KAC_FN float inverse_power(float x) { return from_bits(0x7f000000u - (to_bits(x) & 0x7f800000u)); }
+KAC_FN double inverse_power(double x) {
+  return from_bits(0x7fe0000000000000ull - (to_bits(x) & 0x7ff0000000000000ull));
+}
 
 template <class T>
 KAC_FN Cone<T> cone(double a, double c, double t) {
@@ -72,23 +96,29 @@ KAC_FN Cone<T> cone(double a, double c, double t) {
   k.t = static_cast<T>(t);
   k.tau = static_cast<T>(static_cast<double>(k.a) * static_cast<double>(k.t));
   k.ct = k.c * k.t;
-  k.inverse_ct = static_cast<T>(1.0 / (static_cast<double>(k.c) * static_cast<double>(k.t)));
+  k.unit = inverse_power(k.ct);
+  k.slope = static_cast<T>(static_cast<double>(k.a) /
+                           (static_cast<double>(k.c) * static_cast<double>(k.unit)));
   return k;
 }
 
-/// z = tau sqrt((1 - |xi|)(1 + |xi|)) with 1 - |xi| = (c t - |x|)/(c t) from an exact product, so
-/// that z keeps its relative accuracy up to the edge of the cone.
+/// sqrt((c t - |x|)(c t + |x|)) times k.unit, the first factor from an exact product, so that the
+/// root keeps its relative accuracy up to the edge of the cone.  z = k.slope times it.
 template <class T>
-KAC_FN T cone_argument(const Cone<T>& k, T x) {
-  const T gap = larger(product_minus(k.c, k.t, abs(x)), T(0)) * k.inverse_ct;
-  return k.tau * sqrt(gap * (T(2) - gap));
+KAC_FN T cone_root(const Cone<T>& k, T x) {
+  const T gap = larger(product_minus(k.c, k.t, abs(x)), T(0));
+  return sqrt((gap * k.unit) * ((k.ct + abs(x)) * k.unit));
 }
 
 /// v(t, x).  0 at x = 0 for t = 0 as well; c sign(x) on and outside the cone; NaN for NaN.
 /// |v| <= c always: an interior value that rounds above c tau/(tau + 2) is still below c.
 template <class T>
 KAC_FN T velocity(const Cone<T>& k, T x) {
-  const T inside = interior_velocity(k.a * x, k.tau, cone_argument(k, x));
+  const T root = cone_root(k, x);
+  const BesselRatioTerms<T> q = bessel_ratio_terms(k.slope * root);
+  // tau + q(z), with a t and z rounded only together with the sums they enter.
+  const T sum = fma(k.a, k.t, fma(k.slope, q.linear * root, q.rest));
+  const T inside = k.a * x / sum;
   const T atom = select(x == T(0), T(0), with_sign(k.c, x));
   return select(abs(x) >= k.ct, atom, inside);
 }
@@ -100,7 +130,7 @@ template <class T>
 KAC_FN T bessel_ratio_slope(T z) {
   const T y = z * z;
   const BesselRatio<T> f = bessel_remainder(z);
-  const T h = f.num / f.den;
+  const T h = (f.num / f.den) * smaller(BesselRange<T>::z_max / z, T(1));  // 3/(8z) past the fit
   const T large = (fma(T(-2) * h, z, z) + (T(0.5) + h) * (T(1.5) - h)) / y;
   const T g = bessel_series(smaller(y, T(4)));
   const T small = T(1) - g * fma(smaller(y, T(4)), g, T(2));
@@ -117,8 +147,8 @@ struct Gradient {
 ///   dv/dt = -a c y (1 + tau rho)/(tau + q)^2
 template <class T>
 KAC_FN Gradient<T> velocity_gradient(const Cone<T>& k, T x) {
-  const T z = cone_argument(k, x);
-  const T y = k.tau * (x * k.inverse_ct);
+  const T z = k.slope * cone_root(k, x);
+  const T y = k.slope * (x * k.unit);
   const T rho = bessel_ratio_slope(z);
   const T inverse = T(1) / (k.tau + bessel_ratio(z));
   const bool atom = abs(x) >= k.ct;

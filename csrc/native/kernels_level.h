@@ -138,7 +138,7 @@ struct ScheduleTable {
 
 template <class T>
 struct ConeTable {
-  T a[kBlock], c[kBlock], t[kBlock], tau[kBlock], ct[kBlock], inverse_ct[kBlock];
+  T a[kBlock], c[kBlock], t[kBlock], tau[kBlock], ct[kBlock], unit[kBlock], slope[kBlock];
 
   void fill(const Layout& layout, int64 row, int n, const Parameter& pt, const Parameter& pa,
             const Parameter& pc) {
@@ -149,7 +149,7 @@ struct ConeTable {
     for (int j = 0; j < kBlock; ++j) put(j, kac::cone<T>(as[j], cs[j], ts[j]));
   }
   KAC_FN kac::Cone<T> at(int j) const {
-    return {a[j], c[j], t[j], tau[j], ct[j], inverse_ct[j]};
+    return {a[j], c[j], t[j], tau[j], ct[j], unit[j], slope[j]};
   }
   KAC_FN void put(int j, const kac::Cone<T>& k) {
     a[j] = k.a;
@@ -157,7 +157,8 @@ struct ConeTable {
     t[j] = k.t;
     tau[j] = k.tau;
     ct[j] = k.ct;
-    inverse_ct[j] = k.inverse_ct;
+    unit[j] = k.unit;
+    slope[j] = k.slope;
   }
 };
 
