@@ -16,8 +16,12 @@ from kacflow_core._layout import Array, Layout
 
 
 class Backend(Protocol):
-    """What a backend provides.  Arrays are NumPy, flat and C-contiguous; parameters are (n0, n1)
-    views of float32 or float64; inputs are already validated; outputs are written in place."""
+    """What a backend provides.
+
+    Data arrays are NumPy, flat, C-contiguous and not empty; parameters are 2-D, float32 or float64,
+    with ``n0`` or 1 rows and ``n1`` or 1 columns (:mod:`kacflow_core._layout`; ``full_rows`` there
+    broadcasts them).  Inputs are already validated; outputs are written in place.
+    """
 
     name: str
 

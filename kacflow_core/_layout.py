@@ -1,9 +1,9 @@
 """How parameters meet data: rows of elements that share their parameters.
 
 Kernels see a flat array of ``n0 * n1 * inner`` elements and each parameter as a strided 2-D view of
-shape ``(n0, n1)``: element ``(i0 * n1 + i1) * inner + k`` uses the parameters at ``(i0, i1)``.  The
-two functions here bring NumPy shapes into that form, copying no data and at most one row of
-parameters.
+2-D array with ``n0`` or 1 rows and ``n1`` or 1 columns, an axis of length one being broadcast:
+element ``(i0 * n1 + i1) * inner + k`` uses the parameters at ``(i0, i1)``.  The functions here bring
+NumPy shapes into that form, copying no data and at most one row of parameters.
 """
 
 from __future__ import annotations
@@ -69,20 +69,23 @@ def _trimmed(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _as_rows(value: Array, lead: tuple[int, ...], n1: int) -> Array:
-    """``value``, of a shape that broadcasts to ``lead`` axis by axis, as a view (lead[0], n1)."""
-    n0 = lead[0] if lead else 1
+    """``value``, of a shape that broadcasts to ``lead`` axis by axis, in two axes."""
+    if value.ndim <= 1:  # the common cases, at the cost of one view
+        return value.reshape(-1, 1)
     shape = _trimmed(value.shape)
     if len(shape) <= 1:
-        column = value.reshape(shape or (1,))[:, None]
-        return np.broadcast_to(column, (n0, n1))
-    rest = np.broadcast_to(
-        value.reshape(shape + (1,) * (len(lead) - len(shape))), (shape[0], *lead[1:])
-    )
-    return np.broadcast_to(rest.reshape(shape[0], n1), (n0, n1))
+        return value.reshape(-1, 1)
+    rest = value.reshape(shape + (1,) * (len(lead) - len(shape)))
+    return np.broadcast_to(rest, (shape[0], *lead[1:])).reshape(shape[0], n1)
+
+
+def full_rows(layout: Layout, *parameters: Array) -> list[Array]:
+    """The parameters as views of shape ``(n0, n1)``, for backends that index them."""
+    return [np.broadcast_to(value, (layout.n0, layout.n1)) for value in parameters]
 
 
 def leading(shape: Sequence[int], parameters: Mapping[str, Array]) -> tuple[Layout, list[Array]]:
-    """Layout and 2-D views for parameters that align with the leading axes of ``shape``.
+    """Layout and 2-D forms of parameters that align with the leading axes of ``shape``.
 
     Raises
     ------
@@ -95,11 +98,15 @@ def leading(shape: Sequence[int], parameters: Mapping[str, Array]) -> tuple[Layo
     for name, value in parameters.items():
         if value.ndim == 0:
             continue
-        own = _trimmed(value.shape)
-        fits = len(own) <= len(shape) and all(
-            m in (1, n) for m, n in zip(own, shape, strict=False)
-        )
-        if not fits:
+        own = value.shape
+        if own[-1] == 1:
+            own = _trimmed(own)
+        if own == shape[:1]:
+            axes = axes or 1
+            continue
+        if len(own) > len(shape) or any(
+            m not in (1, n) for m, n in zip(own, shape, strict=False)
+        ):
             raise ValueError(
                 f"{name}: shape {value.shape} does not broadcast against the leading axes of "
                 f"{shape}; each axis must be 1 or equal to that of the data, first axis first"

@@ -27,7 +27,7 @@ Storage to_storage(int code);
 const void* to_input(const py::array& a, const char* name, const Layout& layout, Storage storage);
 void* to_output(py::array& a, const char* name, const Layout& layout, Storage storage);
 
-/// Strided view of a float32 or float64 array of shape (n0, n1).
+/// Strided view of a float32 or float64 array of shape (n0 or 1, n1 or 1).
 Parameter to_parameter(const py::array& a, const char* name, const Layout& layout);
 
 }  // namespace kacflow

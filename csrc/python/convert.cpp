@@ -58,8 +58,9 @@ Parameter to_parameter(const py::array& a, const char* name, const Layout& layou
   if (a.dtype().kind() != 'f' || (itemsize != 4 && itemsize != 8)) {
     refuse(name, "must be float32 or float64");
   }
-  if (a.ndim() != 2 || a.shape(0) != layout.n0 || a.shape(1) != layout.n1) {
-    refuse(name, "shape must be (n0, n1) of the layout");
+  if (a.ndim() != 2 || (a.shape(0) != layout.n0 && a.shape(0) != 1) ||
+      (a.shape(1) != layout.n1 && a.shape(1) != 1)) {
+    refuse(name, "shape must be (n0 or 1, n1 or 1) of the layout");
   }
   if (a.strides(0) % itemsize != 0 || a.strides(1) % itemsize != 0) {
     refuse(name, "strides must be whole elements");
@@ -67,8 +68,8 @@ Parameter to_parameter(const py::array& a, const char* name, const Layout& layou
   Parameter p;
   p.data = a.data();
   p.is_double = itemsize == 8;
-  p.stride0 = a.strides(0) / itemsize;
-  p.stride1 = a.strides(1) / itemsize;
+  p.stride0 = a.shape(0) == 1 ? 0 : a.strides(0) / itemsize;
+  p.stride1 = a.shape(1) == 1 ? 0 : a.strides(1) / itemsize;
   return p;
 }
 
