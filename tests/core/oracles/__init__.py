@@ -1,0 +1,8 @@
+"""Independent oracles of the core: none of them imports kacflow_core.
+
+``philox``     Philox4x32-10 in plain Python, the uniforms made from its words, and extreme counters.
+``endpoint``   the endpoint map in 40 digits.
+``velocity``   q(z), the conditional velocity and its derivatives in 40 digits and more.
+``law``        moments, characteristic function, density and cdf of the law.
+``events``     event-by-event simulation, and a sampler with switchable defects.
+"""
