@@ -83,15 +83,9 @@ def sample(
     ((4, 3), True)
     """
     extents = _validate.shape(shape)
-    layout, rows = _layout.leading(
-        extents,
-        {
-            "t": _validate.time("t", t),
-            "a": _validate.positive("a", a),
-            "c": _validate.positive("c", c),
-        },
-    )
     kind = _validate.real_dtype(dtype)
+    times, rates, speeds = _validate.process(t, a, c, kind)
+    layout, rows = _layout.leading(extents, {"t": times, "a": rates, "c": speeds})
     seed, offset = _validate.word64("seed", seed), _validate.word64("offset", offset)
     kernels = get_backend(backend)
     out = np.empty(layout.size, dtype=kind)
@@ -161,15 +155,18 @@ def sample_pair(
     True
     """
     data = _validate.data("x0", x0)
+    working = _layout.working_dtype(data.dtype)
+    limits = _validate.LIMITS[working]
+    times, rates, speeds = _validate.process(clock, a, c, working, "clock")
     layout, rows = _layout.leading(
         data.shape,
         {
-            "a": _validate.positive("a", a),
-            "c": _validate.positive("c", c),
-            "signal": _validate.parameter("signal", signal),
-            "dsignal": _validate.parameter("dsignal", dsignal),
-            "clock": _validate.time("clock", clock),
-            "dclock": _validate.parameter("dclock", dclock),
+            "a": rates,
+            "c": speeds,
+            "signal": _validate.parameter("signal", signal, limits),
+            "dsignal": _validate.parameter("dsignal", dsignal, limits),
+            "clock": times,
+            "dclock": _validate.parameter("dclock", dclock, limits),
         },
     )
     seed, offset = _validate.word64("seed", seed), _validate.word64("offset", offset)
@@ -195,14 +192,8 @@ def _at_points(
 ) -> list[Array]:
     """Broadcast, call the backend's method with that many output arrays, shape the results."""
     data = _validate.data("x", x)
-    shape, layout, rows = _layout.broadcast(
-        data.shape,
-        {
-            "t": _validate.time("t", t),
-            "a": _validate.positive("a", a),
-            "c": _validate.positive("c", c),
-        },
-    )
+    times, rates, speeds = _validate.process(t, a, c, _layout.working_dtype(data.dtype))
+    shape, layout, rows = _layout.broadcast(data.shape, {"t": times, "a": rates, "c": speeds})
     kernels: Any = get_backend(backend)
     flat = np.ascontiguousarray(np.broadcast_to(data, shape)).reshape(-1)
     results = [np.empty_like(flat) for _ in range(outputs)]

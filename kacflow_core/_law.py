@@ -9,6 +9,14 @@ from kacflow_core import _validate
 from kacflow_core._layout import Array
 
 
+_FLOAT64 = np.dtype(np.float64)
+
+
+def _float64(t: ArrayLike, a: ArrayLike, c: ArrayLike) -> list[Array]:
+    """The checked parameters in float64."""
+    return [v.astype(np.float64) for v in _validate.process(t, a, c, _FLOAT64)]
+
+
 def atom_mass(t: ArrayLike, *, a: ArrayLike) -> Array:
     """Probability e^(-a t) that there was no turn yet: the two atoms at ±c t together.
 
@@ -28,7 +36,8 @@ def atom_mass(t: ArrayLike, *, a: ArrayLike) -> Array:
     >>> float(kc.atom_mass(0.0, a=9.0))
     1.0
     """
-    return np.exp(-_validate.positive("a", a).astype(np.float64) * _validate.time("t", t))
+    times, rates, _ = _validate.process(t, a, 1.0, _FLOAT64)
+    return np.exp(-(rates.astype(np.float64) * times))
 
 
 def variance(t: ArrayLike, *, a: ArrayLike, c: ArrayLike) -> Array:
@@ -50,13 +59,8 @@ def variance(t: ArrayLike, *, a: ArrayLike, c: ArrayLike) -> Array:
     >>> round(float(kc.variance(1.0, a=1e6, c=1e3)), 5)
     1.0
     """
-    t, a, c = (
-        _validate.time("t", t).astype(np.float64),
-        _validate.positive("a", a).astype(np.float64),
-        _validate.positive("c", c).astype(np.float64),
-    )
-    tau = a * t
-    return (c * t) ** 2 * _relative_variance(tau)
+    times, rates, speeds = _float64(t, a, c)
+    return (speeds * times) ** 2 * _relative_variance(rates * times)
 
 
 def _relative_variance(tau: Array) -> Array:
@@ -94,13 +98,9 @@ def char_fn(k: ArrayLike, t: ArrayLike, *, a: ArrayLike, c: ArrayLike) -> Array:
     >>> float(kc.char_fn(0.0, 0.5, a=9.0, c=3.0))
     1.0
     """
-    k, t, a, c = (
-        _validate.parameter("k", k).astype(np.float64),
-        _validate.time("t", t).astype(np.float64),
-        _validate.positive("a", a).astype(np.float64),
-        _validate.positive("c", c).astype(np.float64),
-    )
-    tau, phase = np.broadcast_arrays(a * t, np.abs(c * k * t))
+    times, rates, speeds = _float64(t, a, c)
+    waves = _validate.parameter("k", k).astype(np.float64)
+    tau, phase = np.broadcast_arrays(rates * times, np.abs(speeds * waves * times))
     square = (tau - phase) * (tau + phase)
     m = np.sqrt(np.abs(square))
     # Real root: scaled by e^-tau inside, m - tau = -phase^2/(m + tau) without cancellation.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 
 
@@ -27,8 +28,14 @@ def resolve(threads: int | None) -> int:
     """A checked thread count: ``threads``, or :func:`default_threads` for None."""
     if threads is None:
         return default_threads()
-    if isinstance(threads, bool) or not isinstance(threads, int):
-        raise TypeError(f"threads: got {type(threads).__name__}; allowed: a positive int or None")
-    if threads < 1:
-        raise ValueError(f"threads: got {threads}; allowed: a positive int or None")
-    return threads
+    try:
+        count = operator.index(threads)
+        if isinstance(threads, bool):
+            raise TypeError
+    except TypeError:
+        raise TypeError(
+            f"threads: got {type(threads).__name__}; allowed: a positive int or None"
+        ) from None
+    if not 1 <= count < 2**31:
+        raise ValueError(f"threads: got {count}; allowed: a positive int or None")
+    return count

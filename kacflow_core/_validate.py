@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,59 +19,103 @@ from kacflow_core._layout import Array, is_bfloat16
 UINT64_END = 2**64
 _MAX_ELEMENTS = 2**60
 
+_native_extent: Any = None
 try:
     _native_extent = native_module().extent
 except ImportError:
-    _native_extent = None
+    pass  # the compiled core is missing: NumPy does the same below
+
+
+class Limits(NamedTuple):
+    """What the working type can represent and the kernels compute with."""
+
+    name: str
+    least: float  #: smallest normal number
+    most: float  #: largest number
+    tau: float  #: largest a t
+
+
+LIMITS = {
+    np.dtype(np.float32): Limits("float32", 2.0**-126, float(np.finfo(np.float32).max), 1e15),
+    np.dtype(np.float64): Limits("float64", 2.0**-1022, float(np.finfo(np.float64).max), 1e150),
+}
 
 
 def _extent(value: Array) -> tuple[float, float]:
-    """(min, max) of a non-empty float array, (nan, nan) if it holds a NaN."""
+    """(min, max) of a float array, (nan, nan) if it holds a NaN, (inf, -inf) if it is empty."""
     if _native_extent is not None and value.ndim <= 2:
         low, high = _native_extent(value)
         return low, high
+    if not value.size:
+        return math.inf, -math.inf
     return float(value.min()), float(value.max())
 
 
-def parameter(
-    name: str, value: ArrayLike, *, least: float = -math.inf, open_end: bool = False
-) -> Array:
-    """``value`` as a float32 or float64 array of finite numbers that are >= ``least``.
+def _real(name: str, value: ArrayLike) -> Array:
+    """``value`` as a float32 or float64 array; integers become float64, float16 becomes float32."""
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name}: not an array of numbers ({error})") from None
+    if array.dtype == np.float64 or array.dtype == np.float32:
+        return array
+    if array.dtype.kind in "iu":
+        return array.astype(np.float64)
+    if array.dtype.kind == "f" and array.dtype.itemsize < 4:
+        return array.astype(np.float32)
+    raise TypeError(
+        f"{name}: got dtype {array.dtype}; allowed: real numbers (float16, float32, float64 or "
+        "integers)"
+    )
 
-    ``open_end`` asks for numbers > ``least``.  Integers become float64; float16 becomes float32.
-    """
-    array = np.asarray(value)
-    if array.dtype != np.float64 and array.dtype != np.float32:
-        kind = array.dtype.kind
-        if kind in "iu":
-            array = array.astype(np.float64)
-        elif kind == "f" and array.dtype.itemsize < 4:
-            array = array.astype(np.float32)
-        else:
-            raise TypeError(
-                f"{name}: got dtype {array.dtype}; allowed: real numbers (float16, float32, "
-                "float64 or integers)"
-            )
-    if array.size:
-        low, high = _extent(array)
-        above = low > least if open_end else low >= least
-        if not (above and -math.inf < low and high < math.inf):  # False for NaN
-            kind = {-math.inf: "finite"}.get(
-                least, f"finite and {'>' if open_end else '>='} {least:g}"
-            )
-            bad = low if not (above and low > -math.inf) else high
-            raise ValueError(f"{name}: got {bad:g}; allowed: {kind} numbers")
+
+def _within(name: str, low: float, high: float, least: float, most: float, allowed: str) -> None:
+    """ValueError unless least <= low and high <= most; NaN is refused."""
+    if low == math.inf and high == -math.inf:
+        return
+    if not (low >= least and high <= most):
+        bad = low if not low >= least else high
+        raise ValueError(f"{name}: got {bad:g}; allowed: {allowed}")
+
+
+def parameter(
+    name: str, value: ArrayLike, limits: Limits = LIMITS[np.dtype(np.float64)]
+) -> Array:
+    """Finite numbers of either sign that the working type can represent."""
+    array = _real(name, value)
+    allowed = f"finite numbers in the range of {limits.name}"
+    _within(name, *_extent(array), -limits.most, limits.most, allowed)
     return array
 
 
-def positive(name: str, value: ArrayLike) -> Array:
-    """Finite numbers > 0: a rate, a speed."""
-    return parameter(name, value, least=0.0, open_end=True)
+def process(
+    t: ArrayLike,
+    a: ArrayLike,
+    c: ArrayLike,
+    working: np.dtype[Any],
+    time_name: str = "t",
+) -> tuple[Array, Array, Array]:
+    """Time >= 0, jump rate > 0 and speed > 0 of a Kac process in the working type.
 
-
-def time(name: str, value: ArrayLike) -> Array:
-    """Finite numbers >= 0."""
-    return parameter(name, value, least=0.0)
+    Nothing may leave that type's range, neither a parameter nor the products a t and c t.
+    """
+    limits = LIMITS[working]
+    times, rates, speeds = _real(time_name, t), _real("a", a), _real("c", c)
+    low, t_most = _extent(times)
+    _within(time_name, low, t_most, 0.0, limits.most, f"finite numbers >= 0 ({limits.name})")
+    positive = f"finite numbers > 0 in the normal range of {limits.name}"
+    low, a_most = _extent(rates)
+    _within("a", low, a_most, limits.least, limits.most, positive)
+    low, c_most = _extent(speeds)
+    _within("c", low, c_most, limits.least, limits.most, positive)
+    if a_most * t_most > limits.tau:
+        raise ValueError(
+            f"a*{time_name}: got up to {a_most * t_most:g}; allowed: at most {limits.tau:g} in "
+            f"{limits.name}"
+        )
+    if c_most * t_most > limits.most:
+        raise ValueError(f"c*{time_name}: got up to {c_most:g} * {t_most:g}; overflows {limits.name}")
+    return times, rates, speeds
 
 
 def word64(name: str, value: Any) -> int:
@@ -92,15 +136,15 @@ def word64(name: str, value: Any) -> int:
 
 def shape(value: int | Sequence[int]) -> tuple[int, ...]:
     """A shape: a non-negative int, or a sequence of them."""
+    values = value if isinstance(value, Iterable) else (value,)
     try:
-        extents = (operator.index(value),)  # type: ignore[arg-type]
+        extents = tuple(operator.index(n) for n in values)
+        if any(isinstance(n, (bool, np.bool_)) for n in values):
+            raise TypeError
     except TypeError:
-        try:
-            extents = tuple(operator.index(n) for n in value)  # type: ignore[union-attr]
-        except TypeError:
-            raise TypeError(
-                f"shape: got {value!r}; allowed: a non-negative int or a sequence of them"
-            ) from None
+        raise TypeError(
+            f"shape: got {value!r}; allowed: a non-negative int or a sequence of them"
+        ) from None
     if any(n < 0 for n in extents):
         raise ValueError(f"shape: got {extents}; allowed: non-negative extents")
     if math.prod(extents) > _MAX_ELEMENTS:
@@ -111,7 +155,7 @@ def shape(value: int | Sequence[int]) -> tuple[int, ...]:
 def real_dtype(value: Any) -> np.dtype[Any]:
     """float32 or float64."""
     try:
-        dtype = np.dtype(value)
+        dtype = np.dtype(value if value is not None else "O")
     except TypeError:
         raise TypeError(f"dtype: got {value!r}; allowed: 'float32' or 'float64'") from None
     if dtype not in (np.float32, np.float64) or not dtype.isnative:
@@ -128,7 +172,10 @@ def data(name: str, value: ArrayLike, *, sixteen_bit: bool = True) -> Array:
     is_array = hasattr(value, "dtype")
     if is_array and hasattr(value, "__cuda_array_interface__"):
         raise TypeError(f"{name}: got an array on a GPU; allowed: arrays on the CPU")
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name}: not an array of numbers ({error})") from None
     if not is_array and array.dtype.kind in "iu":
         array = array.astype(np.float64)
     dtype = array.dtype

@@ -27,7 +27,7 @@ template <class T>
 KAC_FN NoiseConstants<T> noise_constants(double a, double c, double t) {
   const Cone<T> k = cone<T>(a, c, t);
   NoiseConstants<T> n;
-  n.map = map_constants<T>(static_cast<double>(k.a) * static_cast<double>(k.t));
+  n.map = map_constants<T>(static_cast<double>(k.a), static_cast<double>(k.t));
   n.tau = k.tau;
   n.c = k.c;
   n.ct = k.ct;

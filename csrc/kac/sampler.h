@@ -66,33 +66,44 @@ struct MapConstants {
   T m;                ///< -ln s: 0 or tau
 };
 
-/// Integer number of words for a probability, out of 2^32 (float) or 2^64 (double), to nearest.
-KAC_FN uint64 word_count(double probability, float) {
-  return to_bits(fma(probability, 0x1p32, 0x1p52)) - 0x4330000000000000ull;
+/// Number of words out of 2^32 (float) or 2^64 (double) that a probability <= 1/2 stands for, to
+/// nearest.
+KAC_FN uint32 word_count(double probability, float) {
+  return static_cast<uint32>(to_bits(fma(probability, 0x1p32, 0x1p52)));
 }
-KAC_FN uint64 word_count(double probability, double) {  // saturates at 2^64 - 1; see map_constants
-  return probability >= 1.0 ? ~0ull : static_cast<uint64>(probability * 0x1p64);
+KAC_FN uint64 word_count(double probability, double) {
+  const double words = probability * 0x1p64;  // exact; an integer from 2^52 on
+  return static_cast<uint64>(select(words < 0x1p52, words + 0.5, words));
 }
 
+/// Thresholds are counted from whichever end of the interval is nearer, so that each is right to
+/// half a word or 2^-53 of its distance from that end: with q = e^-tau and p = 1 - q,
+///   first turned word = B q           = B - B p
+///   first even word   = B/2 + B q (1 - q/2) = B - B p^2/2.
+///
+/// tau = a t as an exact product of two numbers, since e^-tau amplifies its rounding by tau.
 template <class T>
-KAC_FN MapConstants<T> map_constants(double tau) {
-  const Decay decayed = decay(tau);
-  const double turned = decayed.one_minus;              // P(N >= 1)
-  const double even = 0.5 * turned * turned;            // P(N even, >= 2)
-  const double all = sizeof(T) == 4 ? 0x1p32 : 0x1p64;  // number of words
-  const bool never = turned * all + 0.5 >= all;
-  const uint64 n_turned = word_count(turned, T(0));
-  const uint64 n_even = smaller(word_count(even, T(0)), static_cast<uint64>(all * 0.5) - 1);
-  const double least = larger(turned, Range<T>::tau_least);
-  const bool scaled = tau > Range<T>::tau_scaled;
-  const double s = select(scaled, decayed.exp, 1.0);
+KAC_FN MapConstants<T> map_constants(double a, double t) {
+  const Word<T> half = Word<T>(1) << (8 * sizeof(T) - 1);
+  const double tau = a * t;
+  const Decay decayed = decay(tau, product_minus(a, t, tau));
+  const double q = decayed.exp, p = decayed.one_minus;
+  const bool late = q < 0.5;
+  const Word<T> turned = word_count(select(late, q, p), T(0));
+  const Word<T> counted = word_count(select(late, q * (1.0 - 0.5 * q), 0.5 * p * p), T(0));
+  const Word<T> above_half = larger(counted, Word<T>(1));  // late: first even word, minus B/2
+  const Word<T> n_even = select(late, static_cast<Word<T>>(half - above_half), counted);
+  const double least = larger(p, Range<T>::tau_least);
   const double square = 0.5 * least * least;
+  const bool scaled = tau > Range<T>::tau_scaled;
+  const double s = select(scaled, q, 1.0);
   MapConstants<T> k;
-  k.never = never ? 1 : 0;
-  k.last_atom = never ? 0 : ~static_cast<Word<T>>(n_turned);
-  k.last_odd = ~static_cast<Word<T>>(n_even);
+  k.never = late && turned == 0 ? 1 : 0;
+  k.last_atom = select(late, static_cast<Word<T>>(turned - 1 + k.never),
+                       static_cast<Word<T>>(~turned));
+  k.last_odd = static_cast<Word<T>>(~n_even);
   k.inverse_even = static_cast<T>(select(n_even > 0, 1.0 / static_cast<double>(n_even), 0.0));
-  k.d_max = static_cast<T>(select(scaled, square, square / decayed.exp));
+  k.d_max = static_cast<T>(select(scaled, square, square / q));
   k.s = static_cast<T>(s);
   k.inverse_s = static_cast<T>(smaller(1.0 / s, Range<T>::tail));
   k.m = static_cast<T>(select(scaled, tau, 0.0));
