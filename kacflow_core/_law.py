@@ -103,16 +103,19 @@ def char_fn(k: ArrayLike, t: ArrayLike, *, a: ArrayLike, c: ArrayLike) -> Array:
     tau, phase = np.broadcast_arrays(rates * times, np.abs(speeds * waves * times))
     square = (tau - phase) * (tau + phase)
     m = np.sqrt(np.abs(square))
-    # Real root: scaled by e^-tau inside, m - tau = -phase^2/(m + tau) without cancellation.
+    # Real root, scaled by e^-tau inside: m - tau = -phase^2/(m + tau) without cancellation.
     slow = np.exp(-(phase**2) / np.maximum(m + tau, np.finfo(float).tiny))
     fast = np.exp(-(m + tau))
-    sinhc = np.where(m > 1e-4, (slow - fast) / (2.0 * np.maximum(m, 1e-4)), _sinhc(square, tau))
+    near = np.exp(-tau) * _sinhc(np.clip(square, 0.0, 1.0))
+    sinhc = np.where(square > 1.0, (slow - fast) / (2.0 * np.maximum(m, 1.0)), near)
     overdamped = 0.5 * (slow + fast) + tau * sinhc
-    sinc = np.where(m > 1e-4, np.sin(m) / np.maximum(m, 1e-4), 1.0 - m**2 / 6.0)
-    oscillating = np.exp(-tau) * (np.cos(m) + tau * sinc)
+    oscillating = np.exp(-tau) * (np.cos(m) + tau * np.sinc(m / np.pi))
     return np.where(square >= 0.0, overdamped, oscillating)
 
 
-def _sinhc(square: Array, tau: Array) -> Array:
-    """e^-tau sinh(m)/m for small m."""
-    return np.exp(-tau) * (1.0 + square / 6.0)
+def _sinhc(square: Array) -> Array:
+    """sinh(m)/m = sum_k m^(2k)/(2k + 1)! for 0 <= m^2 <= 1, to rounding."""
+    series = np.ones_like(square)
+    for k in range(9, 0, -1):
+        series = 1.0 + square / (2 * k * (2 * k + 1)) * series
+    return series
