@@ -15,7 +15,7 @@ import platform
 import sys
 from pathlib import Path
 
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
@@ -121,4 +121,9 @@ def extensions() -> list[Extension]:
     return [Extension("kacflow_core._native", sources(), depends=headers, language="c++")]
 
 
-setup(ext_modules=extensions(), cmdclass={"build_ext": BuildNative})
+setup(
+    packages=find_packages(include=["kacflow_core", "kacflow_core.*"]) + find_packages("python"),
+    package_dir={"kacflow_core": "kacflow_core", "kacflow": "python/kacflow"},
+    ext_modules=extensions(),
+    cmdclass={"build_ext": BuildNative},
+)
