@@ -6,8 +6,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import kacflow_core
 import pytest
+
+import kacflow_core
 
 sys.path.insert(0, str(Path(__file__).parent))  # cores and oracles
 

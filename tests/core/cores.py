@@ -13,8 +13,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import kacflow_core
 import numpy as np
+
+import kacflow_core
 
 ROOT = Path(kacflow_core.__file__).parents[1]
 

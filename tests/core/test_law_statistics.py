@@ -10,13 +10,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
-import kacflow_core
 import mpmath as mp
 import numpy as np
 import pytest
 from cores import Core
 from oracles import events, law
 from scipy import stats
+
+import kacflow_core
 
 A, C = 2.0, 3.0
 N = 300_000
@@ -226,9 +227,7 @@ def test_seeds_and_offsets_give_unrelated_draws(core: Core):
         core.sample(1.0, (N,), a=3.0, c=1.0, seed=seed, offset=offset)
         for seed, offset in ((0, 0), (3, 0), (1 + 2**32, 0), (1 + 2**63, 0), (1, 2**32), (1, 2**63))
     ]
-    pvalues = [
-        normal(float(np.corrcoef(base, other)[0, 1]) * np.sqrt(N)) for other in others
-    ]
+    pvalues = [normal(float(np.corrcoef(base, other)[0, 1]) * np.sqrt(N)) for other in others]
     assert min(pvalues) * len(pvalues) > LIMIT
     shifted = core.sample(1.0, (N,), a=3.0, c=1.0, seed=1, offset=7)
     np.testing.assert_array_equal(shifted[:-7], base[7:])

@@ -133,7 +133,7 @@ def test_pair(core: Core, dtype: str, signal: str, clock: str, rates: str):
 
 @pytest.mark.parametrize("rates", RATES)
 def test_noise_and_atoms_of_the_pair(core: Core, dtype: str, rates: str):
-    """With f = f' = 0 and g' = 1 the pair is (K, v): the noise of ``sample``, atoms exactly at c."""
+    """With f = f' = 0, g' = 1 the pair is (K, v): the noise of ``sample``, atoms exactly at c."""
     case = build("linear", "clock t", rates, dtype)
     zero, one = np.zeros((), dtype), np.ones((), dtype)
     x_t, dx_t = pair(core, case, signal=zero, dsignal=zero, dclock=one)
@@ -154,7 +154,7 @@ def test_noise_and_atoms_of_the_pair(core: Core, dtype: str, rates: str):
 
 
 def test_atoms_follow_the_data_exactly(core: Core, dtype: str):
-    """On atoms x_t = f x_0 +- c g and dx_t = f' x_0 +- g' c; exact for numbers that do not round."""
+    """On atoms x_t = f x_0 +- c g and dx_t = f' x_0 +- g' c; exact where nothing rounds."""
     n = 400
     x_0 = (np.arange(n) % 17 - 8).astype(dtype)
     keys = dict(a=2.0**-6, c=4.0, clock=0.5, dclock=2.0, signal=0.5, dsignal=-0.25)

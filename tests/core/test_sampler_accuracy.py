@@ -78,9 +78,7 @@ def test_random_draws(core: Core, dtype: str):
 def draw(core: Core, counter: int, a: float, t: float, dtype: str) -> float:
     """xi of one counter of seed 0, with c = 1."""
     one = np.array([1], dtype=dtype)
-    x = core.sample(
-        one * t, (1,), a=one * a, c=one, seed=0, offset=counter, dtype=dtype
-    )
+    x = core.sample(one * t, (1,), a=one * a, c=one, seed=0, offset=counter, dtype=dtype)
     return float(x[0]) / t
 
 
@@ -134,7 +132,7 @@ def test_case_boundaries(core: Core, dtype: str, even: bool):
     good to 2^-53, or 2^11 words of 2^64: only nearer than that may the case differ.
     """
     bits = 32 if dtype == "float32" else 64
-    slack = mp.mpf("0.001") if bits == 32 else mp.mpf(2) ** 11
+    slack = mp.mpf("0.001") if bits == 32 else 2**11 + mp.mpf("0.25")  # 1/4: no count is a tie
     counters = [*philox.EXTREME_COUNTERS.values(), *range(60)]
     tried = 0
     for counter in counters:

@@ -1,6 +1,6 @@
 """Independent oracles of the core: none of them imports kacflow_core.
 
-``philox``     Philox4x32-10 in plain Python, the uniforms made from its words, and extreme counters.
+``philox``     Philox4x32-10 in plain Python, the uniforms of its words, and extreme counters.
 ``endpoint``   the endpoint map in 40 digits.
 ``velocity``   q(z), the conditional velocity and its derivatives in 40 digits and more.
 ``law``        moments, characteristic function, density and cdf of the law.

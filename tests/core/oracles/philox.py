@@ -52,7 +52,10 @@ def philox4x32_array(counters: np.ndarray, seed: int, block: int = 0) -> np.ndar
     for _ in range(10):
         product_0 = np.uint64(MULTIPLIER_0) * c0
         product_1 = np.uint64(MULTIPLIER_1) * c2
-        c0, c2 = (product_1 >> shift) ^ c1 ^ np.uint64(k0), (product_0 >> shift) ^ c3 ^ np.uint64(k1)
+        c0, c2 = (
+            (product_1 >> shift) ^ c1 ^ np.uint64(k0),
+            (product_0 >> shift) ^ c3 ^ np.uint64(k1),
+        )
         c1, c3 = product_1 & mask, product_0 & mask
         k0 = (k0 + WEYL_0) & MASK
         k1 = (k1 + WEYL_1) & MASK
@@ -75,9 +78,7 @@ def uniforms(words: tuple[int, ...], low: tuple[int, ...] | None = None) -> Unif
         return Uniforms(w0, 32, (2 * (w1 >> 1) + 1, 32), (2 * w2 + 1, 33))
     v0, v1, v2 = (int(v) for v in low[:3])
     u1 = Fraction(w1 >> 1, 2**31) + (Fraction(v1 >> 1) + Fraction(1, 2)) / 2**62
-    return Uniforms(
-        w0 << 32 | v0, 64, (int(u1 * 2**63), 63), (2 * (w2 << 32 | v2) + 1, 65)
-    )
+    return Uniforms(w0 << 32 | v0, 64, (int(u1 * 2**63), 63), (2 * (w2 << 32 | v2) + 1, 65))
 
 
 def element_uniforms(seed: int, index: int, dtype: str) -> Uniforms:
