@@ -68,9 +68,10 @@ class BuildNative(build_ext):
         except Exception as error:
             if native_mode() == "1":
                 raise
+            Path(self.get_ext_fullpath(ext.name)).unlink(missing_ok=True)  # of an earlier build
             announce(
-                f"the compiled core could not be built ({error}); installing without it: "
-                "the numba backend does its work. Set KACFLOW_NATIVE=1 to make this an error."
+                f"no compiled core ({type(error).__name__}: no working C++17 compiler?); installing "
+                "on numba, which is slower. KACFLOW_NATIVE=1 makes this an error and shows it."
             )
 
     def _build_levels(self, ext: Extension) -> None:
