@@ -91,6 +91,9 @@ struct NoiseTable {
     load(pc, layout, row, n, cs);
     const int rows = n < 8 ? n : kBlock;  // few rows: no need for whole vectors
     for (int j = 0; j < rows; ++j) put(j, kac::noise_constants<T>(as[j], cs[j], ts[j]));
+    if (layout.inner == 1) {  // rows are lanes, and all lanes are computed
+      for (int j = rows; j < kBlock; ++j) put(j, at(0));
+    }
   }
   KAC_FN kac::NoiseConstants<T> at(int j) const {
     return {{last_atom[j], never[j], last_odd[j], inverse_even[j], d_max[j], s[j], inverse_s[j],
