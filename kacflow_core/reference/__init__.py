@@ -1,26 +1,35 @@
-"""The plain float64 definition of everything the kernels compute.
+"""The definition: the Kac process in plain float64 NumPy, textbook form, arrays in and arrays out.
 
-Textbook formulas in NumPy and SciPy, one concept a file, written to be read: ``philox`` (random
-words and uniforms), ``sampler`` (uniforms to the process), ``velocity`` (conditional velocity and
-its derivatives).  Every backend is tested against it; it is also the backend called "reference".
+Every backend is tested against this package, and users may read it as the specification.  Nothing
+is checked or rounded to a working type here; ``dtype`` arguments choose the uniforms (and the
+rounding of the light cone) of that working type, and results are float64 in either case.
+
+``philox``    words and uniforms of a counter
+``sampler``   uniforms to K(t)
+``velocity``  conditional velocity and derivatives
+``pair``      the training pair
+``law``       moments, characteristic function, atoms
 """
 
 from __future__ import annotations
 
-from kacflow_core.reference.philox import Uniforms, philox4x32, uniforms
-from kacflow_core.reference.sampler import Endpoint, endpoint, sample, sample_pair
-from kacflow_core.reference.velocity import bessel_ratio, bessel_ratio_slope, velocity, velocity_grad
+from kacflow_core.reference import law, pair, philox, sampler
+from kacflow_core.reference.law import atom_mass, char_fn, variance
+from kacflow_core.reference.pair import sample_pair
+from kacflow_core.reference.sampler import sample
+from kacflow_core.reference.velocity import bessel_ratio, velocity, velocity_grad
 
 __all__ = [
-    "Endpoint",
-    "Uniforms",
+    "atom_mass",
     "bessel_ratio",
-    "bessel_ratio_slope",
-    "endpoint",
-    "philox4x32",
+    "char_fn",
+    "law",
+    "pair",
+    "philox",
     "sample",
     "sample_pair",
-    "uniforms",
+    "sampler",
+    "variance",
     "velocity",
     "velocity_grad",
 ]

@@ -1,131 +1,130 @@
-"""The endpoint K(t), the training pair and the closed-form map behind them, in float64.
+"""The endpoint sampler: three uniforms to K(t), in closed form.
 
-With tau = a t and xi = K(t)/(c t): given N >= 1 turns, xi = sqrt(1 - S^2) cos(2 pi u2), where S has
-an elementary law once N is summed out.  Of three uniforms, u0 picks the case,
+Dimensionless: xi = K(t)/(c t) in [-1, 1] and tau = a t.  Given N = n >= 1 turns and k = ceil(n/2),
+xi has density proportional to (1 - xi^2)^(k-1), for even n after averaging over the first
+direction; so xi = sqrt(1 - S^2) cos(2 pi V) with S = U^(1/(2k-1)) and U, V uniform.  Summed over n
+the law of S is elementary::
 
-    N = 0               probability e^-tau               xi = sign(cos 2 pi u2)
-    N odd               probability (1 - e^(-2 tau))/2   tau' = tau
-    N even, at least 2  probability (1 - e^-tau)^2/2     cosh tau' = 1 + w (cosh tau - 1)
+    atom  N = 0        probability e^-tau             xi = +-1
+    odd   N odd        probability (1 - e^(-2 tau))/2 tau' = tau
+    even  N even >= 2  probability (1 - e^-tau)^2/2   cosh tau' = 1 + w (cosh tau - 1), w uniform
+                                                  <=> sinh(tau'/2) = sqrt(w) sinh(tau/2)
 
-with w the position of u0 in the interval of the last case, and u1 the radius:
+    sinh(tau' S) = u1 sinh tau',     xi = sqrt(1 - S^2) cos(2 pi u2)
 
-    sinh(tau' S) = u1 sinh tau'.
+As tau -> 0, S is uniform and so is xi (Archimedes); as tau -> infinity, 1 - S^2 -> -2 ln(u1)/tau
+and the map is the Box-Muller transform.  The process is that of Duong, Chemseddine, Friz and Steidl,
+arXiv 2506.20641.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from kacflow_core.reference.philox import Uniforms, uniforms
-from kacflow_core.reference.velocity import bessel_ratio
+from kacflow_core.reference import philox
+from kacflow_core.reference._exact import Array, exact_product
 
-Floats = NDArray[np.float64]
+_U64 = np.uint64
+
+#: Above this tau, sinh tau' = e^tau'/2 to all digits for every w >= 2^-65, and so for every u1.
+_LARGE_TAU = 300.0
+
+
+class Cases(NamedTuple):
+    """What the case word decides; arrays of shape (n,)."""
+
+    atom: NDArray[np.bool_]
+    even: NDArray[np.bool_]
+    w: Array  #: position in the even case, in (0, 1); 1 otherwise
 
 
 class Endpoint(NamedTuple):
-    """xi = K/(c t), 1 - xi^2 free of cancellation, and whether there was no turn."""
+    """A draw of xi = K(t)/(c t); arrays of shape (n,)."""
 
-    xi: Floats
-    one_minus_xi2: Floats
+    xi: Array  #: in [-1, 1], +-1 exactly on the atoms
+    one_minus_xi2: Array  #: without the cancellation of forming it from xi; 0 on the atoms
     atom: NDArray[np.bool_]
 
 
-def _words(share: Floats, bits: int) -> Floats:
-    """A probability as a number of words out of 2**bits, to nearest."""
-    return np.rint(np.ldexp(share, bits))
+def cases(word: NDArray[np.uint64], bits: int, a: ArrayLike, t: ArrayLike) -> Cases:
+    """Decide the case of each draw by integer thresholds, and take w from the same word.
 
-
-def _compare(word: NDArray[np.unsignedinteger], bits: int, count: Floats) -> Floats:
-    """word - count as a float, exact near zero; count <= 2**bits is an integer."""
-    if bits == 32:
-        return word.astype(np.float64) - count
-    high = (word >> np.uint64(32)).astype(np.float64) - np.floor(np.ldexp(count, -32))
-    low = (word & np.uint64(0xFFFFFFFF)).astype(np.float64) - np.fmod(count, 2.0**32)
-    return high * 2.0**32 + low
-
-
-def endpoint(u: Uniforms, tau: ArrayLike) -> Endpoint:
-    """The closed-form map from uniforms to the process.
-
-    Parameters
-    ----------
-    u : Uniforms
-        Draws, one per element.
-    tau : array_like
-        a t >= 0, one per element or one for all.
-
-    Returns
-    -------
-    Endpoint
-        xi in [-1, 1].
+    With B = 2^bits words W = 0 ... B - 1, from below: atoms, odd, even.  Words are counted from
+    whichever end is nearer, so that every probability is right to half a word, or to 2^-53 of its
+    distance from that end.  In terms of e^-tau = q and p = 1 - q: ``B q`` atoms or ``B p`` others,
+    and ``B p^2/2 = B/2 - B q (1 - q/2)`` even ones, fewer than B/2 of them.
     """
-    tau = np.broadcast_to(np.asarray(tau, dtype=np.float64), u.word.shape)
-    half = 2.0 ** (u.bits - 1)
-    q, p = np.exp(-tau), -np.expm1(-tau)
-    # First word of each case, counted from the nearer end so that no digit is lost.
+    tau, low = exact_product(a, t)  # e^-tau would magnify the rounding of tau
+    q = np.exp(-tau) * (1.0 - low)
+    p = -np.expm1(-tau) + np.exp(-tau) * low
     late = q < 0.5
-    turned = np.where(late, _words(q, u.bits), _words(p, u.bits))
-    even = np.where(late, np.maximum(_words(q * (1 - q / 2), u.bits), 1), _words(p * p / 2, u.bits))
-    n_even = np.where(late, half - even, even)
-    inverted = ~u.word  # 2**bits - 1 - word
-    atom = np.where(
-        late, _compare(u.word, u.bits, turned) < 0, _compare(inverted, u.bits, turned) >= 0
-    )
-    after = np.where(
-        late,
-        _compare(u.word, u.bits, half) - even if u.bits == 32 else _after_half(u.word, even),
-        n_even - 1.0 - _compare(inverted, u.bits, np.zeros_like(n_even)),
-    )
-    w = np.where(after >= 0, (after + 0.5) / np.maximum(n_even, 1.0), 1.0)
+    half = _U64(2 ** (bits - 1))
+    turned_or_atoms = _count(np.where(late, q, p), bits)
+    above_half = np.maximum(_count(np.where(late, q * (1.0 - 0.5 * q), 0.0), bits), _U64(1))
+    n_even = np.where(late, half - above_half, _count(np.where(late, 0.0, 0.5 * p * p), bits))
 
-    tau_prime, scaled_sinh, a_scaled, scale = _tau_prime(w, tau)
-    x = u.u1 * scaled_sinh
-    root = np.sqrt(x * x + scale * scale)
-    e = a_scaled + scaled_sinh
-    r = x + root
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        # 1 - S from ln((A + B)/R), S from asinh: each where it is the smaller, hence accurate.
-        gap = np.log1p(scaled_sinh * u.one_minus_u1 * (e + r) / ((a_scaled + root) * r))
-        s_low = np.arcsinh(x / scale) / tau_prime
-    less = np.where(tau_prime > 0, gap / np.maximum(tau_prime, 1e-300), u.one_minus_u1)
-    low = less > 0.5
-    s = np.where(low, np.where(tau_prime > 0, s_low, u.u1), 1.0 - less)
-    less = np.where(low, 1.0 - s, less)
-    rho2 = less * (1.0 + s)
-    xi = u.direction * np.sqrt(rho2) * np.cos(u.phi)
-    return Endpoint(
-        np.where(atom, u.direction, xi),
-        np.where(atom, 0.0, s * s + rho2 * np.sin(u.phi) ** 2),
-        atom,
-    )
+    from_top = _U64(2**bits - 1) - word
+    atom = np.where(late, word < turned_or_atoms, from_top >= turned_or_atoms)
+    even = ~atom & (from_top < n_even)
+    j = n_even - _U64(1) - np.where(even, from_top, _U64(0))  # place from the bottom of the evens
+    w = (_U64(2) * j + _U64(1)).astype(np.float64) / (2.0 * n_even)
+    return Cases(atom, even, np.where(even, w, 1.0))
 
 
-def _after_half(word: NDArray[np.unsignedinteger], even: Floats) -> Floats:
-    """word - 2**63 - even for 64-bit words, exact near zero."""
-    high = (word >> np.uint64(32)).astype(np.float64) - 2.0**31 - np.floor(np.ldexp(even, -32))
-    low = (word & np.uint64(0xFFFFFFFF)).astype(np.float64) - np.fmod(even, 2.0**32)
-    return high * 2.0**32 + low
+def _count(probability: Array, bits: int) -> NDArray[np.uint64]:
+    """A probability <= 1/2 as a number of words, to nearest."""
+    return np.rint(np.ldexp(probability, bits)).astype(_U64)
 
 
-def _tau_prime(w: Floats, tau: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-    """tau' with sinh(tau'/2) = sqrt(w) sinh(tau/2), and s sinh tau', s cosh tau', s.
+def _radius(tau: Array, w: Array, u1: Array, one_less_u1: Array) -> tuple[Array, Array]:
+    """(S, 1 - S) of sinh(tau' S) = u1 sinh tau', each to its own relative accuracy.
 
-    The scale s is 1 up to tau = 300 and e^-tau above, where sinh tau would overflow.
+    With A = cosh tau', B = sinh tau' and R = sinh(tau' S) + cosh(tau' S) = u1 B + Q,
+    Q = sqrt(1 + u1^2 B^2)::
+
+        tau' (1 - S) = ln((A + B)/R) = ln(1 + B (1 - u1) (A + B + R)/((A + Q) R))
     """
-    big = tau > 300.0
-    q, p = np.exp(-np.minimum(tau, 740.0)), -np.expm1(-tau)
-    scale = np.where(big, q, 1.0)
-    # s (cosh tau' - 1) = w s (cosh tau - 1) = 2 w s sinh^2(tau/2)
-    d = w * np.where(big, 0.5 * p * p, 2.0 * np.sinh(np.minimum(tau, 300.0) / 2) ** 2)
-    b = np.sqrt(d * (d + 2.0 * scale))
-    small = 2.0 * np.arcsinh(np.sqrt(w) * np.sinh(np.minimum(tau, 300.0) / 2))
-    with np.errstate(divide="ignore"):
-        large = tau + np.log(d + scale + b)
-    return np.where(big, large, small), b, d + scale, scale
+    half = np.sqrt(w) * np.sinh(0.5 * np.minimum(tau, _LARGE_TAU))
+    tau_prime = 2.0 * np.arcsinh(half)
+    a, b = 1.0 + 2.0 * half**2, 2.0 * half * np.sqrt(1.0 + half**2)
+    x = u1 * b
+    q = np.sqrt(1.0 + x**2)
+    r = x + q
+    s = np.arcsinh(x) / tau_prime
+    rest = np.log1p(b * one_less_u1 * (a + b + r) / ((a + q) * r)) / tau_prime
+
+    # sinh z = e^z/2: the Box-Muller limit.
+    log_u1 = np.where(u1 < 0.5, np.log(u1), np.log1p(-one_less_u1))
+    far = -log_u1 / (tau + np.log(w))
+    rest = np.where(tau > _LARGE_TAU, far, rest)
+    near_one = (tau > _LARGE_TAU) | (rest < 0.5)
+    return np.where(near_one, 1.0 - rest, s), np.where(near_one, rest, 1.0 - s)
+
+
+def endpoint(u: philox.Uniforms, a: ArrayLike, t: ArrayLike) -> Endpoint:
+    """The map from uniforms to xi = K(t)/(c t), shape (n,), for rates and times that broadcast."""
+    with np.errstate(all="ignore"):  # branches that are not taken
+        atom, _, w = cases(u.word, u.bits, a, t)
+        tau = np.asarray(a, np.float64) * np.asarray(t, np.float64)
+        s, rest = _radius(np.maximum(tau, 1e-100), w, u.u1, u.one_less_u1)
+        angle = np.pi * u.v  # 2 pi u2 up to half turns
+        rho2 = rest * (1.0 + s)  # 1 - S^2
+        xi = u.direction * np.sqrt(rho2) * np.cos(angle)
+        one_minus_xi2 = s**2 + rho2 * np.sin(angle) ** 2
+    return Endpoint(np.where(atom, u.direction, xi), np.where(atom, 0.0, one_minus_xi2), atom)
+
+
+def aligned(value: ArrayLike, shape: Sequence[int]) -> Array:
+    """A parameter, aligned with the leading axes of ``shape``, one number per element (n,)."""
+    array = np.asarray(value, dtype=np.float64)
+    if array.ndim > len(shape):
+        raise ValueError(f"parameter of shape {array.shape} for data of shape {tuple(shape)}")
+    array = array.reshape(array.shape + (1,) * (len(shape) - array.ndim))
+    return np.broadcast_to(array, tuple(shape)).reshape(-1)
 
 
 def sample(
@@ -136,34 +135,34 @@ def sample(
     c: ArrayLike,
     seed: int,
     offset: int = 0,
-    dtype: np.dtype | type = np.float64,
-) -> Floats:
-    """K(t) from the words of ``dtype``; t, a, c broadcast against ``shape`` as in NumPy."""
-    shape = (shape,) if isinstance(shape, int) else tuple(shape)
-    t, a, c = (np.asarray(v, dtype=np.float64) for v in (t, a, c))
-    n = int(np.prod(shape, dtype=np.int64))
-    tau = np.broadcast_to(a * t, shape).reshape(-1)
-    return c * t * endpoint(uniforms(seed, offset, n, dtype), tau).xi.reshape(shape)
+    dtype: DTypeLike = "float64",
+) -> Array:
+    """Draw K(t): :func:`kacflow_core.sample` as plain NumPy.
 
+    Parameters
+    ----------
+    t, a, c : array_like
+        Time >= 0, jump rate > 0, speed > 0; aligned with the leading axes of ``shape``.  They are
+        used as given, in float64; nothing is checked.
+    shape : int or sequence of int
+    seed, offset : int
+        Element i uses the counter ``(offset + i) mod 2**64``.
+    dtype : {"float64", "float32"}
+        Whose uniforms and case thresholds to use.
 
-def sample_pair(
-    x0: ArrayLike,
-    *,
-    a: ArrayLike,
-    c: ArrayLike,
-    signal: ArrayLike,
-    dsignal: ArrayLike,
-    clock: ArrayLike,
-    dclock: ArrayLike,
-    seed: int,
-    offset: int = 0,
-    dtype: np.dtype | type = np.float64,
-) -> tuple[Floats, Floats]:
-    """(f x0 + K(g), f' x0 + g' v(g, K(g))); parameters broadcast against ``x0`` as in NumPy."""
-    x0, a, c, clock = (np.asarray(v, dtype=np.float64) for v in (x0, a, c, clock))
-    tau = np.broadcast_to(a * clock, x0.shape)
-    p = endpoint(uniforms(seed, offset, x0.size, dtype), tau.reshape(-1))
-    xi, rest, atom = (v.reshape(x0.shape) for v in p)
-    inside = c * tau * xi / (tau + bessel_ratio(tau * np.sqrt(rest)))
-    v = np.where(atom, c * xi, inside)
-    return signal * x0 + c * clock * xi, dsignal * x0 + dclock * v
+    Returns
+    -------
+    numpy.ndarray
+        float64 in either case.
+
+    Examples
+    --------
+    >>> from kacflow_core import reference
+    >>> reference.sample(0.5, (2, 3), a=9.0, c=3.0, seed=0).shape
+    (2, 3)
+    """
+    extents: tuple[int, ...] = (shape,) if isinstance(shape, int) else tuple(shape)
+    times, rates, speeds = (aligned(p, extents) for p in (t, a, c))
+    u = philox.uniforms(seed, philox.counters(offset, times.size), dtype)
+    result: Any = speeds * times * endpoint(u, rates, times).xi
+    return result.reshape(extents)

@@ -1,94 +1,154 @@
-"""The conditional velocity of the Kac flow from a point, and its derivatives, in float64.
+"""The conditional velocity of the Kac flow that starts at a point, and its derivatives.
 
-    v(t, x) = a x/(tau + q(z)),   tau = a t,  z = (a/c) sqrt(c^2 t^2 - x^2),   |x| < c t
-    v(t, x) = c sign(x)                                                        |x| >= c t
+With tau = a t, y = a x/c and z^2 = (tau - y)(tau + y)::
 
-with q(z) = z I0(z)/I1(z), I0 and I1 the modified Bessel functions.
+    v(t, x) = a x/(tau + q(z)),  q(z) = z I0(z)/I1(z),      |x| < c t
+    v(t, x) = c sign(x),                                    |x| >= c t  (the atoms)
+
+the quotient of flux and density of the telegrapher's equation (arXiv 2506.20641).  q is even and
+smooth with q(0) = 2, and solves the Riccati equation q' = z + (2 q - q^2)/z, which closes every
+derivative.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy.special import ive
+from numpy.typing import ArrayLike, DTypeLike
 
-Floats = NDArray[np.float64]
+from kacflow_core.reference._exact import Array, exact_product
 
-
-def bessel_ratio(z: ArrayLike) -> Floats:
-    """q(z) = z I0(z)/I1(z) for z >= 0; q(0) = 2, q(z) = z + 1/2 + 3/(8z) + ... for large z."""
-    z = np.asarray(z, dtype=np.float64)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        ratio = z * ive(0, z) / ive(1, z)
-    small = 2.0 + z * z / 4.0 - z**4 / 96.0
-    return np.where(z < 1e-3, small, np.where(z > 1e8, z + 0.5, ratio))
+_SWITCH = 30.0  # between the two forms of q; both are good to rounding from 20 to 40
+_LEVELS = 64  # of the continued fraction: converged to rounding for z <= 40
+_TERMS = 24  # of the asymptotic series: converged to rounding for z >= 20
 
 
-def bessel_ratio_slope(z: ArrayLike) -> Floats:
-    """rho(z) = q'(z)/z = 1 + q (2 - q)/z^2 (Riccati); 1/2 at 0, 1/z + 3/(8 z^3) for large z."""
-    z = np.asarray(z, dtype=np.float64)
-    y = z * z
-    series = 0.5 - y / 24.0 * (1.0 - y / 16.0 * (1.0 - y * 11.0 / 180.0))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        # rho = 1 - I0 I2/I1^2, from q = 2 + z I2/I1
-        middle = 1.0 - ive(0, z) * ive(2, z) / ive(1, z) ** 2
-        # q = z + 1/2 + h:  rho = ((1 - 2h) z + (1/2 + h)(3/2 - h))/z^2 without cancellation
-        h = _remainder(np.maximum(z, 20.0))
-        large = ((1.0 - 2.0 * h) * z + (0.5 + h) * (1.5 - h)) / y
-    return np.where(z < 0.05, series, np.where(z > 20.0, large, middle))
+class BesselRatio(NamedTuple):
+    """q(z) and rho(z) = q'(z)/z = 1 + q (2 - q)/z^2."""
+
+    q: Array
+    rho: Array
 
 
-def _remainder(z: Floats) -> Floats:
-    """h(z) = q(z) - z - 1/2 for z >= 20, by its asymptotic series.
+def _asymptotic_coefficients(n: int) -> list[float]:
+    """b_1 ... b_n of q(z) = z + 1/2 + sum_k b_k z^-k, from the Riccati equation.
 
-    With q = sum_k c_k z^-k the Riccati equation gives the coefficients one after the other.
+    Comparing powers, 2 b_(k+1) = (k + 2) b_k - sum_(i+j=k) b_i b_j over i, j >= 0, with b_0 = 1/2.
     """
-    c = {-1: 1.0, 0: 0.5}
-    for k in range(1, 24):
-        pairs = sum(c[i] * c[k - 1 - i] for i in range(k))
-        c[k] = ((k + 1) * c[k - 1] - pairs) / 2.0
-    return np.sum([c[k] * z**-k for k in range(23, 0, -1)], axis=0)
+    b = [0.5]
+    for k in range(n):
+        b.append(((k + 2) * b[k] - sum(b[i] * b[k - i] for i in range(k + 1))) / 2)
+    return b[1:]
 
 
-def _cone(x: Floats, t: Floats, a: Floats, c: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-    """z, and where |x| >= c t (the product rounded); c t - |x| from an exact product."""
-    ct = c * t
-    gap = np.maximum((ct - np.abs(x)) + _product_error(c, t, ct), 0.0)
-    return a / c * np.sqrt(gap * (ct + np.abs(x))), np.abs(x) >= ct
+_B = _asymptotic_coefficients(_TERMS)
 
 
-def _product_error(x: Floats, y: Floats, product: Floats) -> Floats:
-    """x y - fl(x y), exactly (Dekker 1971)."""
-    x_hi, y_hi = _high(x), _high(y)
-    x_lo, y_lo = x - x_hi, y - y_hi
-    return ((x_hi * y_hi - product) + x_hi * y_lo + x_lo * y_hi) + x_lo * y_lo
+def bessel_ratio(z: ArrayLike) -> BesselRatio:
+    """q(z) = z I0(z)/I1(z) and rho(z) = q'(z)/z for z >= 0, to a few units in the last place.
+
+    Up to z = 30 by the continued fraction of consecutive Bessel functions (DLMF 10.33.1), all of
+    whose terms are positive::
+
+        q(z) = 2 + z^2 g,    g = 1/(4 + z^2/(6 + z^2/(8 + ...))),    rho = 1 - q g
+
+    and beyond by the asymptotic series q(z) = z + 1/2 + h, h = 3/(8 z) + 3/(8 z^2) + ... with
+    rho = ((1 - 2 h) z + (1/2 + h)(3/2 - h))/z^2.
+    """
+    z = np.asarray(z, dtype=np.float64)
+    with np.errstate(all="ignore"):
+        z2 = np.where(z < _SWITCH, z, _SWITCH) ** 2
+        tail = np.full_like(z, 2.0 * _LEVELS)
+        for k in range(_LEVELS - 1, 1, -1):
+            tail = 2.0 * k + z2 / tail
+        g = 1.0 / tail
+        near = BesselRatio(2.0 + z2 * g, 1.0 - (2.0 + z2 * g) * g)
+
+        big = np.where(z < _SWITCH, _SWITCH, z)
+        h = np.zeros_like(z)
+        for b in reversed(_B):
+            h = (b + h) / big
+        rho = ((1.0 - 2.0 * h) + (0.5 + h) * (1.5 - h) / big) / big
+        far = BesselRatio(big + (0.5 + h), rho)
+        return BesselRatio(*(np.where(z < _SWITCH, n, f) for n, f in zip(near, far, strict=True)))
 
 
-def _high(x: Floats) -> Floats:
-    """The upper 26 bits of x (Veltkamp)."""
-    split = 134217729.0 * x
-    return split - (split - x)
+class _Cone(NamedTuple):
+    """A point in the light cone."""
+
+    tau: Array  #: a t rounded,
+    tau_low: Array  #: and its rounding error
+    y: Array  #: a x/c
+    z: Array
+    atom: Array
 
 
-def velocity(x: ArrayLike, t: ArrayLike, *, a: ArrayLike, c: ArrayLike) -> Floats:
-    """v(t, x); everything broadcasts as in NumPy."""
-    x, t, a, c = (np.asarray(v, dtype=np.float64) for v in (x, t, a, c))
-    z, atom = _cone(x, t, a, c)
-    return np.where(atom, c * np.sign(x), a * x / (a * t + bessel_ratio(z)))
+def _cone(x: Array, t: Array, a: Array, c: Array, dtype: DTypeLike) -> _Cone:
+    """z from the exact product c t, so that it keeps its relative accuracy up to the edge."""
+    edge = (c * t).astype(dtype).astype(np.float64)
+    tau, tau_low = exact_product(a, t)
+    ct, ct_low = exact_product(c, t)
+    distance = np.abs(x)
+    exponent = np.frexp(ct)[1]
+    gap = np.maximum((ct - distance) + ct_low, 0.0)
+    root = np.sqrt(np.ldexp(gap, -exponent) * np.ldexp(ct + distance, -exponent))
+    slope = a / np.ldexp(c, -exponent)
+    y = slope * np.ldexp(x, -exponent)
+    return _Cone(tau, tau_low, y, slope * root, distance >= edge)
+
+
+def _arrays(x: ArrayLike, t: ArrayLike, a: ArrayLike, c: ArrayLike) -> list[Array]:
+    return list(np.broadcast_arrays(*(np.asarray(p, dtype=np.float64) for p in (x, t, a, c))))
+
+
+def velocity(
+    x: ArrayLike, t: ArrayLike, *, a: ArrayLike, c: ArrayLike, dtype: DTypeLike = "float64"
+) -> Array:
+    """Conditional velocity v(t, x): :func:`kacflow_core.velocity` as plain NumPy.
+
+    Parameters
+    ----------
+    x, t, a, c : array_like
+        Positions, times >= 0, rates > 0 and speeds > 0; everything broadcasts.
+    dtype : {"float64", "float32"}
+        Type in which the product c t is rounded before points with |x| >= c t are called atoms.
+
+    Returns
+    -------
+    numpy.ndarray
+        float64, in [-c, c]; NaN for NaN, and v(0, 0) = 0.
+
+    Examples
+    --------
+    >>> from kacflow_core import reference
+    >>> float(reference.velocity(0.0, 0.5, a=9.0, c=3.0))
+    0.0
+    """
+    x, t, a, c = _arrays(x, t, a, c)
+    with np.errstate(all="ignore"):
+        tau, tau_low, _, z, atom = _cone(x, t, a, c, dtype)
+        inside = a * x / (tau + (bessel_ratio(z).q + tau_low))
+        return np.where(atom, c * np.sign(x), inside)
 
 
 def velocity_grad(
-    x: ArrayLike, t: ArrayLike, *, a: ArrayLike, c: ArrayLike
-) -> tuple[Floats, Floats]:
-    """(dv/dx, dv/dt), both 0 on the atoms::
+    x: ArrayLike, t: ArrayLike, *, a: ArrayLike, c: ArrayLike, dtype: DTypeLike = "float64"
+) -> tuple[Array, Array]:
+    """Derivatives (dv/dx, dv/dt): :func:`kacflow_core.velocity_grad` as plain NumPy.
 
-    dv/dx =  a (tau + q + y^2 rho)/(tau + q)^2,  y = a x/c
-    dv/dt = -a c y (1 + tau rho)/(tau + q)^2
+    ::
+
+        dv/dx =  a (tau + q + y^2 rho)/(tau + q)^2
+        dv/dt = -a c y (1 + tau rho)/(tau + q)^2
+
+    and both 0 on the atoms.  Arguments as in :func:`velocity`.
     """
-    x, t, a, c = (np.asarray(v, dtype=np.float64) for v in (x, t, a, c))
-    z, atom = _cone(x, t, a, c)
-    tau, y, rho = a * t, a * x / c, bessel_ratio_slope(z)
-    total = tau + bessel_ratio(z)
-    dv_dx = a * (total + y * y * rho) / total**2
-    dv_dt = -a * c * y * (1.0 + tau * rho) / total**2
-    return np.where(atom, 0.0, dv_dx), np.where(atom, 0.0, dv_dt)
+    x, t, a, c = _arrays(x, t, a, c)
+    with np.errstate(all="ignore"):
+        tau, _, y, z, atom = _cone(x, t, a, c, dtype)
+        q, rho = bessel_ratio(z)
+        inverse = 1.0 / (tau + q)
+        dv_dx = a * inverse * (1.0 + y * inverse * y * rho)
+        dv_dt = -(a * inverse) * (c * y * inverse) * (1.0 + tau * rho)
+        return np.where(atom, 0.0, dv_dx), np.where(atom, 0.0, dv_dt)
