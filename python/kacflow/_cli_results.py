@@ -1,0 +1,130 @@
+"""``kacflow sample`` and ``kacflow plot``: what a trained run can do."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from kacflow import plotting
+from kacflow.training.checkpoint import FILE_NAME, TrainedModel, load_model
+from kacflow.training.data import load_dataset, random_samples
+from kacflow.training.sampling import draw_samples, motion_strip
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"got {value}; allowed: an integer >= 1")
+    return value
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", metavar="RUN", help=f"folder of a run, or a {FILE_NAME}")
+    parser.add_argument("--n", type=_positive, default=64, help="samples (default: 64)")
+    parser.add_argument(
+        "--steps", type=_positive, default=100, help="steps from noise to data (default: 100)"
+    )
+    parser.add_argument(
+        "--method", default="euler", help="integrator: euler, heun, midpoint, ab2, rk4, or an "
+        "adaptive one of torchdiffeq such as dopri5 (default: euler)",
+    )  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="decides the noise (default: 0)")
+    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, ...")
+    parser.add_argument(
+        "--last-weights", action="store_true", help="use the last weights, not their average"
+    )
+
+
+def add_sample_parser(commands: Any) -> None:
+    """Add ``sample`` to the subparsers ``commands``."""
+    parser = commands.add_parser(
+        "sample",
+        help="generate samples from a trained run",
+        description="Generate samples and write them as a picture, as numbers, or both.",
+        epilog="example: kacflow sample runs/digits --n 100 --steps 20 --out new.png --out new.npz",
+    )
+    _add_common(parser)
+    parser.add_argument(
+        "--out", type=Path, action="append", metavar="FILE", help="where to write: .png for a "
+        "picture, .npz for numbers (array 'samples', float32); may be given more than once "
+        "(default: samples.png beside the checkpoint)",
+    )  # fmt: skip
+    parser.set_defaults(run=_sample)
+
+
+def add_plot_parser(commands: Any) -> None:
+    """Add ``plot`` to the subparsers ``commands``."""
+    parser = commands.add_parser(
+        "plot",
+        help="draw loss, noising and samples of a run",
+        description="Draw loss.png (loss curve), strip.png (data turning into noise and back) and "
+        "samples.png (generated beside real samples) of a run.",
+        epilog="example: kacflow plot runs/digits",
+    )
+    _add_common(parser)
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="where to write (default: the run's folder)"
+    )
+    parser.add_argument(
+        "--only", choices=("loss", "strip", "samples"), action="append",
+        help="draw only this; may be given more than once",
+    )  # fmt: skip
+    parser.set_defaults(run=_plot)
+
+
+def _model(arguments: argparse.Namespace) -> TrainedModel:
+    return load_model(arguments.checkpoint, ema=not arguments.last_weights, device=arguments.device)
+
+
+def _folder(arguments: argparse.Namespace) -> Path:
+    place = Path(arguments.checkpoint)
+    return place if place.is_dir() else place.parent
+
+
+def _draw(model: TrainedModel, arguments: argparse.Namespace) -> Any:
+    return draw_samples(
+        model, arguments.n, steps=arguments.steps, method=arguments.method, seed=arguments.seed
+    )
+
+
+def _sample(arguments: argparse.Namespace) -> None:
+    files = arguments.out or [_folder(arguments) / "samples.png"]
+    for file in files:
+        if file.suffix.lower() not in (".png", ".npz"):
+            raise ValueError(f"--out: got {str(file)!r}; allowed: a file ending in .png or .npz")
+    samples = _draw(_model(arguments), arguments)
+    for file in files:
+        if file.suffix.lower() == ".png":
+            plotting.plot_samples(samples, file)
+        else:
+            _write_numbers(samples.numpy(), file)
+        print(f"wrote {len(samples)} samples to {file}")
+
+
+def _write_numbers(samples: Any, file: Path) -> None:
+    import numpy as np
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(file, samples=samples)
+
+
+def _plot(arguments: argparse.Namespace) -> None:
+    wanted = set(arguments.only or ("loss", "strip", "samples"))
+    folder = arguments.out or _folder(arguments)
+    done = []
+    if "loss" in wanted:
+        run = _folder(arguments)
+        done.append(plotting.plot_loss([(run.name, run)], folder / "loss.png"))
+    if wanted & {"strip", "samples"}:
+        model = _model(arguments)
+        real = random_samples(load_dataset(model.config), arguments.n, arguments.seed)
+        image = plotting.is_image(model.sample_shape)
+        if "strip" in wanted:
+            rows, times = motion_strip(model, real[: 16 if image else None], steps=arguments.steps)
+            done.append(plotting.plot_strip(rows, times, folder / "strip.png"))
+        if "samples" in wanted:
+            samples = _draw(model, arguments)
+            done.append(plotting.plot_samples(samples, folder / "samples.png", real=real))
+    for file in done:
+        print(f"wrote {file}")

@@ -1,0 +1,56 @@
+"""The command ``kacflow``: train, sample, plot, info."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from kacflow import _cli_info, _cli_results, _cli_train
+
+_DESCRIPTION = """\
+Generative models on the telegrapher's equation: data at time 0 turns into the noise of a Kac
+process at time T, and a trained network leads back.
+
+  kacflow train --out runs/digits          learn handwritten digits (a few minutes)
+  kacflow sample runs/digits --n 64        generate new ones from that run
+  kacflow plot runs/digits                 draw its loss, noising and samples
+  kacflow info                             versions, backends, threads, processor
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="kacflow",
+        description=_DESCRIPTION,
+        epilog="'kacflow COMMAND --help' lists the options of a command.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _cli_train.add_parser(commands)
+    _cli_results.add_sample_parser(commands)
+    _cli_results.add_plot_parser(commands)
+    _cli_info.add_parser(commands)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status.
+
+    0: done; 1: it failed, with one line that says why; 2: wrong usage; 130: stopped by Ctrl-C.
+    """
+    arguments = build_parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+    except KeyboardInterrupt as stop:
+        print(f"kacflow: {stop or 'stopped'}", file=sys.stderr)
+        return 130
+    except (ValueError, TypeError, ImportError, OSError, ArithmeticError, RuntimeError) as error:
+        print(f"kacflow: error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

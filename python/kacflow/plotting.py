@@ -1,0 +1,171 @@
+"""Pictures, drawn with matplotlib into files; no display is needed."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from kacflow.training._extras import require
+
+_INK = "#1f4e79"
+_REAL = "#b0b0b0"
+
+
+def _figure(width: float, height: float) -> Any:
+    require("matplotlib").use("Agg", force=False)
+    figure = require("matplotlib.figure").Figure(figsize=(width, height), layout="constrained")
+    require("matplotlib.backends.backend_agg").FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure: Any, file: str | Path) -> Path:
+    target = Path(file)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(target, dpi=150)
+    return target
+
+
+def is_image(sample_shape: Sequence[int]) -> bool:
+    """Whether samples of this shape are images: (1 or 3 channels, height, width)."""
+    return len(sample_shape) == 3 and sample_shape[0] in (1, 3)
+
+
+def image_grid(images: ArrayLike, columns: int | None = None, gap: int = 1) -> NDArray[np.float64]:
+    """Images side by side as one picture.
+
+    Parameters
+    ----------
+    images : array_like
+        (n, channels, height, width) with 1 or 3 channels, in [-1, 1]; values outside are cut off.
+    columns : int, optional
+        By default as many as make the grid about square.
+    gap : int
+        White pixels between images.
+
+    Returns
+    -------
+    numpy.ndarray
+        (height, width, 3) in [0, 1].
+    """
+    array = np.asarray(images, np.float64)
+    if array.ndim != 4 or array.shape[0] < 1 or array.shape[1] not in (1, 3):
+        raise ValueError(
+            f"images: got shape {array.shape}; allowed: (n >= 1, 1 or 3, height, width)"
+        )
+    n, _, height, width = array.shape
+    columns = columns or math.ceil(math.sqrt(n))
+    rows = math.ceil(n / columns)
+    grid = np.ones((rows * (height + gap) - gap, columns * (width + gap) - gap, 3))
+    for i, image in enumerate((array.clip(-1.0, 1.0) + 1.0) / 2.0):
+        top, left = i // columns * (height + gap), i % columns * (width + gap)
+        grid[top : top + height, left : left + width] = image.transpose(1, 2, 0)
+    return grid
+
+
+def _show_images(axes: Any, images: ArrayLike, columns: int | None, title: str) -> None:
+    axes.imshow(image_grid(images, columns), interpolation="nearest")
+    axes.set_title(title)
+    axes.set_axis_off()
+
+
+def _show_points(axes: Any, points: ArrayLike, colour: str, label: str, axis: int = 1) -> None:
+    flat = np.asarray(points, np.float64)
+    flat = flat.reshape(len(flat), -1)
+    if flat.shape[1] == 1:
+        axes.hist(flat[:, 0], bins=50, color=colour, label=label, alpha=0.6)
+    else:
+        axes.plot(flat[:, 0], flat[:, axis], ".", color=colour, label=label, markersize=3)
+
+
+def plot_samples(generated: ArrayLike, file: str | Path, *, real: ArrayLike | None = None) -> Path:
+    """Generated samples, beside real ones if given: images, or points of the plane.
+
+    Parameters
+    ----------
+    generated, real : array_like
+        (n, ...): images (n, 1 or 3, height, width) in [-1, 1]; of other samples the first two
+        coordinates are drawn.
+    file : path
+        Picture to write; the ending decides the format.
+    """
+    array = np.asarray(generated)
+    if is_image(array.shape[1:]):
+        parts = [(array, "generated")] + ([] if real is None else [(np.asarray(real), "real")])
+        figure = _figure(4.5 * len(parts), 4.8)
+        for i, (images, title) in enumerate(parts):
+            _show_images(figure.add_subplot(1, len(parts), i + 1), images, None, title)
+        return _save(figure, file)
+    figure = _figure(5, 5)
+    axes = figure.add_subplot()
+    if real is not None:
+        _show_points(axes, real, _REAL, "real")
+    _show_points(axes, array, _INK, "generated")
+    axes.legend(loc="upper right")
+    return _save(figure, file)
+
+
+def plot_strip(
+    rows: Sequence[tuple[str, Sequence[ArrayLike]]], times: Sequence[float], file: str | Path
+) -> Path:
+    """Samples at several times, a row for each kind of motion.
+
+    Parameters
+    ----------
+    rows : sequence of (title, frames)
+        ``frames[i]``, (n, ...), are the same samples at ``times[i]``.
+    times : sequence of float
+    file : path
+        Picture to write.
+    """
+    count = len(times)
+    figure = _figure(1.6 * count, 2.0 * len(rows))
+    for i, (title, frames) in enumerate(rows):
+        for j, (time, frame) in enumerate(zip(times, frames, strict=True)):
+            axes = figure.add_subplot(len(rows), count, i * count + j + 1)
+            array = np.asarray(frame)
+            if is_image(array.shape[1:]):
+                axes.imshow(image_grid(array), interpolation="nearest")
+            else:
+                _show_points(axes, array, _INK, title)
+                axes.set(xlim=(-4, 4), ylim=(-4, 4), aspect="equal")
+            axes.set(xticks=[], yticks=[])
+            for side in axes.spines.values():
+                side.set_visible(False)
+            axes.set_title(f"t = {time:.2f}", fontsize=9)
+            if j == 0:
+                axes.set_ylabel(title)
+    return _save(figure, file)
+
+
+def read_log(run: str | Path) -> list[dict[str, float]]:
+    """The lines of a run's ``log.jsonl``.
+
+    Raises
+    ------
+    ValueError
+        If the run has none, or it is empty.
+    """
+    file = Path(run) / "log.jsonl"
+    lines = file.read_text().splitlines() if file.is_file() else []
+    if not lines:
+        raise ValueError(f"run: {str(run)!r} has no log (log.jsonl); allowed: a folder of a run")
+    return [json.loads(line) for line in lines]
+
+
+def plot_loss(runs: Sequence[tuple[str, str | Path]], file: str | Path) -> Path:
+    """Loss against step of one or more runs, given as (label, folder)."""
+    figure = _figure(7, 4)
+    axes = figure.add_subplot()
+    for label, run in runs:
+        log = read_log(run)
+        axes.plot([line["step"] for line in log], [line["loss"] for line in log], label=label)
+    axes.set(xlabel="step", ylabel="mean squared error of the velocity", yscale="log")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend()
+    return _save(figure, file)

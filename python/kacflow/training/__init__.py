@@ -1,0 +1,27 @@
+"""Training: configuration, data sets, networks, checkpoints and the loop.
+
+The packages of ``pip install 'kacflow[train]'`` are imported when they are first needed.
+"""
+
+from __future__ import annotations
+
+from kacflow.training.checkpoint import TrainedModel, load_model
+from kacflow.training.config import TrainConfig
+from kacflow.training.data import Dataset, load_dataset
+from kacflow.training.loop import TrainResult, train
+from kacflow.training.networks import ResidualMLP, UNet, build_network
+from kacflow.training.paths import build_path
+
+__all__ = [
+    "Dataset",
+    "ResidualMLP",
+    "TrainConfig",
+    "TrainResult",
+    "TrainedModel",
+    "UNet",
+    "build_network",
+    "build_path",
+    "load_dataset",
+    "load_model",
+    "train",
+]

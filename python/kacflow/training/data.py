@@ -1,0 +1,176 @@
+"""Data sets by name or path, all as float32 batches scaled to about [-1, 1]."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kacflow.training._extras import require
+from kacflow.training._images import ImageFiles
+
+if TYPE_CHECKING:
+    from kacflow.training.config import TrainConfig
+
+DIGITS_HELD_OUT = 500
+GRID9_STD = 1e-4
+
+
+class Dataset(Protocol):
+    """What the training loop asks of a data set.
+
+    Attributes
+    ----------
+    sample_shape : tuple of int
+        Shape of one sample; three axes (channels, height, width) mean an image in [-1, 1].
+    size : int
+        Number of samples that an epoch goes through.
+    """
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def size(self) -> int: ...
+
+    def batch(self, indices: Tensor, generator: torch.Generator) -> Tensor:
+        """Samples ``indices`` (n,), int64, as float32 (n, *sample_shape).
+
+        ``generator``, on the CPU, provides all randomness, such as mirroring.
+        """
+        ...
+
+
+class TensorData:
+    """Samples that are held in memory, float32, shape (size, *sample_shape)."""
+
+    def __init__(self, samples: Tensor) -> None:
+        self.samples = samples
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        return tuple(self.samples.shape[1:])
+
+    @property
+    def size(self) -> int:
+        return self.samples.shape[0]
+
+    def batch(self, indices: Tensor, generator: torch.Generator) -> Tensor:
+        return self.samples[indices]
+
+
+class Grid9:
+    """The nine points {-1, 0, 1}^2 of the plane, each blurred by a Gaussian of std 1e-4.
+
+    An epoch goes once through the nine points; every visit draws a new sample.
+    """
+
+    sample_shape = (2,)
+    size = 9
+
+    def __init__(self) -> None:
+        side = torch.tensor([-1.0, 0.0, 1.0])
+        self.centres = torch.cartesian_prod(side, side)  # (9, 2)
+
+    def batch(self, indices: Tensor, generator: torch.Generator) -> Tensor:
+        noise = torch.randn(len(indices), 2, generator=generator)
+        return self.centres[indices] + GRID9_STD * noise
+
+
+def digits_split() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """scikit-learn's 1,797 handwritten digits, split once and for all.
+
+    Returns
+    -------
+    train, train_labels, held_out, held_out_labels : Tensor
+        Images of shape (1297 or 500, 1, 8, 8), float32 in [-1, 1], and labels 0 ... 9, int64.
+        The split is a fixed permutation; training never sees the held-out images.
+    """
+    bunch = require("sklearn.datasets").load_digits()
+    order = np.random.default_rng(0).permutation(len(bunch.target))
+    images = torch.from_numpy(bunch.images[order].astype(np.float32) / 8.0 - 1.0)[:, None]
+    labels = torch.from_numpy(bunch.target[order].astype(np.int64))
+    n = DIGITS_HELD_OUT
+    return images[n:].clone(), labels[n:].clone(), images[:n].clone(), labels[:n].clone()
+
+
+def load_dataset(config: TrainConfig) -> Dataset:
+    """The data set that ``config.data`` names.
+
+    Raises
+    ------
+    ValueError
+        If it is neither a known name nor a folder or .zip that holds images.
+    """
+    if config.data == "digits":
+        return TensorData(digits_split()[0])
+    if config.data == "grid9":
+        return Grid9()
+    place = Path(config.data)
+    if place.is_dir() or (place.is_file() and place.suffix.lower() == ".zip"):
+        return ImageFiles(place, config.image_size, config.channels, flip=config.flip)
+    found = "a file that is not a .zip" if place.is_file() else "no such file or folder"
+    raise ValueError(
+        f"data: got {config.data!r} ({found}); allowed: 'digits', 'grid9', or the path of a "
+        "folder or .zip of images"
+    )
+
+
+def random_samples(data: Dataset, n: int, seed: int) -> Tensor:
+    """``n`` samples of ``data``, shape (n, *sample_shape); different ones if it has as many."""
+    generator = torch_generator("cpu", seed, "batch")
+    if n <= data.size:
+        indices = torch.randperm(data.size, generator=generator)[:n]
+    else:
+        indices = torch.randint(data.size, (n,), generator=generator)
+    return data.batch(indices, generator)
+
+
+class Order:
+    """An endless sequence of random permutations of range(size), cut into batches.
+
+    Every item comes once per epoch.  A batch depends on (seed, number) only, so that a resumed run
+    sees the data in the order of an uninterrupted one.
+    """
+
+    def __init__(self, size: int, batch: int, seed: int) -> None:
+        self.size, self.length, self.seed = size, batch, seed
+        self._epoch, self._items = -1, np.empty(0, np.int64)
+
+    def _permutation(self, epoch: int) -> np.ndarray:
+        if epoch != self._epoch:
+            self._items = stream(self.seed, "order", epoch).permutation(self.size)
+            self._epoch = epoch
+        return self._items
+
+    def _pieces(self, number: int) -> Iterator[np.ndarray]:
+        start, stop = number * self.length, (number + 1) * self.length
+        while start < stop:
+            epoch, first = divmod(start, self.size)
+            piece = self._permutation(epoch)[first : first + stop - start]
+            yield piece
+            start += len(piece)
+
+    def batch(self, number: int) -> Tensor:
+        """Indices (batch,), int64, of batch ``number`` >= 0."""
+        return torch.from_numpy(np.concatenate(list(self._pieces(number))).astype(np.int64))
+
+
+_STREAMS = {"order": 0, "batch": 1, "noise": 2, "sample": 3}
+
+
+def stream(seed: int, purpose: str, *counters: int) -> np.random.Generator:
+    """An independent generator for each (seed, purpose, counters)."""
+    return np.random.default_rng((seed, _STREAMS[purpose], *counters))
+
+
+def torch_generator(
+    device: torch.device | str, seed: int, purpose: str, *counters: int
+) -> torch.Generator:
+    """The same as a torch generator on ``device``."""
+    word = int(stream(seed, purpose, *counters).integers(2**63))
+    return torch.Generator(device).manual_seed(word)

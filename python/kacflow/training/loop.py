@@ -1,0 +1,319 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kacflow.training._extras import require
+from kacflow.training.checkpoint import (
+    FILE_NAME,
+    Checkpoint,
+    flatten_optimizer,
+    load_checkpoint,
+    restore_optimizer,
+    save_checkpoint,
+    write_atomically,
+)
+from kacflow.training.config import RESUMABLE, TrainConfig
+from kacflow.training.data import Dataset, Order, load_dataset, torch_generator
+from kacflow.training.ema import averaged_model
+from kacflow.training.networks import build_network
+from kacflow.training.paths import build_path
+
+CONFIG_FILE = "config.json"
+LOG_FILE = "log.jsonl"
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What :func:`train` leaves behind.
+
+    Attributes
+    ----------
+    out : Path
+        Folder of the run, with ``checkpoint.safetensors``, ``config.json`` and ``log.jsonl``.
+    step : int
+        Steps trained in all.
+    loss : float
+        Mean loss since the last line of the log, or of that line.
+    seconds : float
+        Time this call took.
+    """
+
+    out: Path
+    step: int
+    loss: float
+    seconds: float
+
+
+def train(
+    config: TrainConfig, *, resume: bool = False, overwrite: bool = False, progress: bool = True
+) -> TrainResult:
+    """Train a network on the mean squared error against the conditional velocity.
+
+    Step k draws samples x_0, times t uniform on [t_min, T] (stratified over the batch) and noise,
+    all from generators seeded by (``config.seed``, k): on the CPU a run that was stopped and
+    resumed ends with the same bits as one that was not.
+
+    Parameters
+    ----------
+    config : TrainConfig
+    resume : bool
+        Continue from the checkpoint in ``config.out``.  The configuration must be the same but for
+        ``out``, ``steps``, ``device``, ``log_every`` and ``checkpoint_every``.
+    overwrite : bool
+        Replace a run that is already in ``config.out``.
+    progress : bool
+        Show a progress bar with loss and throughput on standard error.
+
+    Returns
+    -------
+    TrainResult
+
+    Raises
+    ------
+    ValueError
+        If the data cannot be used, the folder already holds a run (and neither ``resume`` nor
+        ``overwrite`` is given), there is nothing to resume, or the configuration differs.
+    FloatingPointError
+        If the loss is no longer finite; the last checkpoint is kept.
+    KeyboardInterrupt
+        After Ctrl-C, once the step is finished and a checkpoint is written; the message says how
+        to continue.  A second Ctrl-C stops at once, with the last checkpoint whole.
+    """
+    if not isinstance(config, TrainConfig):
+        raise TypeError(f"config: got {type(config).__name__}; allowed: TrainConfig")
+    saved = _saved_run(config, resume, overwrite)
+    accelerator = require("accelerate").Accelerator(
+        cpu=config.device == "cpu", mixed_precision=config.precision
+    )
+    if config.device == "cuda" and accelerator.device.type != "cuda":
+        raise ValueError("device: got 'cuda', but torch finds no CUDA GPU; allowed here: 'cpu'")
+    cuda = [accelerator.device] if accelerator.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=cuda):
+        torch.manual_seed(config.seed)
+        return _Run(config, load_dataset(config), accelerator, saved).run(progress)
+
+
+def _saved_run(config: TrainConfig, resume: bool, overwrite: bool) -> Checkpoint | None:
+    """The checkpoint to continue from, None for a fresh start; checks that this is allowed."""
+    file = Path(config.out) / FILE_NAME
+    if not resume:
+        if file.exists() and not overwrite:
+            raise ValueError(
+                f"out: {config.out!r} already holds a run; resume it, overwrite it, or choose "
+                "another folder"
+            )
+        return None
+    saved = load_checkpoint(config.out)
+    old, new = saved.config.to_dict(), config.to_dict()
+    changed = [f"{k}: {old[k]!r} -> {new[k]!r}" for k in old if old[k] != new[k]]
+    changed = [text for text in changed if text.partition(":")[0] not in RESUMABLE]
+    if changed:
+        raise ValueError(
+            f"resume: the run in {config.out!r} has another configuration ({'; '.join(changed)}); "
+            f"only {', '.join(sorted(RESUMABLE))} may change"
+        )
+    return saved
+
+
+class _Run:
+    """One call of :func:`train`: the objects of the loop and their state."""
+
+    def __init__(
+        self, config: TrainConfig, data: Dataset, accelerator: Any, saved: Checkpoint | None
+    ) -> None:
+        self.config, self.data, self.accelerator = config, data, accelerator
+        self.out = Path(config.out)
+        self.device = accelerator.device
+        self.path = build_path(config)
+        rank, world = accelerator.process_index, accelerator.num_processes
+        self.rank, self.world = rank, world
+        self.order = Order(data.size, config.batch, config.seed)
+        network = build_network(config, data.sample_shape).to(self.device)
+        self.ema = averaged_model(network, config.ema)
+        optimizer = torch.optim.Adam(
+            network.parameters(), lr=config.lr, fused=self.device.type in ("cpu", "cuda")
+        )
+        self.step = 0
+        self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
+        self.loss_count = 0
+        if saved is not None:
+            network.load_state_dict(saved.part("model"))
+            self.ema.module.load_state_dict(saved.part("ema"))
+            self.ema.n_averaged.copy_(saved.tensors["state.n_averaged"])
+            restore_optimizer(optimizer, saved.part("optimizer"))
+            torch.set_rng_state(saved.tensors["rng.cpu"])
+            self.step = saved.step
+            self.loss_sum += saved.tensors["state.loss_sum"].to(self.device)
+            self.loss_count = int(saved.tensors["state.loss_count"])
+        self.network, self.optimizer = accelerator.prepare(network, optimizer)
+        self.last_loss = math.nan
+
+    def checkpoint(self) -> Path | None:
+        """Write the state of the run; the main process only."""
+        self.check_finite(self.loss_sum.item())
+        if not self.accelerator.is_main_process:
+            return None
+        network = self.accelerator.unwrap_model(self.network)
+        parts = {
+            "model": network.state_dict(),
+            "ema": self.ema.module.state_dict(),
+            "optimizer": flatten_optimizer(self.optimizer),
+            "rng": {"cpu": torch.get_rng_state()},
+            "state": {
+                "n_averaged": self.ema.n_averaged,
+                "loss_sum": self.loss_sum,
+                "loss_count": torch.tensor(self.loss_count),
+            },
+        }
+        tensors = {f"{part}.{k}": v for part, content in parts.items() for k, v in content.items()}
+        saved = Checkpoint(tensors, self.config, self.data.sample_shape, self.step)
+        return save_checkpoint(self.out, saved)
+
+    def batch(self) -> tuple[Tensor, Tensor, Tensor]:
+        """x_t, t and dx_t of the present step, on the device."""
+        config, counters = self.config, (self.step, self.rank)
+        on_cpu = torch_generator("cpu", config.seed, "batch", *counters)
+        indices = self.order.batch(self.step * self.world + self.rank)
+        x_0 = self.data.batch(indices, on_cpu).to(self.device)
+        strata = torch.arange(config.batch) + torch.rand(config.batch, generator=on_cpu)
+        t = config.t_min + (config.T - config.t_min) / config.batch * strata
+        t = t.clamp_(max=config.T).to(self.device)  # strata may round up to the batch size
+        noise = torch_generator(self.device, config.seed, "noise", *counters)
+        sample = self.path.sample(x_0, t, generator=noise)
+        return sample.x_t, t, sample.dx_t
+
+    def one_step(self) -> Tensor:
+        """One step of the optimiser; returns the norm of the gradient before clipping."""
+        x_t, t, dx_t = self.batch()
+        rate = self.config.learning_rate(self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        with self.accelerator.autocast():
+            loss = torch.nn.functional.mse_loss(self.network(x_t, t).to(dx_t.dtype), dx_t)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.accelerator.backward(loss)
+        norm: Tensor = self.accelerator.clip_grad_norm_(self.network.parameters(), self.config.clip)
+        self.optimizer.step()
+        self.ema.update_parameters(self.accelerator.unwrap_model(self.network))
+        self.loss_sum += torch.where(norm.isfinite(), loss.detach(), math.nan)
+        self.loss_count += 1
+        self.step += 1
+        return norm
+
+    def check_finite(self, loss: float) -> None:
+        """Raise FloatingPointError if the run has diverged."""
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"the loss or its gradient is not finite near step {self.step}; an earlier "
+                f"checkpoint in {str(self.out)!r} is kept. Try a smaller lr (it is "
+                f"{self.config.lr}) or clip (it is {self.config.clip})"
+            )
+
+    def log_line(self, norm: Tensor, seconds: float, samples: int) -> dict[str, float]:
+        """Means since the last line; clears them."""
+        self.last_loss = self.loss_sum.item() / self.loss_count
+        self.check_finite(self.last_loss)
+        self.loss_sum.zero_()
+        self.loss_count = 0
+        return {
+            "step": self.step,
+            "loss": self.last_loss,
+            "grad_norm": float(norm),
+            "lr": self.config.learning_rate(self.step - 1),
+            "samples_per_second": samples / max(seconds, 1e-9),
+        }
+
+    def run(self, progress: bool) -> TrainResult:
+        """Train from the present step to the last."""
+        config, main = self.config, self.accelerator.is_main_process
+        began = marked = time.perf_counter()
+        first = marked_step = self.step
+        if main:
+            self.out.mkdir(parents=True, exist_ok=True)
+            if first == 0:
+                (self.out / FILE_NAME).unlink(missing_ok=True)  # of a run that is overwritten
+            write_atomically(self.out / CONFIG_FILE, (config.to_json() + "\n").encode())
+            _cut_log(self.out / LOG_FILE, first)
+        bar = require("tqdm.auto").tqdm(
+            total=config.steps, initial=first, disable=not (progress and main), unit="step",
+            desc=self.out.name,
+        )  # fmt: skip
+        file = self.out / LOG_FILE if main else Path(os.devnull)
+        with open(file, "a") as lines, bar, _interruptible() as stop:
+            while self.step < config.steps and not stop.is_set():
+                norm = self.one_step()
+                if self.step % config.log_every == 0 or self.step == config.steps:
+                    now = time.perf_counter()
+                    samples = (self.step - marked_step) * config.batch * self.world
+                    line = self.log_line(norm, now - marked, samples)
+                    marked, marked_step = now, self.step
+                    lines.write(json.dumps(line) + "\n")
+                    lines.flush()
+                    rate = f"{line['samples_per_second']:.0f}/s"
+                    bar.set_postfix(loss=f"{line['loss']:.4f}", samples=rate, refresh=False)
+                bar.update()
+                if self.step % config.checkpoint_every == 0:
+                    self.checkpoint()
+            if self.step < config.steps or self.step % config.checkpoint_every:
+                self.checkpoint()
+        if self.step < config.steps:
+            raise KeyboardInterrupt(
+                f"stopped after step {self.step} of {config.steps}; the checkpoint "
+                f"{str(self.out / FILE_NAME)!r} is complete. Continue with: "
+                f"kacflow train --out {self.out} --resume"
+            )
+        return TrainResult(self.out, self.step, self.last_loss, time.perf_counter() - began)
+
+
+def _cut_log(file: Path, step: int) -> None:
+    """Drop the lines of a log that lie after ``step``: the run continues from there."""
+    if not file.exists():
+        return
+    kept = [line for line in file.read_text().splitlines() if _step_of(line) <= step]
+    write_atomically(file, "".join(line + "\n" for line in kept).encode())
+
+
+def _step_of(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (json.JSONDecodeError, KeyError):  # a line that was cut off while being written
+        return math.inf
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Within, the first Ctrl-C sets the event; the second raises KeyboardInterrupt.
+
+    Outside the main thread Python allows no signal handler, and Ctrl-C behaves as usual.
+    """
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def handler(number: int, frame: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        os.write(2, b"\nCtrl-C: finishing this step and writing a checkpoint ...\n")
+
+    previous = signal.signal(signal.SIGINT, handler)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, previous)
