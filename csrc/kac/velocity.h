@@ -6,6 +6,15 @@
 // (arXiv 2506.20641, the quotient of the flux and the density of the telegrapher's equation.)
 // q is even, smooth and increasing: q(0) = 2, q(z) = z + 1/2 + 3/(8z) + ... for large z, and
 // solves the Riccati equation  q'(z) = z + (2 q - q^2)/z,  which closes every derivative.
+//
+// Measured: largest error of velocity() in units in the last place, and largest relative error of
+// velocity_gradient(), against 40 digits over a in [1e-4, 1e5], c in [1e-3, 1e3], t in [1e-5, 1e2]
+// and all of |x| < c t, half of the points close to the edge, 1e5 and 2e4 points, with and without
+// a hardware fma (scripts/measure_accuracy.py, tests/core compares).  4e6 float32 points against
+// the float64 velocity reached 3.5.
+//
+//   velocity_ulp              float32 3.5       float64 3.2
+//   gradient_relative_error   float32 4.3e-06   float64 5.0e-14
 #ifndef KAC_VELOCITY_H_
 #define KAC_VELOCITY_H_
 
