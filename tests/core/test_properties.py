@@ -15,6 +15,8 @@ SETTINGS = settings(max_examples=40, deadline=None, derandomize=True, database=N
 DTYPES = ("float32", "float64")
 #: Backends agree on xi to this many eps min(1, tau^-1/2): a few units in the last place of c t.
 AGREEMENT_ULPS = 8
+#: ... and on derivatives relatively; test_velocity_accuracy allows each 1e-5 and 1e-10.
+GRADIENT_AGREEMENT = {"float32": 2e-5, "float64": 1e-12}
 
 seeds = st.integers(0, 2**64 - 1)
 offsets = st.one_of(seeds, st.sampled_from([0, 2**32 - 5, 2**64 - 5]))
@@ -180,7 +182,7 @@ def test_backends_agree_on_velocities(core: Core, dtype: str, data, t, a, c):
     gradients = core.velocity_grad(x, t, a=a, c=c)
     expected = kacflow_core.velocity_grad(x, t, a=a, c=c, backend=first_core())
     for got, want in zip(gradients, expected, strict=True):
-        np.testing.assert_allclose(got, want, rtol=64 * np.finfo(dtype).eps, atol=1e-37)
+        np.testing.assert_allclose(got, want, rtol=GRADIENT_AGREEMENT[dtype], atol=1e-37)
 
 
 @pytest.mark.parametrize("kind", DTYPES)
