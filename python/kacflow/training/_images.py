@@ -13,7 +13,9 @@ from torch import Tensor
 
 from kacflow.training._extras import require
 
-SUFFIXES = frozenset([".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"])
+SUFFIXES = frozenset(
+    (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+)
 CACHE_BYTES = 4 * 2**30  # larger sets are decoded again in every epoch
 
 
