@@ -70,8 +70,8 @@ class BuildNative(build_ext):
                 raise
             Path(self.get_ext_fullpath(ext.name)).unlink(missing_ok=True)  # of an earlier build
             announce(
-                f"no compiled core ({type(error).__name__}: no working C++17 compiler?); installing "
-                "on numba, which is slower. KACFLOW_NATIVE=1 makes this an error and shows it."
+                f"no compiled core ({type(error).__name__}: no working C++17 compiler?); "
+                "installing on numba, which is slower (KACFLOW_NATIVE=1 makes this an error)."
             )
 
     def _build_levels(self, ext: Extension) -> None:

@@ -8,7 +8,6 @@ from numpy.typing import ArrayLike
 from kacflow_core import _validate
 from kacflow_core._layout import Array
 
-
 _FLOAT64 = np.dtype(np.float64)
 
 

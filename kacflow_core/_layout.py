@@ -1,8 +1,8 @@
 """How parameters meet data: rows of elements that share their parameters.
 
-Kernels see a flat array of ``n0 * n1 * inner`` elements and each parameter as a strided 2-D view of
-2-D array with ``n0`` or 1 rows and ``n1`` or 1 columns, an axis of length one being broadcast:
-element ``(i0 * n1 + i1) * inner + k`` uses the parameters at ``(i0, i1)``.  The functions here bring
+Kernels see a flat array of ``n0 * n1 * inner`` elements and each parameter as a strided 2-D array
+with ``n0`` or 1 rows and ``n1`` or 1 columns, an axis of length one being broadcast.  Element
+``(i0 * n1 + i1) * inner + k`` uses the parameters at ``(i0, i1)``.  The functions here bring
 NumPy shapes into that form, copying no data and at most one row of parameters.
 """
 
@@ -104,9 +104,7 @@ def leading(shape: Sequence[int], parameters: Mapping[str, Array]) -> tuple[Layo
         if own == shape[:1]:
             axes = axes or 1
             continue
-        if len(own) > len(shape) or any(
-            m not in (1, n) for m, n in zip(own, shape, strict=False)
-        ):
+        if len(own) > len(shape) or any(m not in (1, n) for m, n in zip(own, shape, strict=False)):
             raise ValueError(
                 f"{name}: shape {value.shape} does not broadcast against the leading axes of "
                 f"{shape}; each axis must be 1 or equal to that of the data, first axis first"

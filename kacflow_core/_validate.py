@@ -5,6 +5,7 @@ Messages name the argument, what was given and what is allowed.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import operator
 from collections.abc import Iterable, Sequence
@@ -20,10 +21,8 @@ UINT64_END = 2**64
 _MAX_ELEMENTS = 2**60
 
 _native_extent: Any = None
-try:
+with contextlib.suppress(ImportError):  # without the compiled core NumPy does the same below
     _native_extent = native_module().extent
-except ImportError:
-    pass  # the compiled core is missing: NumPy does the same below
 
 
 class Limits(NamedTuple):
@@ -39,6 +38,8 @@ LIMITS = {
     np.dtype(np.float32): Limits("float32", 2.0**-126, float(np.finfo(np.float32).max), 1e15),
     np.dtype(np.float64): Limits("float64", 2.0**-1022, float(np.finfo(np.float64).max), 1e150),
 }
+
+FLOAT64_LIMITS = LIMITS[np.dtype(np.float64)]
 
 
 def _extent(value: Array) -> tuple[float, float]:
@@ -78,9 +79,7 @@ def _within(name: str, low: float, high: float, least: float, most: float, allow
         raise ValueError(f"{name}: got {bad:g}; allowed: {allowed}")
 
 
-def parameter(
-    name: str, value: ArrayLike, limits: Limits = LIMITS[np.dtype(np.float64)]
-) -> Array:
+def parameter(name: str, value: ArrayLike, limits: Limits = FLOAT64_LIMITS) -> Array:
     """Finite numbers of either sign that the working type can represent."""
     array = _real(name, value)
     allowed = f"finite numbers in the range of {limits.name}"
@@ -114,7 +113,9 @@ def process(
             f"{limits.name}"
         )
     if c_most * t_most > limits.most:
-        raise ValueError(f"c*{time_name}: got up to {c_most:g} * {t_most:g}; overflows {limits.name}")
+        raise ValueError(
+            f"c*{time_name}: got up to {c_most:g} * {t_most:g}; overflows {limits.name}"
+        )
     return times, rates, speeds
 
 

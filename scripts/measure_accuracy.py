@@ -35,7 +35,9 @@ def sampler_error(dtype: str, points: int, backend: str | None) -> float:
     got = kc.sample(1.0, points, a=taus, c=1.0, seed=seed, dtype=dtype, backend=backend)
     draws = philox.many_uniforms(seed, 0, points, dtype)
     worst = 0.0
-    for value, tau, exact in zip(got, taus, endpoint.endpoints(draws, map(float, taus)), strict=True):
+    for value, tau, exact in zip(
+        got, taus, endpoint.endpoints(draws, map(float, taus)), strict=True
+    ):
         error = abs(mp.mpf(float(value)) - exact.xi) / min(1.0, float(tau) ** -0.5)
         worst = max(worst, float(error))
     return worst

@@ -28,15 +28,14 @@ KAC_FN double log_sum(double s, double p) {
   const double scale = from_bits((2046ull - biased) << 52);
   const double k = from_bits(0x4330000000000000ull | biased) - 4503599627371519.0;
   const double r = fma(p, scale, fma(s, scale, -1.0));
-  return fma(k, 0x1.62e42fefa39efp-1,
-             fma(r * r, log1p_tail(r), fma(k, 0x1.abc9e3b39803fp-56, r)));
+  return fma(k, 0x1.62e42fefa39efp-1, fma(r * r, log1p_tail(r), fma(k, 0x1.abc9e3b39803fp-56, r)));
 }
 
 /// e^-x and 1 - e^-x together, for x = high + low >= 0 with |low| below an ulp of high, each within
 /// 2 ulp; beyond x = 700 e^-x is taken at 700 (1e-304), which no probability can tell from 0.
 struct Decay {
-  double exp;          ///< e^-x
-  double one_minus;    ///< 1 - e^-x
+  double exp;        ///< e^-x
+  double one_minus;  ///< 1 - e^-x
 };
 
 KAC_FN Decay decay(double high, double low) {

@@ -20,7 +20,7 @@ struct NoiseConstants {
   MapConstants<T> map;
   T tau;  ///< a g
   T c;
-  T ct;   ///< c g
+  T ct;  ///< c g
 };
 
 template <class T>

@@ -37,15 +37,17 @@
 namespace kac {
 inline namespace KAC_LEVEL {
 
-/// Largest tau at which cosh tau is used unscaled: its square must not overflow.  Above it S < 1/2 is
-/// next to impossible (u1 >= 2^-32 or 2^-63 needs tau' < 46 or 88), so m + ln(...) hardly cancels.
+/// Largest tau at which cosh tau is used unscaled: its square must not overflow.  Above it S < 1/2
+/// is next to impossible (u1 >= 2^-32 or 2^-63 needs tau' < 46 or 88), so m + ln(...) hardly
+/// cancels.
 template <class T>
 struct Range;
 template <>
 struct Range<float> {
   static constexpr double tau_scaled = 40.0;
-  static constexpr double tau_least = 1e-8;  // S differs from its limit u1 by O(tau^2): below an ulp
-  static constexpr double tail = 3.0e38;     // stands for an overflowed 1/s, where it is not used
+  static constexpr double tau_least =
+      1e-8;                               // S differs from its limit u1 by O(tau^2): below an ulp
+  static constexpr double tail = 3.0e38;  // stands for an overflowed 1/s, where it is not used
 };
 template <>
 struct Range<double> {
@@ -100,8 +102,8 @@ KAC_FN MapConstants<T> map_constants(double a, double t) {
   const double s = select(scaled, q, 1.0);
   MapConstants<T> k;
   k.never = late && turned == 0 ? 1 : 0;
-  k.last_atom = select(late, static_cast<Word<T>>(turned - 1 + k.never),
-                       static_cast<Word<T>>(~turned));
+  k.last_atom =
+      select(late, static_cast<Word<T>>(turned - 1 + k.never), static_cast<Word<T>>(~turned));
   k.last_odd = static_cast<Word<T>>(~n_even);
   k.inverse_even = static_cast<T>(select(n_even > 0, 1.0 / static_cast<double>(n_even), 0.0));
   k.d_max = static_cast<T>(select(scaled, square, square / q));

@@ -79,9 +79,8 @@ KAC_FN Draw<double> draw(const Words& w, const Words& v) {
   d.one_less_u1 = fma(static_cast<double>(0x7fffffff - high), 0x1p-31,
                       fma(static_cast<double>(0x7fffffff - low), 0x1p-62, 0x1p-63));
   d.h = half_angle_sine2(fma(static_cast<double>(turn_high), 0x1p-32, turn_low_real * 0x1p-64));
-  d.direction =
-      from_bits(0x3ff0000000000000ull |
-                (static_cast<uint64>((w.w2 + 0x40000000u) & 0x80000000u) << 32));
+  d.direction = from_bits(0x3ff0000000000000ull |
+                          (static_cast<uint64>((w.w2 + 0x40000000u) & 0x80000000u) << 32));
   return d;
 }
 

@@ -73,8 +73,8 @@ KAC_FN T bessel_ratio(T z) {
   return fma(q.linear, z, q.rest);
 }
 
-/// v inside the light cone for a x = `ax`, with one division:  a x den / ((tau + z + 1/2) den + num).
-/// Up to twice the error of velocity(), which is far below that of the draw it is used with.
+/// v inside the light cone for a x = `ax`, with one division:  a x den / ((tau + z + 1/2) den +
+/// num). Up to twice the error of velocity(), which is far below that of the draw it is used with.
 template <class T>
 KAC_FN T fast_interior_velocity(T ax, T tau, T z) {
   const BesselRatio<T> h = bessel_remainder(z);
@@ -85,9 +85,9 @@ KAC_FN T fast_interior_velocity(T ax, T tau, T z) {
 template <class T>
 struct Cone {
   T a, c, t;
-  T tau;    ///< a t
-  T ct;     ///< c t, rounded: |x| >= ct is an atom
-  T unit;   ///< the power of two in (1/(c t), 2/(c t)]: lengths times it neither over- nor underflow
+  T tau;   ///< a t
+  T ct;    ///< c t, rounded: |x| >= ct is an atom
+  T unit;  ///< the power of two in (1/(c t), 2/(c t)]: lengths times it neither over- nor underflow
   T slope;  ///< a/(c unit)
 };
 

@@ -96,11 +96,11 @@ struct NoiseTable {
     }
   }
   KAC_FN kac::NoiseConstants<T> at(int j) const {
-    return {{last_atom[j], never[j], last_odd[j], inverse_even[j], d_max[j], s[j], inverse_s[j],
-             m[j]},
-            tau[j],
-            c[j],
-            ct[j]};
+    return {
+        {last_atom[j], never[j], last_odd[j], inverse_even[j], d_max[j], s[j], inverse_s[j], m[j]},
+        tau[j],
+        c[j],
+        ct[j]};
   }
   KAC_FN void put(int j, const kac::NoiseConstants<T>& k) {
     last_atom[j] = k.map.last_atom;
@@ -325,8 +325,7 @@ void velocity_block(const Cones& cones, const T* __restrict x, T* __restrict v) 
 }
 
 template <class T, class Cones>
-void gradient_block(const Cones& cones, const T* __restrict x, T* __restrict dx,
-                    T* __restrict dt) {
+void gradient_block(const Cones& cones, const T* __restrict x, T* __restrict dx, T* __restrict dt) {
   for (int l = 0; l < kBlock; ++l) {
     const kac::Gradient<T> g = kac::velocity_gradient(cones.at(l), x[l]);
     dx[l] = g.dx;
@@ -388,9 +387,9 @@ void run_velocity(const VelocityJob& job, std::int64_t begin, std::int64_t end) 
 
 #define KACFLOW_STRING_(x) #x
 #define KACFLOW_STRING(x) KACFLOW_STRING_(x)
-#define KACFLOW_DEFINE_KERNELS(variable)                                               \
-  namespace kacflow {                                                                  \
-  extern const Kernels variable;                                                       \
+#define KACFLOW_DEFINE_KERNELS(variable)                                                    \
+  namespace kacflow {                                                                       \
+  extern const Kernels variable;                                                            \
   const Kernels variable = {KACFLOW_STRING(KAC_LEVEL), run_sample, run_pair, run_velocity}; \
   }
 

@@ -41,8 +41,7 @@ Storage to_storage(int code) {
   return static_cast<Storage>(code);
 }
 
-const void* to_input(const py::array& a, const char* name, const Layout& layout,
-                     Storage storage) {
+const void* to_input(const py::array& a, const char* name, const Layout& layout, Storage storage) {
   check_data(a, name, layout, storage);
   return a.data();
 }

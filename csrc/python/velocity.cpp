@@ -19,8 +19,7 @@ void run(const VelocityJob& job, int threads) {
 }
 
 VelocityJob to_job(std::int64_t n0, std::int64_t n1, std::int64_t inner, int storage,
-                   const py::array& x, const py::array& t, const py::array& a,
-                   const py::array& c) {
+                   const py::array& x, const py::array& t, const py::array& a, const py::array& c) {
   VelocityJob job;
   job.layout = to_layout(n0, n1, inner);
   job.storage = to_storage(storage);
@@ -33,9 +32,9 @@ VelocityJob to_job(std::int64_t n0, std::int64_t n1, std::int64_t inner, int sto
   return job;
 }
 
-void velocity(std::int64_t n0, std::int64_t n1, std::int64_t inner, int storage,
-              const py::array& x, py::array out, const py::array& t, const py::array& a,
-              const py::array& c, int threads) {
+void velocity(std::int64_t n0, std::int64_t n1, std::int64_t inner, int storage, const py::array& x,
+              py::array out, const py::array& t, const py::array& a, const py::array& c,
+              int threads) {
   VelocityJob job = to_job(n0, n1, inner, storage, x, t, a, c);
   job.out = to_output(out, "out", job.layout, job.storage);
   run(job, threads);

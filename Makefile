@@ -1,0 +1,45 @@
+# kacflow: `make help` lists the targets. Needs python3 (>= 3.10) and a C++17 compiler.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+TORCH := torch==2.13.0
+SOURCES := $(shell find csrc kacflow_core python -name '*.py' -o -name '*.h' -o -name '*.cpp' -o -name '*.txt')
+PYTHON_FILES := setup.py kacflow_core python benchmarks scripts tests
+CXX_FILES := $(shell find csrc tests -name '*.h' -o -name '*.cpp' | grep -v coefficients.h)
+
+.PHONY: help test check demo lint format bench sanitize develop clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+$(VENV)/.deps: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --upgrade pip
+	$(BIN)/python -m pip install -q $(TORCH)
+	$(BIN)/python scripts/requirements.py > $(VENV)/requirements.txt
+	$(BIN)/python -m pip install -q -r $(VENV)/requirements.txt
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.deps setup.py $(SOURCES)
+	$(BIN)/python -m pip install -q --no-deps --force-reinstall .
+	@touch $@
+
+test: lint $(VENV)/.installed  ## lint, doctests and tests, against the installed package
+	cd tests && ../$(BIN)/python -m pytest -q -n 2 --dist loadfile .
+
+demo: $(VENV)/.installed  ## train on handwritten digits and draw new ones into runs/demo
+	cd tests && ../$(BIN)/python -m kacflow.demo --out ../runs/demo
+
+lint: $(VENV)/.deps  ## ruff, clang-format and mypy
+	$(BIN)/ruff check $(PYTHON_FILES)
+	$(BIN)/ruff format --check $(PYTHON_FILES)
+	$(BIN)/clang-format --dry-run -Werror $(CXX_FILES)
+	$(BIN)/mypy
+
+format: $(VENV)/.deps  ## rewrite the sources in the house style
+	$(BIN)/ruff check --fix $(PYTHON_FILES)
+	$(BIN)/ruff format $(PYTHON_FILES)
+	$(BIN)/clang-format -i $(CXX_FILES)
+
+clean:  ## remove what was built
+	rm -rf build *.egg-info $(VENV) kacflow_core/_native*.so
