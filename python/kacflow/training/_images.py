@@ -91,9 +91,8 @@ class ImageFiles:
             width, height = image.size
             edge = min(width, height)
             left, top = (width - edge) // 2, (height - edge) // 2
-            image = image.resize(
-                (side, side), self._image.Resampling.LANCZOS, (left, top, left + edge, top + edge)
-            )
+            square = image.crop((left, top, left + edge, top + edge))
+            image = square.resize((side, side), self._image.Resampling.LANCZOS)
         pixels = np.asarray(image, np.uint8).reshape(side, side, channels)
         return pixels.transpose(2, 0, 1)
 
