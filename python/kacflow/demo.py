@@ -52,18 +52,24 @@ def _start(config: TrainConfig, threads: int, quiet: bool) -> subprocess.Popen[b
 
 
 def _finish(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Wait for all; end the others if one fails or Ctrl-C arrives."""
+    """Wait for all; end the others if one fails.
+
+    Ctrl-C reaches the children too: they are given time to write their checkpoints.
+    """
     try:
         while any(process.poll() is None for process in processes):
             if any(process.returncode for process in processes):
                 break
             time.sleep(0.2)
+    except KeyboardInterrupt:
+        for process in processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=10)
+        raise
     finally:
         for process in processes:
             if process.poll() is None:
                 process.terminate()
-        for process in processes:
-            with contextlib.suppress(KeyboardInterrupt):
                 process.wait()
     if any(process.returncode for process in processes):
         raise RuntimeError("a training failed; its message is above")
@@ -113,7 +119,7 @@ def run(out: Path, steps: int = STEPS, n: int = 1000) -> dict[str, Any]:
     report = {
         **quality(models, n),
         "pair_time": pair_time_ratio(),
-        "training_steps": steps,
+        "configuration": configs["kac"].to_dict(),
         "machine": machine(),
         "seconds": {
             "training_both": training_seconds,

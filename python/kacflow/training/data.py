@@ -122,7 +122,7 @@ def load_dataset(config: TrainConfig) -> Dataset:
 
 def random_samples(data: Dataset, n: int, seed: int) -> Tensor:
     """``n`` samples of ``data``, shape (n, *sample_shape); different ones if it has as many."""
-    generator = torch_generator("cpu", seed, "batch")
+    generator = torch_generator(seed, "batch")
     if n <= data.size:
         indices = torch.randperm(data.size, generator=generator)[:n]
     else:
@@ -168,9 +168,7 @@ def stream(seed: int, purpose: str, *counters: int) -> np.random.Generator:
     return np.random.default_rng((seed, _STREAMS[purpose], *counters))
 
 
-def torch_generator(
-    device: torch.device | str, seed: int, purpose: str, *counters: int
-) -> torch.Generator:
-    """The same as a torch generator on ``device``."""
+def torch_generator(seed: int, purpose: str, *counters: int) -> torch.Generator:
+    """The same as a torch generator, on the CPU."""
     word = int(stream(seed, purpose, *counters).integers(2**63))
-    return torch.Generator(device).manual_seed(word)
+    return torch.Generator().manual_seed(word)

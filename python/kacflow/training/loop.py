@@ -98,7 +98,8 @@ def train(
         raise TypeError(f"config: got {type(config).__name__}; allowed: TrainConfig")
     saved = _saved_run(config, resume, overwrite)
     accelerator = require("accelerate").Accelerator(
-        cpu=config.device == "cpu", mixed_precision=config.precision
+        cpu=config.device == "cpu" or not torch.cuda.is_available(),
+        mixed_precision=config.precision,
     )
     if config.device == "cuda" and accelerator.device.type != "cuda":
         raise ValueError("device: got 'cuda', but torch finds no CUDA GPU; allowed here: 'cpu'")
@@ -185,17 +186,20 @@ class _Run:
         return save_checkpoint(self.out, saved)
 
     def batch(self) -> tuple[Tensor, Tensor, Tensor]:
-        """x_t, t and dx_t of the present step, on the device."""
+        """x_t, t and dx_t of the present step, on the device.
+
+        They are drawn on the CPU, so that every device trains on the same numbers.
+        """
         config, counters = self.config, (self.step, self.rank)
-        on_cpu = torch_generator("cpu", config.seed, "batch", *counters)
+        on_cpu = torch_generator(config.seed, "batch", *counters)
         indices = self.order.batch(self.step * self.world + self.rank)
-        x_0 = self.data.batch(indices, on_cpu).to(self.device)
+        x_0 = self.data.batch(indices, on_cpu)
         strata = torch.arange(config.batch) + torch.rand(config.batch, generator=on_cpu)
         t = config.t_min + (config.T - config.t_min) / config.batch * strata
-        t = t.clamp_(max=config.T).to(self.device)  # strata may round up to the batch size
-        noise = torch_generator(self.device, config.seed, "noise", *counters)
+        t.clamp_(max=config.T)  # strata may round up to the batch size
+        noise = torch_generator(config.seed, "noise", *counters)
         sample = self.path.sample(x_0, t, generator=noise)
-        return sample.x_t, t, sample.dx_t
+        return sample.x_t.to(self.device), t.to(self.device), sample.dx_t.to(self.device)
 
     def one_step(self) -> Tensor:
         """One step of the optimiser; returns the norm of the gradient before clipping."""

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from kacflow.gaussian import GaussianPath
     from kacflow.path import KacPath
-
     from kacflow.training.config import TrainConfig
 
 

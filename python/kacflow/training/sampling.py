@@ -44,7 +44,7 @@ def draw_samples(
         raise ValueError(f"n: got {n}; allowed: an integer >= 1")
     path = build_path(model.config)
     device = next(model.network.parameters()).device
-    generator = torch_generator(device, seed, "sample")
+    generator = torch_generator(seed, "sample")
     done = []
     with torch.no_grad():
         for first in range(0, n, chunk):
@@ -83,18 +83,17 @@ def motion_strip(
     path = build_path(model.config)
     parameter = next(model.network.parameters())
     device, T = parameter.device, model.config.T
-    real = real.to(device)
     times = [T * i / (frames - 1) for i in range(frames)]
     noising, generating = [], []
-    start = path.sample_prior(
-        tuple(real.shape), generator=torch_generator(device, seed, "sample")
-    ).to(device)
+    start = path.sample_prior(tuple(real.shape), generator=torch_generator(seed, "sample")).to(
+        device
+    )
     with torch.no_grad():
         for time in times:
             # The same noise at every time: each number moves continuously along its row.
-            same = torch_generator(device, seed, "noise")
-            t = torch.full((len(real),), time, device=device)
-            noising.append((path.sample(real, t, generator=same).x_t if time > 0 else real).cpu())
+            same = torch_generator(seed, "noise")
+            t = torch.full((len(real),), time)
+            noising.append(path.sample(real, t, generator=same).x_t if time > 0 else real)
             part = max(1, round(steps * (1 - time / T)))
             state = start if time == T else generate(
                 model.network, start, path, steps=part, t_min=time

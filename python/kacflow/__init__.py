@@ -1,0 +1,42 @@
+"""kacflow: generative models on the telegrapher's equation, for PyTorch.
+
+Data is at t = 0, noise at t = T.  ``KacProcess`` is the noise, ``KacPath`` the training pair,
+``generate`` the sampler, ``train`` a complete training run; ``GaussianPath`` holds the baselines.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from kacflow import ops
+from kacflow.gaussian import GaussianPath
+from kacflow.generate import generate
+from kacflow.path import KacPath, PathSample
+from kacflow.process import KacProcess
+from kacflow_core import __version__
+
+if TYPE_CHECKING:
+    from kacflow.training import TrainConfig, train
+
+__all__ = [
+    "GaussianPath",
+    "KacPath",
+    "KacProcess",
+    "PathSample",
+    "TrainConfig",
+    "__version__",
+    "generate",
+    "ops",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("train", "TrainConfig"):  # loaded on first use: it brings a training library along
+        return getattr(importlib.import_module("kacflow.training"), name)
+    raise AttributeError(f"module 'kacflow' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

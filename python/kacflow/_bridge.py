@@ -1,0 +1,102 @@
+"""Tensors to the arrays of kacflow_core and back, on the CPU, without copies where possible."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import kacflow_core
+from kacflow_core._layout import BFLOAT16, Array
+
+FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+
+def working_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The type that data of ``dtype`` computes in: float64 for float64, else float32."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def check_data(name: str, x: Tensor) -> None:
+    """TypeError unless ``x`` is a tensor of a floating type; ValueError unless on the CPU."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{name}: got {type(x).__name__}; allowed: a floating-point tensor")
+    if x.dtype not in FLOATS:
+        raise TypeError(
+            f"{name}: got dtype {x.dtype}; allowed: float32, float64, bfloat16 or float16"
+        )
+
+
+def check_same_device(name: str, value: Tensor, other: str, device: torch.device) -> None:
+    """ValueError unless both are on one device; 0-d tensors on the CPU go anywhere."""
+    if value.device != device and not (value.ndim == 0 and value.device.type == "cpu"):
+        raise ValueError(f"{name}: is on {value.device}; allowed: {device}, where {other} is")
+
+
+def to_array(x: Tensor) -> Array:
+    """A CPU tensor as an array, sharing memory; bfloat16 as :data:`BFLOAT16`."""
+    x = x.detach()
+    if x.dtype == torch.bfloat16:
+        return x.contiguous().view(torch.int16).numpy().view(BFLOAT16)
+    return x.numpy()
+
+
+def to_tensor(x: Array) -> Tensor:
+    """The inverse of :func:`to_array`."""
+    if x.dtype == BFLOAT16:
+        return torch.from_numpy(x.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(x)
+
+
+def draw_seed(generator: torch.Generator | None, device: torch.device | None = None) -> Tensor:
+    """A 0-d int64 seed in [0, 2**63 - 1): one 64-bit number of torch's generator."""
+    return torch.randint(0x7FFFFFFFFFFFFFFF, (), generator=generator, device=device)
+
+
+def sample(
+    t: Tensor, a: Tensor, c: Tensor, seed: int, offset: int, shape: tuple[int, ...],
+    dtype: torch.dtype,
+) -> Tensor:  # fmt: skip
+    """K(t) of a CPU dtype float32 or float64."""
+    return to_tensor(
+        kacflow_core.sample(
+            to_array(t), shape, a=to_array(a), c=to_array(c), seed=seed, offset=offset,
+            dtype="float64" if dtype == torch.float64 else "float32",
+            threads=torch.get_num_threads(),
+        )
+    )  # fmt: skip
+
+
+def sample_pair(
+    x_0: Tensor, a: Tensor, c: Tensor, signal: Tensor | float, dsignal: Tensor | float,
+    clock: Tensor | float, dclock: Tensor | float, seed: int, offset: int,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """The training pair on the CPU; schedules are tensors or floats."""
+    signal, dsignal, clock, dclock = (
+        to_array(v) if isinstance(v, Tensor) else np.float32(v)
+        if x_0.dtype != torch.float64 else np.float64(v)
+        for v in (signal, dsignal, clock, dclock)
+    )  # fmt: skip
+    x_t, dx_t = kacflow_core.sample_pair(
+        to_array(x_0), a=to_array(a), c=to_array(c), signal=signal, dsignal=dsignal, clock=clock,
+        dclock=dclock, seed=seed, offset=offset, threads=torch.get_num_threads(),
+    )  # fmt: skip
+    return to_tensor(x_t), to_tensor(dx_t)
+
+
+def velocity(x: Tensor, t: Tensor, a: Tensor, c: Tensor) -> Tensor:
+    """v(t, x) on the CPU; everything broadcasts."""
+    return to_tensor(
+        kacflow_core.velocity(
+            to_array(x), to_array(t), a=to_array(a), c=to_array(c),
+            threads=torch.get_num_threads(),
+        )
+    )  # fmt: skip
+
+
+def velocity_grad(x: Tensor, t: Tensor, a: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    """(dv/dx, dv/dt) on the CPU."""
+    dx, dt = kacflow_core.velocity_grad(
+        to_array(x), to_array(t), a=to_array(a), c=to_array(c), threads=torch.get_num_threads()
+    )
+    return to_tensor(dx), to_tensor(dt)

@@ -1,0 +1,216 @@
+"""The Kac process in torch: exact draws, conditional velocity, closed moments."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kacflow import _bridge, ops
+
+
+def _positive(name: str, value: float | Tensor) -> Tensor:
+    """A rate or speed as a tensor; floats in float64, so that any working type can round them."""
+    if isinstance(value, Tensor):
+        if not value.is_floating_point():
+            raise TypeError(f"{name}: got dtype {value.dtype}; allowed: a float or a float tensor")
+        tensor = value
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        tensor = torch.tensor(float(value), dtype=torch.float64)
+    else:
+        raise TypeError(f"{name}: got {type(value).__name__}; allowed: a float or a float tensor")
+    checked = tensor.detach()
+    if not bool(((checked > 0) & (checked < math.inf)).all()):
+        raise ValueError(f"{name}: got {value}; allowed: finite numbers > 0")
+    return tensor
+
+
+class KacProcess:
+    """The Kac process K(t): starts at 0, moves at speed c, turns round at random times of rate a.
+
+    Its law solves the telegrapher's equation u_tt + 2 a u_t = c^2 u_xx; with a = c^2/sigma^2 and
+    c -> infinity it tends to Brownian motion of variance sigma^2 t.  Components are independent.
+
+    Parameters
+    ----------
+    a, c : float or Tensor
+        Jump rate (1/time) and speed (length/time), finite and > 0.  Tensors broadcast: against the
+        leading axes of a sample (shape ``(1, C)`` is per channel), as in torch for ``velocity``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For values that are not finite and positive, or not floats.
+
+    References
+    ----------
+    Duong, Chemseddine, Friz, Steidl, arXiv 2506.20641.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from kacflow import KacProcess
+    >>> process = KacProcess(a=9.0, c=3.0)
+    >>> x = process.sample(0.5, (4, 2))
+    >>> x.shape, bool(x.abs().max() <= 1.5)
+    (torch.Size([4, 2]), True)
+    """
+
+    def __init__(self, a: float | Tensor, c: float | Tensor) -> None:
+        self.a = _positive("a", a)
+        self.c = _positive("c", c)
+
+    def __repr__(self) -> str:
+        a, c = (v.item() if v.ndim == 0 else tuple(v.shape) for v in (self.a, self.c))
+        return f"KacProcess(a={a}, c={c})"
+
+    def _parameters(self, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """(a, c) for an operator: 0-d tensors follow the data's device and working type."""
+        result = []
+        for name, value in (("a", self.a), ("c", self.c)):
+            _bridge.check_same_device(name, value, "the data", device)
+            result.append(value.to(device=device, dtype=_bridge.working_dtype(dtype)))
+        return result[0], result[1]
+
+    def _time(self, t: float | Tensor, device: torch.device | None, dtype: torch.dtype) -> Tensor:
+        """A checked time as a tensor of the working type."""
+        working = _bridge.working_dtype(dtype)
+        if isinstance(t, Tensor):
+            if not t.is_floating_point():
+                raise TypeError(f"t: got dtype {t.dtype}; allowed: a float or a float tensor")
+            if device is not None:
+                _bridge.check_same_device("t", t, "the data", device)
+            return t.to(device=device, dtype=working)
+        if isinstance(t, bool) or not isinstance(t, (int, float)):
+            raise TypeError(f"t: got {type(t).__name__}; allowed: a float or a float tensor")
+        if not 0 <= t < math.inf:
+            raise ValueError(f"t: got {t}; allowed: finite numbers >= 0")
+        return torch.tensor(float(t), dtype=working, device=device)
+
+    def sample(
+        self,
+        t: float | Tensor,
+        shape: Sequence[int] | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> Tensor:
+        """Draw K(t), exactly, independently for every element.
+
+        Parameters
+        ----------
+        t : float or Tensor
+            Time >= 0; a tensor broadcasts against the leading axes of ``shape``.
+        shape : sequence of int, optional
+            Shape of the result; by default that of ``t``.
+        generator : torch.Generator, optional
+            Source of the seed; by default torch's own, which ``torch.manual_seed`` sets.  One
+            64-bit number of it is consumed, whatever the shape.
+        dtype : torch.dtype, optional
+            float32 or float64; by default that of ``t`` if it is a tensor, else torch's default.
+        device : torch.device, optional
+            By default that of ``t`` if it is a tensor, else the CPU.
+
+        Returns
+        -------
+        Tensor
+            Lengths in [-c t, c t]; exactly ±c t with probability e^(-a t).
+
+        Raises
+        ------
+        ValueError, TypeError
+            Naming the argument, what was given and what is allowed.
+        """
+        if dtype is None:
+            dtype = t.dtype if isinstance(t, Tensor) else torch.get_default_dtype()
+        if dtype not in (torch.float32, torch.float64):
+            raise TypeError(f"dtype: got {dtype}; allowed: torch.float32 or torch.float64")
+        if device is None:
+            device = t.device if isinstance(t, Tensor) and t.ndim else torch.device("cpu")
+        device = torch.device(device)
+        time = self._time(t, device, dtype)
+        a, c = self._parameters(device, dtype)
+        self._refuse_gradients(t=time, a=a, c=c)
+        extents = time.shape if shape is None else tuple(shape)
+        seed = _bridge.draw_seed(generator, generator.device if generator is not None else None)
+        return torch.ops.kacflow.sample(time, a, c, seed, 0, extents, dtype)
+
+    @staticmethod
+    def _refuse_gradients(**parameters: Tensor) -> None:
+        """A draw is constant in its parameters: refuse to drop a gradient silently."""
+        if torch.is_grad_enabled():
+            for name, value in parameters.items():
+                if value.requires_grad:
+                    raise ValueError(
+                        f"{name}: requires grad, but a draw has no gradient with respect to "
+                        f"{name}; detach it"
+                    )
+
+    def velocity(self, x: Tensor, t: float | Tensor) -> Tensor:
+        """Conditional velocity v(t, x) of the flow that starts at 0, |v| <= c.
+
+        Parameters
+        ----------
+        x : Tensor
+            Positions; float32, float64, bfloat16 or float16.
+        t : float or Tensor
+            Time >= 0; broadcasts with ``x`` and the process's a and c as in torch.
+
+        Returns
+        -------
+        Tensor
+            a x/(a t + q(z)) inside the light cone |x| < c t, c sign(x) on and outside it; dtype of
+            ``x``.  Differentiable with respect to ``x``, ``t``, a and c.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Naming the argument, what was given and what is allowed.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from kacflow import KacProcess
+        >>> KacProcess(9.0, 3.0).velocity(torch.tensor([-1.5, 0.0, 1.5]), 0.5)
+        tensor([-3.,  0.,  3.])
+        """
+        _bridge.check_data("x", x)
+        time = self._time(t, x.device, x.dtype)
+        a, c = self._parameters(x.device, x.dtype)
+        return ops.velocity(x, time, a, c)
+
+    def variance(self, t: float | Tensor) -> Tensor:
+        """Variance of K(t): (c^2/a) (t - (1 - e^(-2 a t))/(2 a)).
+
+        Differentiable; float64 for a float ``t``, else the dtype of ``t``.
+        """
+        time, a, c = self._closed_form(t)
+        tau = a * time
+        small = tau.clamp(max=0.5)
+        series = torch.zeros_like(small)
+        for k in range(18, -1, -1):  # sum_k 2 (-2 tau)^k/(k + 2)!, by Horner's rule
+            series = 1.0 - 2.0 * small / (k + 3) * series
+        large = tau.clamp(min=0.5)
+        closed = (large + 0.5 * torch.expm1(-2.0 * large)) / large.square()
+        return (c * time).square() * torch.where(tau < 0.5, series, closed)
+
+    def atom_mass(self, t: float | Tensor) -> Tensor:
+        """Probability e^(-a t) of no turn: the two atoms at ±c t together.
+
+        Differentiable; float64 for a float ``t``, else the dtype of ``t``.
+        """
+        time, a, _ = self._closed_form(t)
+        return torch.exp(-a * time)
+
+    def _closed_form(self, t: float | Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(t, a, c) in one floating type, the time checked."""
+        dtype: Any = t.dtype if isinstance(t, Tensor) else torch.float64
+        time = self._time(t, t.device if isinstance(t, Tensor) else None, torch.float64)
+        if not bool(((time >= 0) & (time < math.inf)).all()):
+            raise ValueError(f"t: got {t}; allowed: finite numbers >= 0")
+        a, c = self._parameters(time.device, dtype)
+        return time.to(dtype), a.to(dtype), c.to(dtype)
