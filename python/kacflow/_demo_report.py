@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from kacflow import KacPath, KacProcess
 from kacflow.metrics import ClassJudge, frechet_distance, nearest_distances
 from kacflow.training import TrainedModel
 from kacflow.training.data import digits_split
@@ -63,9 +64,6 @@ def pair_time_ratio(repeats: int = 200) -> dict[str, Any]:
     Medians over ``repeats`` of ``KacPath.sample`` and of
     ``e = randn_like(x_0); (1 - t) x_0 + t e; e - x_0``, float32, shape 128 x 3 x 32 x 32.
     """
-    from kacflow.path import KacPath
-    from kacflow.process import KacProcess
-
     path = KacPath(KacProcess(9.0, 3.0))
     x_0 = torch.zeros(PAIR_SHAPE)
     t = torch.linspace(0.01, 1.0, PAIR_SHAPE[0])

@@ -124,7 +124,8 @@ def plot_strip(
         Picture to write.
     """
     count = len(times)
-    figure = _figure(1.6 * count, 2.0 * len(rows))
+    figure = _figure(1.7 * count, 2.0 * len(rows))
+    figure.get_layout_engine().set(w_pad=0.06)
     for i, (title, frames) in enumerate(rows):
         for j, (time, frame) in enumerate(zip(times, frames, strict=True)):
             axes = figure.add_subplot(len(rows), count, i * count + j + 1)
@@ -134,12 +135,12 @@ def plot_strip(
             else:
                 _show_points(axes, array, _INK, title)
                 axes.set(xlim=(-4, 4), ylim=(-4, 4), aspect="equal")
+            if j == 0:
+                axes.set_ylabel(title)
             axes.set(xticks=[], yticks=[])
             for side in axes.spines.values():
                 side.set_visible(False)
             axes.set_title(f"t = {time:.2f}", fontsize=9)
-            if j == 0:
-                axes.set_ylabel(title)
     return _save(figure, file)
 
 

@@ -44,6 +44,13 @@ def test_diffusion_needs_a_positive_smallest_time() -> None:
     assert TrainConfig(path="kac", t_min=0.0).t_min == 0.0
 
 
+def test_flow_matching_has_no_schedules() -> None:
+    with pytest.raises(ValueError, match="signal: got 'cosine'"):
+        TrainConfig(path="flow_matching", signal="cosine")
+    with pytest.raises(ValueError, match="clock: got 'square'"):
+        TrainConfig(path="flow_matching", clock="square")
+
+
 def test_round_trip_and_integers_for_floats() -> None:
     config = TrainConfig(a=4, c=2, data="grid9", flip=True)  # type: ignore[arg-type]
     assert isinstance(config.a, float)

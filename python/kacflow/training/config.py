@@ -55,14 +55,20 @@ class TrainConfig:
 
     path: str = _option(
         "kac",
-        "the noise: 'kac' (Kac process), or the baselines 'diffusion' (its Gaussian limit) and "
-        "'flow_matching' (straight lines to a Gaussian)",
+        "the noise: 'kac' (Kac process), or the baselines 'diffusion' (its Gaussian limit, of "
+        "variance c^2/a per unit of time) and 'flow_matching' (straight lines to a standard "
+        "Gaussian)",
         PATHS,
     )
     a: float = _option(9.0, "jump rate of the Kac process, in turns per unit of time, > 0")
     c: float = _option(3.0, "speed of the Kac process, in units of the data per unit of time, > 0")
     T: float = _option(1.0, "time at which the data has become noise, > 0")
-    signal: str = _option("linear", "how the data fades with time", SIGNALS)
+    signal: str = _option(
+        "linear",
+        "how the data fades with time; 'exp' and 'constant' leave data at T, where samples start "
+        "from noise alone: choose c^2 T/a large",
+        SIGNALS,
+    )
     clock: str = _option(
         "linear", "how the noise's own time runs: t ('linear') or T (t/T)^2 ('square')", CLOCKS
     )
@@ -112,6 +118,9 @@ class TrainConfig:
         self._check("t_min", 0.0 <= self.t_min < self.T, f"a number in [0, T), here T = {self.T}")
         if self.path == "diffusion":
             self._check("t_min", self.t_min > 0.0, "a number > 0 for path 'diffusion'")
+        if self.path == "flow_matching":
+            for name in ("signal", "clock"):
+                self._check(name, getattr(self, name) == "linear", "linear for 'flow_matching'")
         self._check("ema", 0.0 <= self.ema < 1.0, "a number in [0, 1)")
         for name in ("width", "blocks", "steps", "batch", "log_every", "checkpoint_every"):
             self._check(name, getattr(self, name) >= 1, "an integer >= 1")

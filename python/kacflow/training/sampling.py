@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from kacflow.generate import generate
 from kacflow.training.data import torch_generator
 from kacflow.training.paths import build_path
 
@@ -38,8 +39,6 @@ def draw_samples(
     chunk : int
         Samples that are computed at once.
     """
-    from kacflow.generate import generate
-
     if n < 1:
         raise ValueError(f"n: got {n}; allowed: an integer >= 1")
     path = build_path(model.config)
@@ -49,7 +48,7 @@ def draw_samples(
     with torch.no_grad():
         for first in range(0, n, chunk):
             shape = (min(chunk, n - first), *model.sample_shape)
-            x_t = path.sample_prior(shape, generator=generator).to(device)
+            x_t = path.sample_prior(shape, generator=generator, dtype=torch.float32).to(device)
             x_0 = generate(model.network, x_t, path, steps=steps, method=method, **options)
             done.append(x_0.cpu())
     return torch.cat(done)
@@ -68,35 +67,34 @@ def motion_strip(
     frames : int
         Number of times, evenly spaced from 0 to T, >= 2.
     steps : int
-        Steps of the whole way from T to 0.
+        Euler steps from T to 0, rounded to a multiple of ``frames - 1``.
     seed : int
         Decides the noise.
 
     Returns
     -------
     rows, times
-        As :func:`kacflow.plotting.plot_strip` takes them; the second row is in the order of the
-        first: to be read from right to left.
+        As :func:`kacflow.plotting.plot_strip` takes them.  Both rows are in the order of
+        ``times``: generation is to be read from right to left.
     """
-    from kacflow.generate import generate
-
     path = build_path(model.config)
-    parameter = next(model.network.parameters())
-    device, T = parameter.device, model.config.T
-    times = [T * i / (frames - 1) for i in range(frames)]
-    noising, generating = [], []
-    start = path.sample_prior(tuple(real.shape), generator=torch_generator(seed, "sample")).to(
-        device
-    )
+    times = [model.config.T * i / (frames - 1) for i in range(frames)]
+    noising = []
+    for time in times:  # the same noise at every time, so that each number moves continuously
+        same = torch_generator(seed, "noise")
+        noising.append(path.sample(real, time, generator=same).x_t)
+
+    apart = max(1, round(steps / (frames - 1)))  # steps from frame to frame
+    prior = torch_generator(seed, "sample")
+    x_t = path.sample_prior(real.shape, generator=prior, dtype=torch.float32)
+    device = next(model.network.parameters()).device
     with torch.no_grad():
-        for time in times:
-            # The same noise at every time: each number moves continuously along its row.
-            same = torch_generator(seed, "noise")
-            t = torch.full((len(real),), time)
-            noising.append(path.sample(real, t, generator=same).x_t if time > 0 else real)
-            part = max(1, round(steps * (1 - time / T)))
-            state = start if time == T else generate(
-                model.network, start, path, steps=part, t_min=time
-            )  # fmt: skip
-            generating.append(state.cpu())
+        points = generate(
+            model.network,
+            x_t.to(device),
+            path,
+            steps=apart * (frames - 1),
+            return_trajectory=True,
+        )
+    generating = list(points[::apart].flip(0).cpu())
     return [("noising \u2192", noising), ("\u2190 generation", generating)], times
