@@ -24,19 +24,36 @@ constexpr int kBlock = 64;
 
 int64 smallest(int64 a, int64 b) { return a < b ? a : b; }
 
-/// Row parameters of up to kBlock consecutive rows, as doubles.
-void load(const Parameter& p, const Layout& layout, int64 row, int n, double* out) {
-  int64 i0 = row / layout.n1, i1 = row % layout.n1;
-  for (int j = 0; j < n; ++j) {
-    const int64 at = i0 * p.stride0 + i1 * p.stride1;
-    out[j] = p.is_double ? static_cast<const double*>(p.data)[at]
-                         : static_cast<double>(static_cast<const float*>(p.data)[at]);
-    if (++i1 == layout.n1) {
-      i1 = 0;
-      ++i0;
+/// Row parameters of up to kBlock consecutive rows, as doubles; the last one fills the rest.
+template <class Stored>
+void load_as(const Parameter& p, const Layout& layout, int64 row, int n, double* out) {
+  const Stored* const data = static_cast<const Stored*>(p.data);
+  if (p.stride0 == 0 && p.stride1 == 0) {
+    for (int j = 0; j < kBlock; ++j) out[j] = static_cast<double>(data[0]);
+    return;
+  }
+  if (layout.n1 == 1) {
+    const Stored* const first = data + row * p.stride0;
+    for (int j = 0; j < n; ++j) out[j] = static_cast<double>(first[j * p.stride0]);
+  } else {
+    int64 i0 = row / layout.n1, i1 = row % layout.n1;
+    for (int j = 0; j < n; ++j) {
+      out[j] = static_cast<double>(data[i0 * p.stride0 + i1 * p.stride1]);
+      if (++i1 == layout.n1) {
+        i1 = 0;
+        ++i0;
+      }
     }
   }
   for (int j = n; j < kBlock; ++j) out[j] = out[n - 1];
+}
+
+void load(const Parameter& p, const Layout& layout, int64 row, int n, double* out) {
+  if (p.is_double) {
+    load_as<double>(p, layout, row, n, out);
+  } else {
+    load_as<float>(p, layout, row, n, out);
+  }
 }
 
 /// Raw words of one block of elements, structure of arrays.
@@ -76,7 +93,7 @@ struct WordBlock<double> {
   }
 };
 
-/// Constants of kBlock rows (or lanes), structure of arrays.  `Fields` lists the arrays once.
+/// Constants of kBlock rows (or lanes), structure of arrays.
 template <class T>
 struct NoiseTable {
   kac::Word<T> last_atom[kBlock], never[kBlock], last_odd[kBlock];
@@ -89,10 +106,10 @@ struct NoiseTable {
     load(pt, layout, row, n, ts);
     load(pa, layout, row, n, as);
     load(pc, layout, row, n, cs);
-    const int rows = n < 8 ? n : kBlock;  // few rows: no need for whole vectors
-    for (int j = 0; j < rows; ++j) put(j, kac::noise_constants<T>(as[j], cs[j], ts[j]));
-    if (layout.inner == 1) {  // rows are lanes, and all lanes are computed
-      for (int j = rows; j < kBlock; ++j) put(j, at(0));
+    if (n < 8 && layout.inner >= kBlock / 2) {  // few rows, and no lanes made of them
+      for (int j = 0; j < n; ++j) put(j, kac::noise_constants<T>(as[j], cs[j], ts[j]));
+    } else {
+      for (int j = 0; j < kBlock; ++j) put(j, kac::noise_constants<T>(as[j], cs[j], ts[j]));
     }
   }
   KAC_FN kac::NoiseConstants<T> at(int j) const {
@@ -115,6 +132,21 @@ struct NoiseTable {
     c[j] = k.c;
     ct[j] = k.ct;
   }
+  /// f(from's array, this table's array) for every array.
+  template <class F>
+  void each(const NoiseTable& from, F f) {
+    f(from.last_atom, last_atom);
+    f(from.never, never);
+    f(from.last_odd, last_odd);
+    f(from.inverse_even, inverse_even);
+    f(from.d_max, d_max);
+    f(from.s, s);
+    f(from.inverse_s, inverse_s);
+    f(from.m, m);
+    f(from.tau, tau);
+    f(from.c, c);
+    f(from.ct, ct);
+  }
 };
 
 template <class T>
@@ -136,6 +168,12 @@ struct ScheduleTable {
     f[j] = s.f;
     df[j] = s.df;
     dg[j] = s.dg;
+  }
+  template <class F>
+  void each(const ScheduleTable& from, F apply) {
+    apply(from.f, f);
+    apply(from.df, df);
+    apply(from.dg, dg);
   }
 };
 
@@ -163,6 +201,16 @@ struct ConeTable {
     unit[j] = k.unit;
     slope[j] = k.slope;
   }
+  template <class F>
+  void each(const ConeTable& from, F f) {
+    f(from.a, a);
+    f(from.c, c);
+    f(from.t, t);
+    f(from.tau, tau);
+    f(from.ct, ct);
+    f(from.unit, unit);
+    f(from.slope, slope);
+  }
 };
 
 /// One row's constants seen by every lane.
@@ -172,9 +220,53 @@ struct Same {
   KAC_FN Value at(int) const { return value; }
 };
 
+/// Which row each lane of a block belongs to, when a block holds several.
+struct LaneMap {
+  int repeat;         ///< lane l is in row l / repeat, for a power of two; 0: see index
+  int index[kBlock];  ///< lane l is in row index[l]
+
+  void set(int64 inner, int64 first, int n) {
+    repeat = kBlock % inner == 0 && first % inner == 0 ? static_cast<int>(inner) : 0;
+    if (repeat) return;
+    int j = 0;
+    int64 left = inner - first % inner;
+    for (int l = 0; l < kBlock; ++l) {
+      index[l] = j;
+      if (--left == 0 && l + 1 < n) {
+        ++j;
+        left = inner;
+      }
+    }
+  }
+
+  template <int kRepeat, class Table>
+  static void repeated(const Table& rows, Table* lanes) {
+    lanes->each(rows, [](const auto& from, auto& to) {
+      for (int j = 0; j < kBlock / kRepeat; ++j) {
+        for (int i = 0; i < kRepeat; ++i) to[j * kRepeat + i] = from[j];
+      }
+    });
+  }
+
+  /// The tables' rows spread over lanes.
+  template <class Table>
+  void expand(const Table& rows, Table* lanes) const {
+    switch (repeat) {
+      case 2: return repeated<2>(rows, lanes);
+      case 4: return repeated<4>(rows, lanes);
+      case 8: return repeated<8>(rows, lanes);
+      case 16: return repeated<16>(rows, lanes);
+      default: break;
+    }
+    lanes->each(rows, [this](const auto& from, auto& to) {
+      for (int l = 0; l < kBlock; ++l) to[l] = from[index[l]];
+    });
+  }
+};
+
 /// Walk [begin, end) in blocks of at most kBlock elements.  `fill(row, n)` prepares the tables of n
 /// rows from `row` on; then either `same(j, e, n)` is called for n elements from e on that all lie
-/// in row j of the tables, or `mixed(rows, e, n)` with each lane's row (null: lane l is row l).
+/// in row j of the tables, or `mixed(map, e, n)` with each lane's row (null: lane l is row l).
 template <class Fill, class OneRow, class Mixed>
 void walk(const Layout& layout, int64 begin, int64 end, Fill fill, OneRow same, Mixed mixed) {
   const int64 inner = layout.inner;
@@ -193,32 +285,14 @@ void walk(const Layout& layout, int64 begin, int64 end, Fill fill, OneRow same, 
     }
     return;
   }
+  LaneMap map;
   for (int64 e = begin; e < end; e += kBlock) {
     const int n = static_cast<int>(smallest(kBlock, end - e));
     const int64 row = e / inner;
     fill(row, static_cast<int>((e + n - 1) / inner - row + 1));
-    if (inner == 1) {
-      mixed(nullptr, e, n);
-      continue;
-    }
-    int rows[kBlock];
-    int j = 0;
-    int64 left = inner - e % inner;
-    for (int l = 0; l < kBlock; ++l) {
-      rows[l] = j;
-      if (--left == 0 && l + 1 < n) {
-        ++j;
-        left = inner;
-      }
-    }
-    mixed(rows, e, n);
+    if (inner > 1) map.set(inner, e, n);
+    mixed(inner > 1 ? &map : nullptr, e, n);
   }
-}
-
-/// The tables' rows spread over lanes.
-template <class Table>
-void expand(const Table& rows, const int* index, Table* lanes) {
-  for (int l = 0; l < kBlock; ++l) lanes->put(l, rows.at(index[l]));
 }
 
 template <class Stored, class T>
@@ -262,10 +336,10 @@ void sample(const SampleJob& job, int64 begin, int64 end) {
         sample_block<T>(Same<kac::NoiseConstants<T>>{rows.at(j)}, words, k);
         write(k, n, out + e);
       },
-      [&](const int* index, int64 e, int n) {
+      [&](const LaneMap* map, int64 e, int n) {
         words.fill(job.seed, job.offset + static_cast<uint64>(e));
-        if (index) expand(rows, index, &lanes);
-        sample_block<T>(index ? lanes : rows, words, k);
+        if (map) map->expand(rows, &lanes);
+        sample_block<T>(map ? lanes : rows, words, k);
         write(k, n, out + e);
       });
 }
@@ -305,14 +379,14 @@ void pair(const PairJob& job, int64 begin, int64 end) {
         write(x_t, n, out + e);
         write(dx_t, n, out_dx + e);
       },
-      [&](const int* index, int64 e, int n) {
+      [&](const LaneMap* map, int64 e, int n) {
         words.fill(job.seed, job.offset + static_cast<uint64>(e));
         read(in + e, n, x_0);
-        if (index) {
-          expand(rows, index, &lanes);
-          expand(schedule_rows, index, &schedule_lanes);
+        if (map) {
+          map->expand(rows, &lanes);
+          map->expand(schedule_rows, &schedule_lanes);
         }
-        pair_block<T>(index ? lanes : rows, index ? schedule_lanes : schedule_rows, words, x_0, x_t,
+        pair_block<T>(map ? lanes : rows, map ? schedule_lanes : schedule_rows, words, x_0, x_t,
                       dx_t);
         write(x_t, n, out + e);
         write(dx_t, n, out_dx + e);
@@ -355,9 +429,9 @@ void velocity(const VelocityJob& job, int64 begin, int64 end) {
       job.layout, begin, end,
       [&](int64 row, int n) { rows.fill(job.layout, row, n, job.t, job.a, job.c); },
       [&](int j, int64 e, int n) { block(Same<kac::Cone<T>>{rows.at(j)}, e, n); },
-      [&](const int* index, int64 e, int n) {
-        if (index) expand(rows, index, &lanes);
-        block(index ? lanes : rows, e, n);
+      [&](const LaneMap* map, int64 e, int n) {
+        if (map) map->expand(rows, &lanes);
+        block(map ? lanes : rows, e, n);
       });
 }
 
