@@ -40,10 +40,14 @@ LIMITS = {
 }
 
 FLOAT64_LIMITS = LIMITS[np.dtype(np.float64)]
+_POSITIVE = "finite numbers > 0 in the normal range of {}"
 
 
 def _extent(value: Array) -> tuple[float, float]:
     """(min, max) of a float array, (nan, nan) if it holds a NaN, (inf, -inf) if it is empty."""
+    if not value.ndim:
+        number = float(value)
+        return number, number
     if _native_extent is not None and value.ndim <= 2:
         low, high = _native_extent(value)
         return low, high
@@ -70,20 +74,19 @@ def _real(name: str, value: ArrayLike) -> Array:
     )
 
 
-def _within(name: str, low: float, high: float, least: float, most: float, allowed: str) -> None:
-    """ValueError unless least <= low and high <= most; NaN is refused."""
-    if low == math.inf and high == -math.inf:
-        return
-    if not (low >= least and high <= most):
+def _refuse(name: str, low: float, high: float, least: float, allowed: str, limits: Limits) -> None:
+    """The ValueError for numbers outside a range (or NaN), unless there are none at all."""
+    if not (low == math.inf and high == -math.inf):
         bad = low if not low >= least else high
-        raise ValueError(f"{name}: got {bad:g}; allowed: {allowed}")
+        raise ValueError(f"{name}: got {bad:g}; allowed: {allowed.format(limits.name)}")
 
 
 def parameter(name: str, value: ArrayLike, limits: Limits = FLOAT64_LIMITS) -> Array:
     """Finite numbers of either sign that the working type can represent."""
     array = _real(name, value)
-    allowed = f"finite numbers in the range of {limits.name}"
-    _within(name, *_extent(array), -limits.most, limits.most, allowed)
+    low, high = _extent(array)
+    if not (low >= -limits.most and high <= limits.most):  # NaN is refused as well
+        _refuse(name, low, high, -limits.most, "finite numbers in the range of {}", limits)
     return array
 
 
@@ -100,13 +103,15 @@ def process(
     """
     limits = LIMITS[working]
     times, rates, speeds = _real(time_name, t), _real("a", a), _real("c", c)
-    low, t_most = _extent(times)
-    _within(time_name, low, t_most, 0.0, limits.most, f"finite numbers >= 0 ({limits.name})")
-    positive = f"finite numbers > 0 in the normal range of {limits.name}"
-    low, a_most = _extent(rates)
-    _within("a", low, a_most, limits.least, limits.most, positive)
-    low, c_most = _extent(speeds)
-    _within("c", low, c_most, limits.least, limits.most, positive)
+    t_least, t_most = _extent(times)
+    if not (t_least >= 0.0 and t_most <= limits.most):
+        _refuse(time_name, t_least, t_most, 0.0, "finite numbers >= 0 ({})", limits)
+    a_least, a_most = _extent(rates)
+    if not (a_least >= limits.least and a_most <= limits.most):
+        _refuse("a", a_least, a_most, limits.least, _POSITIVE, limits)
+    c_least, c_most = _extent(speeds)
+    if not (c_least >= limits.least and c_most <= limits.most):
+        _refuse("c", c_least, c_most, limits.least, _POSITIVE, limits)
     if a_most * t_most > limits.tau:
         raise ValueError(
             f"a*{time_name}: got up to {a_most * t_most:g}; allowed: at most {limits.tau:g} in "
@@ -114,7 +119,8 @@ def process(
         )
     if c_most * t_most > limits.most:
         raise ValueError(
-            f"c*{time_name}: got up to {c_most:g} * {t_most:g}; overflows {limits.name}"
+            f"c*{time_name}: got up to {c_most:g} * {t_most:g}; allowed: products in the range of "
+            f"{limits.name}"
         )
     return times, rates, speeds
 

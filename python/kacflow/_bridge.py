@@ -35,7 +35,8 @@ def check_same_device(name: str, value: Tensor, other: str, device: torch.device
 
 def to_array(x: Tensor) -> Array:
     """A CPU tensor as an array, sharing memory; bfloat16 as :data:`BFLOAT16`."""
-    x = x.detach()
+    if x.requires_grad:
+        x = x.detach()
     if x.dtype == torch.bfloat16:
         return x.contiguous().view(torch.int16).numpy().view(BFLOAT16)
     return x.numpy()
@@ -67,21 +68,30 @@ def sample(
     )  # fmt: skip
 
 
-def sample_pair(
-    x_0: Tensor, a: Tensor, c: Tensor, signal: Tensor | float, dsignal: Tensor | float,
+def pair_of_arrays(
+    x_0: Tensor, a: Array, c: Array, signal: Tensor | float, dsignal: Tensor | float,
     clock: Tensor | float, dclock: Tensor | float, seed: int, offset: int,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """The training pair on the CPU; schedules are tensors or floats."""
-    signal, dsignal, clock, dclock = (
-        to_array(v) if isinstance(v, Tensor) else np.float32(v)
-        if x_0.dtype != torch.float64 else np.float64(v)
-        for v in (signal, dsignal, clock, dclock)
-    )  # fmt: skip
     x_t, dx_t = kacflow_core.sample_pair(
-        to_array(x_0), a=to_array(a), c=to_array(c), signal=signal, dsignal=dsignal, clock=clock,
-        dclock=dclock, seed=seed, offset=offset, threads=torch.get_num_threads(),
+        to_array(x_0), a=a, c=c,
+        signal=to_array(signal) if isinstance(signal, Tensor) else signal,
+        dsignal=to_array(dsignal) if isinstance(dsignal, Tensor) else dsignal,
+        clock=to_array(clock) if isinstance(clock, Tensor) else clock,
+        dclock=to_array(dclock) if isinstance(dclock, Tensor) else dclock,
+        seed=seed, offset=offset, threads=torch.get_num_threads(),
     )  # fmt: skip
     return to_tensor(x_t), to_tensor(dx_t)
+
+
+def sample_pair(
+    x_0: Tensor, a: Tensor, c: Tensor, signal: Tensor, dsignal: Tensor, clock: Tensor,
+    dclock: Tensor, seed: int, offset: int,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """The training pair on the CPU."""
+    return pair_of_arrays(
+        x_0, to_array(a), to_array(c), signal, dsignal, clock, dclock, seed, offset
+    )
 
 
 def velocity(x: Tensor, t: Tensor, a: Tensor, c: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -89,7 +90,8 @@ def _run(arguments: argparse.Namespace) -> None:
         overwrite=arguments.overwrite,
         progress=not arguments.quiet,
     )
-    print(
-        f"trained {result.step} steps in {result.seconds:.1f} s, loss {result.loss:.4f}; "
-        f"generate with: kacflow sample {result.out}"
-    )
+    if math.isnan(result.loss):
+        done = f"nothing left to do: all {result.step} steps are trained"
+    else:
+        done = f"trained {result.step} steps in {result.seconds:.1f} s, loss {result.loss:.4f}"
+    print(f"{done}; generate with: kacflow sample {result.out}")

@@ -164,15 +164,14 @@ class KacPath:
         f, df = self.signal.value(times), self.signal.derivative(times)
         g, dg = self.clock.value(times), self.clock.derivative(times)
         process = self.process
-        if x_0.device.type == "cpu" and not (
+        arrays = process._arrays if x_0.device.type == "cpu" else None
+        if arrays is not None and not (
             torch.compiler.is_compiling()
             or (torch.is_grad_enabled() and self._needs_grad(x_0, f, df, g, dg))
         ):
             # Eager and without gradients: straight to the kernels, the dispatcher aside.
             seed = int(_bridge.draw_seed(generator))
-            x_t, dx_t = _bridge.sample_pair(
-                x_0, process.a, process.c, f, df, g, dg, seed, 0
-            )
+            x_t, dx_t = _bridge.pair_of_arrays(x_0, *arrays, f, df, g, dg, seed, 0)
             return PathSample(x_0, times, x_t, dx_t)
         a, c = process._parameters(x_0.device, x_0.dtype)
         seed_device = generator.device if generator is not None else None

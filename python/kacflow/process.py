@@ -62,6 +62,9 @@ class KacProcess:
     def __init__(self, a: float | Tensor, c: float | Tensor) -> None:
         self.a = _positive("a", a)
         self.c = _positive("c", c)
+        on_cpu = self.a.device.type == self.c.device.type == "cpu"
+        #: (a, c) as arrays that share their memory, for the direct way to the kernels.
+        self._arrays = tuple(map(_bridge.to_array, (self.a, self.c))) if on_cpu else None
 
     def __repr__(self) -> str:
         a, c = (v.item() if v.ndim == 0 else tuple(v.shape) for v in (self.a, self.c))
