@@ -110,6 +110,19 @@ def test_resume_checks(small: Small) -> None:
     with pytest.raises(ValueError, match=r"c: 3\.0 -> 4\.0"):
         train(small(c=4.0), resume=True, progress=False)
     assert train(small(steps=15), resume=True, progress=False).step == 15
+    assert train(small(steps=15), resume=True, progress=False).seconds >= 0  # nothing left to do
+    with pytest.raises(ValueError, match="steps: got 14, but"):
+        train(small(steps=14), resume=True, progress=False)
+
+
+def test_precision_may_change_between_runs_of_a_process(small: Small, tmp_path: Path) -> None:
+    out = [str(tmp_path / name) for name in ("no", "bf16")]
+    for place, precision in zip(out, ("no", "bf16"), strict=True):
+        train(small(out=place, precision=precision), progress=False)
+    full, half = (load_checkpoint(place).tensors["model.last.weight"] for place in out)
+    assert half.dtype == torch.float32
+    assert not torch.equal(full, half)
+    torch.testing.assert_close(full, half, rtol=0, atol=0.01)
 
 
 def test_divergence_keeps_the_last_checkpoint(

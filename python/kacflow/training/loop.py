@@ -48,7 +48,7 @@ class TrainResult:
     step : int
         Steps trained in all.
     loss : float
-        Mean loss since the last line of the log, or of that line.
+        Mean loss of the last line of the log; NaN if nothing was left to train.
     seconds : float
         Time this call took.
     """
@@ -98,8 +98,7 @@ def train(
         raise TypeError(f"config: got {type(config).__name__}; allowed: TrainConfig")
     saved = _saved_run(config, resume, overwrite)
     accelerator = require("accelerate").Accelerator(
-        cpu=config.device == "cpu" or not torch.cuda.is_available(),
-        mixed_precision=config.precision,
+        cpu=config.device == "cpu" or not torch.cuda.is_available()
     )
     if config.device == "cuda" and accelerator.device.type != "cuda":
         raise ValueError("device: got 'cuda', but torch finds no CUDA GPU; allowed here: 'cpu'")
@@ -127,6 +126,11 @@ def _saved_run(config: TrainConfig, resume: bool, overwrite: bool) -> Checkpoint
         raise ValueError(
             f"resume: the run in {config.out!r} has another configuration ({'; '.join(changed)}); "
             f"only {', '.join(sorted(RESUMABLE))} may change"
+        )
+    if saved.step > config.steps:
+        raise ValueError(
+            f"steps: got {config.steps}, but the run in {config.out!r} has done {saved.step}; "
+            f"allowed: an integer >= {saved.step}"
         )
     return saved
 
@@ -207,7 +211,9 @@ class _Run:
         rate = self.config.learning_rate(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        with self.accelerator.autocast():
+        # Not accelerate's autocast: its precision is fixed for the life of the process.
+        half = self.config.precision == "bf16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
             loss = torch.nn.functional.mse_loss(self.network(x_t, t).to(dx_t.dtype), dx_t)
         self.optimizer.zero_grad(set_to_none=True)
         self.accelerator.backward(loss)
@@ -273,7 +279,8 @@ class _Run:
                 bar.update()
                 if self.step % config.checkpoint_every == 0:
                     self.checkpoint()
-            if self.step < config.steps or self.step % config.checkpoint_every:
+            unsaved = self.step > first and self.step % config.checkpoint_every
+            if unsaved or self.step < config.steps:
                 self.checkpoint()
         if self.step < config.steps:
             raise KeyboardInterrupt(
