@@ -25,7 +25,8 @@ $(VENV)/.installed: $(VENV)/.deps setup.py $(SOURCES)
 	@touch $@
 
 test: lint $(VENV)/.installed  ## lint, doctests and tests, against the installed package
-	cd tests && ../$(BIN)/python -m pytest -q -n 2 --dist loadfile .
+	cd tests && ../$(BIN)/python -m pytest -q -n 2 --dist loadfile --doctest-modules \
+		--pyargs . kacflow_core kacflow
 
 demo: $(VENV)/.installed  ## train on handwritten digits and draw new ones into runs/demo
 	cd tests && ../$(BIN)/python -m kacflow.demo --out ../runs/demo
@@ -40,6 +41,15 @@ format: $(VENV)/.deps  ## rewrite the sources in the house style
 	$(BIN)/ruff check --fix $(PYTHON_FILES)
 	$(BIN)/ruff format $(PYTHON_FILES)
 	$(BIN)/clang-format -i $(CXX_FILES)
+
+sanitize:  ## the C++ core under AddressSanitizer and UndefinedBehaviorSanitizer
+	scripts/sanitize.sh
+
+bench: $(VENV)/.installed  ## the benchmarks, as tables
+	for name in pair sampler velocity; do $(BIN)/python -m benchmarks.$$name || exit; done
+
+develop: $(VENV)/.deps  ## build the extension in place, for work on the sources
+	$(BIN)/python setup.py build_ext --inplace
 
 clean:  ## remove what was built
 	rm -rf build *.egg-info $(VENV) kacflow_core/_native*.so
