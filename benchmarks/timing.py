@@ -66,7 +66,9 @@ def _commit() -> str:
     """Short hash, with a plus sign if the tree differs from it."""
     git = ["git", "-C", str(ROOT)]
     try:
-        head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+        head = subprocess.run(
+            [*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True
+        )
         changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", "csrc", "kacflow_core"])
     except OSError:
         return "unknown"
@@ -83,7 +85,9 @@ def environment() -> dict[str, Any]:
     info = kacflow_core.build_info()
     return {
         "processor": _processor(),
-        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cpus": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
         "simd": info["simd"],
         "compiler": info["compiler"],
         "python": platform.python_version(),

@@ -1,101 +1,130 @@
-"""Philox4x32-10 and the uniforms that are read from its words.
+"""Philox4x32-10 and the uniforms made of its words.
 
-Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011: a keyed
-permutation of a 128-bit counter in ten rounds of two 32 x 32 -> 64 bit products.
+Philox is the counter-based generator of Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as
+easy as 1, 2, 3" (SC 2011): a keyed permutation of 128-bit counters, here with ten rounds and the
+published constants.
 
-Layout.  The number at position i = (offset + index) mod 2**64 uses, whatever the backend,
+Layout.  Element e of a flattened result owns the number ``i = (offset + e) mod 2^64``; past 2^64
+the counter wraps to 0, so the period in ``offset`` is 2^64 elements.  ::
 
-    key      (seed mod 2**32, seed div 2**32)
-    counter  (i mod 2**32, i div 2**32, block, stream)
+    key     = (seed mod 2^32, seed div 2^32)
+    counter = (i mod 2^32, i div 2^32, block, stream)
 
-with stream 0.  Block 0 holds the words w0 (case), w1 (radius), w2 (angle), w3 (reserved); block 1
-their low halves v0 .. v3, drawn in double precision only.
+    stream 0, endpoint sampling
+      block 0   w0 case and turn count    w1 radius    w2 angle    w3 reserved
+      block 1   v0 v1 v2 v3: the low halves of the same words, drawn in float64 only
+
+Uniforms are exact dyadic rationals strictly inside (0, 1) and symmetric about 1/2; neither 0 nor 1
+can occur::
+
+    float32   u0 = (w0 + 1/2) 2^-32                               in [2^-33, 1 - 2^-33]
+              u1 = (floor(w1/2) + 1/2) 2^-31                      in [2^-32, 1 - 2^-32]
+              u2 = (w2 + 1/2) 2^-32                               in [2^-33, 1 - 2^-33]
+    float64   u0 = (2^32 w0 + v0 + 1/2) 2^-64                     in [2^-65, 1 - 2^-65]
+              u1 = (2^31 floor(w1/2) + floor(v1/2) + 1/2) 2^-62   in [2^-63, 1 - 2^-63]
+              u2 = (2^32 w2 + v2 + 1/2) 2^-64                     in [2^-65, 1 - 2^-65]
+
+so that a float64 draw refines the float32 draw of the same seed.  A float64 cannot hold all of
+them: :class:`Uniforms` keeps u0 as its integer, u1 together with 1 - u1, and u2 as a signed
+distance.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-_MASK = np.uint64(0xFFFFFFFF)
-_SHIFT = np.uint64(32)
+_U64 = np.uint64
+_MASK = _U64(0xFFFFFFFF)
+_32 = _U64(32)
+_MULTIPLIERS = (_U64(0xD2511F53), _U64(0xCD9E8D57))
+_WEYL = (0x9E3779B9, 0xBB67AE85)
+_ROUNDS = 10
 
-Words = tuple[NDArray[np.uint32], ...]
+
+class Uniforms(NamedTuple):
+    """The random part of each element; arrays of shape (n,)."""
+
+    word: NDArray[np.uint64]  #: the integer W0 of u0 = (W0 + 1/2) 2^-bits
+    bits: int  #: 32 or 64
+    u1: NDArray[np.float64]  #: radius in (0, 1], rounded to float64 ...
+    one_less_u1: NDArray[np.float64]  #: ... and 1 - u1 > 0, rounded by itself
+    v: NDArray[np.float64]  #: 2 u2 = k + v with k an integer and |v| < 1/2
+    direction: NDArray[np.float64]  #: (-1)^k = sign(cos 2 pi u2)
 
 
-def philox4x32(
-    seed: int, counters: NDArray[np.uint64], block: int = 0, stream: int = 0
-) -> Words:
-    """The four 32-bit words of each counter.
+def counters(offset: int, n: int) -> NDArray[np.uint64]:
+    """Counters of n elements: ``(offset + 0 .. n-1) mod 2^64``, uint64 (n,)."""
+    with np.errstate(over="ignore"):
+        return _U64(offset) + np.arange(n, dtype=_U64)
+
+
+def words(seed: int, counters: ArrayLike, block: int = 0, stream: int = 0) -> NDArray[np.uint32]:
+    """The four words of each counter.
 
     Parameters
     ----------
     seed : int
-        Key, in [0, 2**64).
-    counters : ndarray of uint64
-        Positions i, any shape.
+        The key, in [0, 2**64).
+    counters : array_like of uint64
+        Shape (...).
     block, stream : int
-        The upper two words of the 128-bit counter.
+        In [0, 2**32).
 
     Returns
     -------
-    tuple of four ndarray of uint32
-        Of the shape of ``counters``.
+    numpy.ndarray
+        uint32, shape (4, ...).
+
+    Examples
+    --------
+    >>> from kacflow_core.reference import philox
+    >>> [hex(int(w)) for w in philox.words(0, 0)]
+    ['0x6627e8d5', '0xe169c58d', '0xbc57ac4c', '0x9b00dbd8']
     """
-    c0, c1 = counters & _MASK, counters >> _SHIFT
-    c2, c3 = np.full_like(c0, block), np.full_like(c0, stream)
+    i = np.asarray(counters, dtype=_U64)
+    c0, c1 = i & _MASK, i >> _32
+    c2, c3 = np.full_like(i, block), np.full_like(i, stream)
     k0, k1 = seed & 0xFFFFFFFF, seed >> 32
-    for _ in range(10):
-        p0, p1 = np.uint64(0xD2511F53) * c0, np.uint64(0xCD9E8D57) * c2
-        c0 = (p1 >> _SHIFT) ^ c1 ^ np.uint64(k0)
-        c2 = (p0 >> _SHIFT) ^ c3 ^ np.uint64(k1)
+    for _ in range(_ROUNDS):
+        p0, p1 = _MULTIPLIERS[0] * c0, _MULTIPLIERS[1] * c2
+        c0, c2 = (p1 >> _32) ^ c1 ^ _U64(k0), (p0 >> _32) ^ c3 ^ _U64(k1)
         c1, c3 = p1 & _MASK, p0 & _MASK
-        k0, k1 = (k0 + 0x9E3779B9) & 0xFFFFFFFF, (k1 + 0xBB67AE85) & 0xFFFFFFFF
-    return tuple(c.astype(np.uint32) for c in (c0, c1, c2, c3))
+        k0, k1 = (k0 + _WEYL[0]) & 0xFFFFFFFF, (k1 + _WEYL[1]) & 0xFFFFFFFF
+    return np.stack([c0, c1, c2, c3]).astype(np.uint32)
 
 
-class Uniforms(NamedTuple):
-    """Random input of the endpoint map, one entry per element.
+def uniforms(seed: int, counters: ArrayLike, dtype: DTypeLike = "float64") -> Uniforms:
+    """The uniforms of each counter for float32 or float64 draws.
 
-    All three uniforms are exact dyadic rationals strictly inside (0, 1), symmetric about 1/2, and
-    none is rounded: ``word`` is compared as an integer, and ``u1`` comes with its complement.
+    Consumes block 0, and in float64 block 1, of stream 0.
     """
-
-    word: NDArray[np.unsignedinteger]  #: W0; u0 = (W0 + 1/2)/2**bits
-    bits: int  #: 32 (float32) or 64 (float64)
-    u1: NDArray[np.float64]  #: in [2**-32, 1 - 2**-32], or [2**-63, 1 - 2**-63]
-    one_minus_u1: NDArray[np.float64]  #: 1 - u1, to half an ulp of its own
-    phi: NDArray[np.float64]  #: 2 pi u2 to the nearest multiple of pi, |phi| < pi/2, never 0
-    direction: NDArray[np.float64]  #: +1 or -1, the sign of cos 2 pi u2
-
-
-def uniforms(
-    seed: int, offset: int, n: int, dtype: np.dtype | type = np.float32
-) -> Uniforms:
-    """The draws of n consecutive elements.
-
-    In float32 u0 = (w0 + 1/2)/2**32, u1 = ((w1 >> 1) + 1/2)/2**31 and u2 = (w2 + 1/2)/2**32; in
-    float64 each word is continued by the same word of block 1, so that a float64 draw refines the
-    float32 draw of the same seed.
-    """
-    counters = np.uint64(offset) + np.arange(n, dtype=np.uint64)  # wraps modulo 2**64
-    w0, w1, w2, _ = philox4x32(seed, counters)
-    turn = (w2 << np.uint32(1)).view(np.int32).astype(np.float64)  # 2 w2 mod 2**32, signed
-    direction = np.where((w2 + np.uint32(1 << 30)) >> np.uint32(31), -1.0, 1.0)
-    high = (w1 >> np.uint32(1)).astype(np.float64)
-    top = 2.0**31 - 1.0
+    w: Any = words(seed, counters).astype(_U64)
     if np.dtype(dtype) == np.float32:
-        u1, one_minus_u1 = (high + 0.5) / 2.0**31, (top - high + 0.5) / 2.0**31
-        return Uniforms(w0, 32, u1, one_minus_u1, np.pi * (turn + 1.0) / 2.0**32, direction)
-    v0, v1, v2, _ = philox4x32(seed, counters, block=1)
-    low = (v1 >> np.uint32(1)).astype(np.float64)
-    u1 = high / 2.0**31 + (low + 0.5) / 2.0**62
-    one_minus_u1 = (top - high) / 2.0**31 + (top - low + 0.5) / 2.0**62
-    word = (w0.astype(np.uint64) << _SHIFT) | v0
-    turn = (((w2.astype(np.uint64) << _SHIFT) | v2) << np.uint64(1)).view(np.int64)
-    # 2 W2 + 1 has 64 bits: its halves convert exactly, and the sum rounds once.
-    upper, lower = (turn >> 32).astype(np.float64), (turn & 0xFFFFFFFF).astype(np.float64)
-    phi = np.pi * (upper / 2.0**32 + (lower + 1.0) / 2.0**64)
-    return Uniforms(word, 64, u1, one_minus_u1, phi, direction)
+        bits, u1_bits = 32, 31
+        word, radius, turn = w[0], w[1] >> _U64(1), w[2]
+    else:
+        v: Any = words(seed, counters, 1).astype(_U64)
+        bits, u1_bits = 64, 62
+        word, turn = w[0] << _32 | v[0], w[2] << _32 | v[2]
+        radius = (w[1] >> _U64(1)) << _U64(31) | v[1] >> _U64(1)
+    rest = _U64(2**u1_bits - 1) - radius
+    # 2 u2 = (2 W2 + 1)/2^bits; its distance from the nearest integer is exact in a signed integer.
+    twice = turn << _U64(64 - bits + 1) | _U64(1 << (64 - bits))
+    quarter = _U64(1 << (bits - 2))
+    backwards = (turn >= quarter) & (turn < _U64(3) * quarter)
+    return Uniforms(
+        word,
+        bits,
+        _halves(radius, u1_bits),
+        _halves(rest, u1_bits),
+        np.ldexp(twice.view(np.int64).astype(np.float64), -64),
+        np.where(backwards, -1.0, 1.0),
+    )
+
+
+def _halves(n: NDArray[np.uint64], bits: int) -> NDArray[np.float64]:
+    """(n + 1/2)/2^bits for n < 2^62, rounded once: 2 n + 1 is an exact integer."""
+    return np.ldexp((_U64(2) * n + _U64(1)).astype(np.float64), -(bits + 1))

@@ -13,8 +13,8 @@ the law of S is elementary::
     sinh(tau' S) = u1 sinh tau',     xi = sqrt(1 - S^2) cos(2 pi u2)
 
 As tau -> 0, S is uniform and so is xi (Archimedes); as tau -> infinity, 1 - S^2 -> -2 ln(u1)/tau
-and the map is the Box-Muller transform.  The process is that of Duong, Chemseddine, Friz and Steidl,
-arXiv 2506.20641.
+and the map is the Box-Muller transform.  The process is that of Duong, Chemseddine, Friz and
+Steidl, arXiv 2506.20641.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from kacflow_core.reference._exact import Array, exact_product
 
@@ -81,7 +81,7 @@ class _Cone(NamedTuple):
     tau_low: Array  #: and its rounding error
     y: Array  #: a x/c
     z: Array
-    atom: Array
+    atom: NDArray[np.bool_]
 
 
 def _cone(x: Array, t: Array, a: Array, c: Array, dtype: DTypeLike) -> _Cone:

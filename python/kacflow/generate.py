@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -19,20 +20,20 @@ class HasHorizon(Protocol):
 
 
 def _euler(field: Any, grid: Sequence[float], x: Tensor) -> Iterator[Tensor]:
-    for t, s in zip(grid, grid[1:], strict=False):
+    for t, s in itertools.pairwise(grid):
         x = x + (s - t) * field(x, t)
         yield x
 
 
 def _midpoint(field: Any, grid: Sequence[float], x: Tensor) -> Iterator[Tensor]:
-    for t, s in zip(grid, grid[1:], strict=False):
+    for t, s in itertools.pairwise(grid):
         half = x + 0.5 * (s - t) * field(x, t)
         x = x + (s - t) * field(half, 0.5 * (t + s))
         yield x
 
 
 def _heun(field: Any, grid: Sequence[float], x: Tensor) -> Iterator[Tensor]:
-    for t, s in zip(grid, grid[1:], strict=False):
+    for t, s in itertools.pairwise(grid):
         first = field(x, t)
         second = field(x + (s - t) * first, s)
         x = x + 0.5 * (s - t) * (first + second)
@@ -42,7 +43,7 @@ def _heun(field: Any, grid: Sequence[float], x: Tensor) -> Iterator[Tensor]:
 def _ab2(field: Any, grid: Sequence[float], x: Tensor) -> Iterator[Tensor]:
     before: Tensor | None = None
     last = 0.0
-    for t, s in zip(grid, grid[1:], strict=False):
+    for t, s in itertools.pairwise(grid):
         step, now = s - t, field(x, t)
         if before is None:
             x = x + step * now
@@ -53,7 +54,7 @@ def _ab2(field: Any, grid: Sequence[float], x: Tensor) -> Iterator[Tensor]:
 
 
 def _rk4(field: Any, grid: Sequence[float], x: Tensor) -> Iterator[Tensor]:
-    for t, s in zip(grid, grid[1:], strict=False):
+    for t, s in itertools.pairwise(grid):
         step, mid = s - t, 0.5 * (t + s)
         k1 = field(x, t)
         k2 = field(x + 0.5 * step * k1, mid)
@@ -79,7 +80,7 @@ def _time_grid(T: float, steps: int, t_min: float, t_grid: Sequence[float] | Non
     """Decreasing times from T to t_min."""
     if t_grid is not None:
         grid = [float(t) for t in t_grid]
-        if len(grid) < 2 or any(not s < t for t, s in zip(grid, grid[1:], strict=False)):
+        if len(grid) < 2 or any(not s < t for t, s in itertools.pairwise(grid)):
             raise ValueError(f"t_grid: got {grid}; allowed: at least two decreasing times")
         if not (grid[0] <= T * (1 + 1e-6) and grid[-1] >= 0):
             raise ValueError(f"t_grid: got {grid[0]:g} to {grid[-1]:g}; allowed: within [0, {T:g}]")

@@ -59,9 +59,7 @@ def _sample_pair_cpu(
     x_0: Tensor, a: Tensor, c: Tensor, signal: Tensor, dsignal: Tensor, clock: Tensor,
     dclock: Tensor, seed: Tensor, offset: int,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    return _bridge.sample_pair(
-        x_0, a, c, signal, dsignal, clock, dclock, int(seed), offset
-    )
+    return _bridge.sample_pair(x_0, a, c, signal, dsignal, clock, dclock, int(seed), offset)
 
 
 _LIB.impl("sample", _sample_cpu, "CPU")

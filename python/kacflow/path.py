@@ -62,7 +62,8 @@ def batch_times(t: float | Tensor, x: Tensor, T: float) -> Tensor:
         low, high = torch.aminmax(t.detach())
         if not (low.item() >= 0 and high.item() <= T * (1 + 1e-6)):
             raise ValueError(
-                f"t: got values from {low.item():g} to {high.item():g}; allowed: 0 <= t <= T = {T:g}"
+                f"t: got values from {low.item():g} to {high.item():g}; "
+                f"allowed: 0 <= t <= T = {T:g}"
             )
     return t
 
@@ -218,9 +219,7 @@ class KacPath:
         """
         end = torch.tensor(self.T, dtype=torch.float64)
         clock = float(self.clock.value(end))
-        noise = self.process.sample(
-            clock, shape, generator=generator, dtype=dtype, device=device
-        )
+        noise = self.process.sample(clock, shape, generator=generator, dtype=dtype, device=device)
         if x_0 is None:
             return noise
         return noise + float(self.signal.value(end)) * x_0.to(noise.dtype)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from kacflow import _bridge, ops
+from kacflow_core._layout import Array
 
 
 def _positive(name: str, value: float | Tensor) -> Tensor:
@@ -62,9 +63,10 @@ class KacProcess:
     def __init__(self, a: float | Tensor, c: float | Tensor) -> None:
         self.a = _positive("a", a)
         self.c = _positive("c", c)
-        on_cpu = self.a.device.type == self.c.device.type == "cpu"
         #: (a, c) as arrays that share their memory, for the direct way to the kernels.
-        self._arrays = tuple(map(_bridge.to_array, (self.a, self.c))) if on_cpu else None
+        self._arrays: tuple[Array, Array] | None = None
+        if self.a.device.type == self.c.device.type == "cpu":
+            self._arrays = _bridge.to_array(self.a), _bridge.to_array(self.c)
 
     def __repr__(self) -> str:
         a, c = (v.item() if v.ndim == 0 else tuple(v.shape) for v in (self.a, self.c))

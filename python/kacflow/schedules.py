@@ -149,7 +149,9 @@ def _schedule(
     """The schedule by that name, or the object given, with its value at 0 checked."""
     if isinstance(given, str):
         if given not in table:
-            raise ValueError(f"{argument}: got {given!r}; allowed: {', '.join(table)}, or an object")
+            raise ValueError(
+                f"{argument}: got {given!r}; allowed: {', '.join(table)}, or an object"
+            )
         return table[given](T)
     if not isinstance(given, Schedule):
         raise TypeError(
@@ -158,7 +160,9 @@ def _schedule(
         )
     first = float(torch.as_tensor(given.value(torch.zeros((), dtype=torch.float64))))
     if not abs(first - start) <= 1e-6:
-        raise ValueError(f"{argument}: value(0) is {first:g}; allowed: {start:g} (data is at t = 0)")
+        raise ValueError(
+            f"{argument}: value(0) is {first:g}; allowed: {start:g} (data is at t = 0)"
+        )
     return given
 
 
