@@ -9,6 +9,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from kacflow import _bridge
+
 Field = Callable[[Tensor, Tensor], Tensor]
 Stepper = Callable[[Callable[[Tensor, float], Tensor], Sequence[float], Tensor], Iterator[Tensor]]
 
@@ -180,7 +182,11 @@ def generate(
             raise ImportError(
                 f"method {method!r} needs torchdiffeq: pip install kacflow[train]"
             ) from None
-        times = torch.tensor(grid if return_trajectory else [grid[0], grid[-1]], device=x_T.device)
+        times = torch.tensor(
+            grid if return_trajectory else [grid[0], grid[-1]],
+            dtype=_bridge.working_dtype(x_T.dtype),
+            device=x_T.device,
+        )
         solution = odeint(lambda t, x: field(x, t), x_T, times, method=method, **options)
         return solution if return_trajectory else solution[-1]
     raise ValueError(f"method: got {method!r}; allowed: {', '.join((*FIXED_STEP, *ADAPTIVE))}")
