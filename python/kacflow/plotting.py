@@ -17,17 +17,19 @@ _INK = "#1f4e79"
 _REAL = "#b0b0b0"
 
 
-def _figure(width: float, height: float) -> Any:
+def figure(width: float, height: float) -> Any:
+    """An empty figure of that size in inches, drawn without a display."""
     require("matplotlib").use("Agg", force=False)
-    figure = require("matplotlib.figure").Figure(figsize=(width, height), layout="constrained")
-    require("matplotlib.backends.backend_agg").FigureCanvasAgg(figure)
-    return figure
+    empty = require("matplotlib.figure").Figure(figsize=(width, height), layout="constrained")
+    require("matplotlib.backends.backend_agg").FigureCanvasAgg(empty)
+    return empty
 
 
-def _save(figure: Any, file: str | Path) -> Path:
+def save(picture: Any, file: str | Path) -> Path:
+    """Write a figure to ``file``, whose folder is made if needed; returns its path."""
     target = Path(file)
     target.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(target, dpi=150)
+    picture.savefig(target, dpi=150)
     return target
 
 
@@ -97,17 +99,17 @@ def plot_samples(generated: ArrayLike, file: str | Path, *, real: ArrayLike | No
     array = np.asarray(generated)
     if is_image(array.shape[1:]):
         parts = [(array, "generated")] + ([] if real is None else [(np.asarray(real), "real")])
-        figure = _figure(4.5 * len(parts), 4.8)
+        picture = figure(4.5 * len(parts), 4.8)
         for i, (images, title) in enumerate(parts):
-            _show_images(figure.add_subplot(1, len(parts), i + 1), images, None, title)
-        return _save(figure, file)
-    figure = _figure(5, 5)
-    axes = figure.add_subplot()
+            _show_images(picture.add_subplot(1, len(parts), i + 1), images, None, title)
+        return save(picture, file)
+    picture = figure(5, 5)
+    axes = picture.add_subplot()
     if real is not None:
         _show_points(axes, real, _REAL, "real")
     _show_points(axes, array, _INK, "generated")
     axes.legend(loc="upper right")
-    return _save(figure, file)
+    return save(picture, file)
 
 
 def plot_strip(
@@ -124,11 +126,11 @@ def plot_strip(
         Picture to write.
     """
     count = len(times)
-    figure = _figure(1.7 * count, 2.0 * len(rows))
-    figure.get_layout_engine().set(w_pad=0.06)
+    picture = figure(1.7 * count, 2.0 * len(rows))
+    picture.get_layout_engine().set(w_pad=0.06)
     for i, (title, frames) in enumerate(rows):
         for j, (time, frame) in enumerate(zip(times, frames, strict=True)):
-            axes = figure.add_subplot(len(rows), count, i * count + j + 1)
+            axes = picture.add_subplot(len(rows), count, i * count + j + 1)
             array = np.asarray(frame)
             if is_image(array.shape[1:]):
                 axes.imshow(image_grid(array), interpolation="nearest")
@@ -141,7 +143,7 @@ def plot_strip(
             for side in axes.spines.values():
                 side.set_visible(False)
             axes.set_title(f"t = {time:.2f}", fontsize=9)
-    return _save(figure, file)
+    return save(picture, file)
 
 
 def read_log(run: str | Path) -> list[dict[str, float]]:
@@ -161,12 +163,12 @@ def read_log(run: str | Path) -> list[dict[str, float]]:
 
 def plot_loss(runs: Sequence[tuple[str, str | Path]], file: str | Path) -> Path:
     """Loss against step of one or more runs, given as (label, folder)."""
-    figure = _figure(7, 4)
-    axes = figure.add_subplot()
+    picture = figure(7, 4)
+    axes = picture.add_subplot()
     for label, run in runs:
         log = read_log(run)
         axes.plot([line["step"] for line in log], [line["loss"] for line in log], label=label)
     axes.set(xlabel="step", ylabel="mean squared error of the velocity", yscale="log")
     axes.grid(alpha=0.3, which="both")
     axes.legend()
-    return _save(figure, file)
+    return save(picture, file)
