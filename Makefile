@@ -29,7 +29,7 @@ test: lint $(VENV)/.installed  ## lint, doctests and tests, against the installe
 		--pyargs . kacflow_core kacflow
 
 demo: $(VENV)/.installed  ## train on handwritten digits and draw new ones into runs/demo
-	cd tests && ../$(BIN)/python -m kacflow.demo --out ../runs/demo
+	cd tests && ../$(BIN)/python -m kacflow.demo --out "$(CURDIR)/runs/demo"
 
 lint: $(VENV)/.deps  ## ruff, clang-format and mypy
 	$(BIN)/ruff check $(PYTHON_FILES)
