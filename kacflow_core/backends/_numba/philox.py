@@ -98,7 +98,7 @@ def draw(real: Any) -> Any:
 
         return narrow
 
-    one, integer = _U64(bits_of(1.0, real)), _U64(bits_of(2.0**52, real))
+    unity, integer = _U64(bits_of(1.0, real)), _U64(bits_of(2.0**52, real))
 
     @element
     def wide(w, i):
@@ -114,7 +114,7 @@ def draw(real: Any) -> Any:
             fma(np.float64(high), 2.0**-31, fma(np.float64(low), 2.0**-62, 2.0**-63)),
             fma(np.float64(rest_high), 2.0**-31, fma(np.float64(rest_low), 2.0**-62, 2.0**-63)),
             (v * v) * sin2_ratio(v * v),
-            same_bits(one | _U64(_U32(w2 + quarter) & sign) << _HALF),
+            same_bits(unity | _U64(_U32(w2 + quarter) & sign) << _HALF),
         )
 
     return wide

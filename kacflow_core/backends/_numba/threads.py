@@ -6,55 +6,70 @@ without the GIL: numba's own threads would not survive a fork, nor calls from se
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
-from kacflow_core._layout import Array, working_dtype
+from kacflow_core._layout import Array
 from kacflow_core.backends._storage import store, widen
 
-#: Elements below which a further thread costs more than it saves, and the least that one takes.
-GRAIN = 1 << 16
 #: Elements of 16-bit data that are converted at a time, so that they stay in the cache.
 _CONVERTED = 1 << 14
 
+#: What runs a kernel on arrays in the working type: data, begin, end.
+Run = Callable[[tuple[Array, ...], int, int], None]
+
 
 def run_in_pieces(
-    run: Callable[[tuple[Array, ...], int, int], None],
+    run: Run,
     size: int,
-    inputs: Sequence[Array],
-    outputs: Sequence[Array],
+    inputs: tuple[Array, ...],
+    outputs: tuple[Array, ...],
+    *,
     threads: int,
+    grain: int,
 ) -> None:
-    """Call ``run(data, begin, end)`` over pieces of [0, size) on at most ``threads`` threads.
+    """Call ``run`` with the elements [begin, end) of all arrays, for pieces that make up [0, size).
 
-    ``data`` are the inputs' and outputs' elements [begin, end) in the working type.
+    It is called on at most ``threads`` threads, the caller's included, and on fewer if each would
+    get less than ``grain`` elements.  16-bit data is converted on the way.
     """
+    team = min(threads, max(1, size // grain))
+    converted = outputs[0].itemsize == 2
+    if team == 1 and not converted:
+        run((*inputs, *outputs), 0, size)
+        return
+    length = max(grain // 4, size // (8 * team))
+    if converted:
+        run = _converting(run, len(inputs))
+        length = min(length, _CONVERTED)
+    length -= length % 64
 
-    def piece(begin: int, end: int) -> None:
-        given, wanted = ([array[begin:end] for array in side] for side in (inputs, outputs))
-        working = working_dtype(outputs[0].dtype)
-        if working == outputs[0].dtype:
-            run((*given, *wanted), begin, end)
-            return
-        results = [np.empty(end - begin, working) for _ in wanted]
-        run((*map(widen, given), *results), begin, end)
-        for result, out in zip(results, wanted, strict=True):
+    def work(begin: int) -> None:
+        end = min(begin + length, size)
+        run(tuple(array[begin:end] for array in (*inputs, *outputs)), begin, end)
+
+    _on_threads(team, deque(range(0, size, length)), work)
+
+
+def _converting(run: Run, inputs: int) -> Run:
+    """``run`` for 16-bit data."""
+
+    def run_wide(data: tuple[Array, ...], begin: int, end: int) -> None:
+        results = [np.empty(end - begin, np.float32) for _ in data[inputs:]]
+        run((*map(widen, data[:inputs]), *results), begin, end)
+        for result, out in zip(results, data[inputs:], strict=True):
             store(result, out)
 
-    team = min(threads, max(1, size // GRAIN))
-    length = size if team == 1 else max(GRAIN // 4, size // (8 * team))
-    if outputs[0].itemsize == 2:
-        length = min(length, _CONVERTED)
-    length -= length % 64 if length > 64 else 0
-    _on_threads(team, deque(range(0, size, length)), lambda i: piece(i, min(i + length, size)))
+    return run_wide
 
 
-def _on_threads(team: int, starts: deque[int], work: Callable[[int], Any]) -> None:
+def _on_threads(team: int, starts: deque[int], work: Callable[[int], None]) -> None:
     """``work`` on everything in ``starts``: whoever is free takes the next."""
+    errors: list[BaseException] = []
 
     def take_all() -> None:
         while starts:
@@ -64,16 +79,22 @@ def _on_threads(team: int, starts: deque[int], work: Callable[[int], Any]) -> No
                 return
             work(start)
 
-    if team == 1:
-        take_all()
-        return
-    with ThreadPoolExecutor(team - 1) as pool:
-        others = []
+    def take_all_elsewhere() -> None:
         try:
-            for _ in range(team - 1):
-                others.append(pool.submit(take_all))
-        except RuntimeError:
-            pass  # no more threads to be had: those that started, and this one, do the work
+            take_all()
+        except BaseException as error:
+            errors.append(error)
+
+    others = []
+    with contextlib.suppress(RuntimeError):  # no thread to be had: those that started do the work
+        for _ in range(team - 1):
+            thread = threading.Thread(target=take_all_elsewhere)
+            thread.start()
+            others.append(thread)
+    try:
         take_all()
-        for other in others:
-            other.result()
+    finally:
+        for thread in others:
+            thread.join()
+    if errors:
+        raise errors[0]
