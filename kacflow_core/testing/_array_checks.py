@@ -85,11 +85,14 @@ def splits_change_nothing(core: Subject) -> None:
 def threads_change_nothing(core: Subject) -> None:
     """Any number of threads gives the same bits, and so does a second call."""
     for dtype in DTYPES:
-        x, t = positions(50_000, dtype)
+        x, t = positions(140_000, dtype)  # so many that the velocity is worth a second thread
         whole = everything(core, x, t, threads=1)
-        for threads in (1, 2, 3):
+        for threads in (2, 1):
             for name, got in everything(core, x, t, threads=threads).items():
                 equal(got, whole[name], f"{dtype} {name} with {threads} threads")
+        x, t = x[:50_000], t[:50_000]
+        for name, got in everything(core, x, t, threads=3).items():
+            equal(got, whole[name][:50_000], f"{dtype} {name} with 3 threads")
 
 
 def counter_wraps(core: Subject) -> None:

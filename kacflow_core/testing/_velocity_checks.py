@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from kacflow_core import reference
@@ -16,6 +18,14 @@ ULPS = {"float32": 4, "float64": 8}
 GRADIENT_TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
 
 
+def sweep() -> Iterator[Points]:
+    """tau from 1e-4 to 1e7, every twentieth of a decade, from the centre to next to the edge."""
+    xi = np.array([1e-3, 0.3, 0.8, 0.99, 1 - 1e-6])
+    for dtype in ULPS:
+        for tau in (10.0 ** np.linspace(-4, 7, 221)).astype(dtype).tolist():
+            yield Points(xi.astype(dtype), 1.0, tau, 1.0)
+
+
 def velocity_error(core: Subject) -> None:
     """v is that of the reference, to 4 (float32) and 8 (float64) units in the last place."""
 
@@ -26,6 +36,8 @@ def velocity_error(core: Subject) -> None:
         unit = np.spacing(np.abs(want).astype(p.x.dtype)).astype(np.float64)
         within(got, want, ULPS[p.x.dtype.name] * unit, f"{p.x.dtype} velocity")
 
+    for p in sweep():
+        holds(p)
     core.search(holds, p=strategies.dtypes().flatmap(strategies.points))
 
 
@@ -62,6 +74,8 @@ def velocity_grad_error(core: Subject) -> None:
             allowed += np.where(want == 0.0, 0.0, float(info.tiny / info.eps))
             within(got, want, allowed, f"{p.x.dtype} {name}")
 
+    for p in sweep():
+        holds(p)
     core.search(holds, p=strategies.dtypes().flatmap(strategies.points))
 
 
