@@ -211,7 +211,7 @@ def free_bytes(device: torch.device | str = "cpu") -> int:
 
 
 def peak_bytes(call: Callable[[], object], device: torch.device | str = "cpu") -> int | None:
-    """Runs ``call``; the largest additional memory meanwhile, None where the system does not tell."""
+    """Runs ``call``; the largest additional memory meanwhile, None where that is not told."""
     device = torch.device(device)
     if device.type == "cuda":
         torch.cuda.synchronize(device)
