@@ -45,8 +45,8 @@ format: $(VENV)/.deps  ## rewrite the sources in the house style
 sanitize:  ## the C++ core under AddressSanitizer and UndefinedBehaviorSanitizer
 	scripts/sanitize.sh
 
-bench: $(VENV)/.installed  ## the benchmarks, as tables
-	for name in pair sampler velocity; do $(BIN)/python -m benchmarks.$$name || exit; done
+bench: $(VENV)/.installed  ## the short benchmarks; ARGS="--full --json FILE" and the like for more
+	$(BIN)/python -m benchmarks $(ARGS)
 
 develop: $(VENV)/.deps  ## build the extension in place, for work on the sources
 	$(BIN)/python setup.py build_ext --inplace
