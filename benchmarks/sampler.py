@@ -19,7 +19,7 @@ def main() -> int:
     rows: list[dict[str, Any]] = []
     for backend in kc.available_backends():
         for dtype in ("float32", "float64"):
-            shape = SHAPE if backend == "native" else (8, SHAPE[1])
+            shape = (8, SHAPE[1]) if backend == "reference" else SHAPE
             calls = {
                 tau: lambda tau=tau, dtype=dtype, backend=backend, shape=shape: kc.sample(
                     1.0, shape, a=tau, c=1.0, seed=0, dtype=dtype, backend=backend, threads=1

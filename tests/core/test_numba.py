@@ -8,13 +8,14 @@ import platform
 import subprocess
 import sys
 import threading
-import time
 
 import numpy as np
 import pytest
 from cores import child_environment
 
 import kacflow_core
+from kacflow_core._layout import Layout
+from kacflow_core.backends import numba as numba_backend
 from kacflow_core.reference import philox as reference_philox
 
 if "numba" not in kacflow_core.available_backends():
@@ -102,15 +103,19 @@ def test_mixed_types_are_refused():
 @pytest.mark.parametrize("kind", ["float32", "float16"])
 @pytest.mark.parametrize("size", [1, 63, 64, 1000, 4096, 100_003])
 def test_pieces_cover_the_range_once(kind: str, size: int, team: int):
-    source, seen = np.arange(size) % 2048, []
+    source, seen, several = np.arange(size) % 2048, [], threading.Event()
     outputs = np.zeros(size, kind), np.zeros(size, kind)
+    expected = min(team, max(1, size // 512))
 
     def run(data, begin, end):
         assert all(array.dtype == np.float32 and array.size == end - begin for array in data)
         seen.append((begin, end, threading.get_ident()))
         data[1][:] = data[0]
         data[2][:] = -data[0]
-        time.sleep(1e-4)  # time for the others to take something
+        if len({ident for *_, ident in seen}) > 1:
+            several.set()
+        elif expected > 1:
+            several.wait(10)  # until another thread takes a piece
 
     inputs = (source.astype(kind),)
     threads.run_in_pieces(run, size, inputs, outputs, threads=team, grain=512)
@@ -119,18 +124,43 @@ def test_pieces_cover_the_range_once(kind: str, size: int, team: int):
     pieces = sorted(seen)
     assert pieces[0][0] == 0 and pieces[-1][1] == size
     assert all(left[1] == right[0] for left, right in itertools.pairwise(pieces))
-    used = len({ident for *_, ident in seen})
-    assert used <= team
-    assert used > 1 or team == 1 or size < 4096
+    assert min(expected, 2) <= len({ident for *_, ident in seen}) <= expected
+
+
+@pytest.mark.parametrize("inner", [1, 3, 31, 32, 37, 200])
+def test_results_do_not_depend_on_where_pieces_begin(inner: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(numba_backend, "_GRAIN_DRAWS", 128)
+    monkeypatch.setattr(numba_backend, "_GRAIN_VELOCITY", 128)
+    kernels = numba_backend.load()
+    layout = Layout(40, 3, inner)
+    rng = np.random.default_rng(inner)
+    t, a = rng.random((40, 1)), rng.random((40, 3)) + 0.5
+    c, one = np.full((1, 1), 2.0), np.ones((1, 1))
+    x = rng.normal(size=layout.size)
+
+    def results(count: int) -> np.ndarray:
+        out = np.zeros((6, layout.size))
+        keys = dict(seed=1, offset=5, threads=count)
+        kernels.sample(out[0], layout, t, a, c, **keys)
+        kernels.sample_pair(x, out[1], out[2], layout, a, c, 1 - t, -one, t, one, **keys)
+        kernels.velocity(x, out[3], layout, t, a, c, threads=count)
+        kernels.velocity_grad(x, out[4], out[5], layout, t, a, c, threads=count)
+        return out
+
+    whole = results(1)
+    assert np.all(np.any(whole != 0, axis=1))
+    for count in (2, 7):
+        np.testing.assert_array_equal(results(count), whole)
 
 
 def test_an_error_in_a_thread_is_raised_here():
-    caller = threading.get_ident()
+    caller, raised = threading.get_ident(), threading.Event()
 
     def run(data, begin, end):
         if threading.get_ident() != caller:
+            raised.set()
             raise MemoryError("of the thread")
-        time.sleep(1e-3)
+        raised.wait(10)
 
     x = np.zeros(100_000, np.float32)
     with pytest.raises(MemoryError, match="of the thread"):
