@@ -71,7 +71,8 @@ class BuildNative(build_ext):
             Path(self.get_ext_fullpath(ext.name)).unlink(missing_ok=True)  # of an earlier build
             announce(
                 f"no compiled core ({type(error).__name__}: no working C++17 compiler?); "
-                "installing on numba, which is slower (KACFLOW_NATIVE=1 makes this an error)."
+                "installing on numba, whose first calls take seconds to compile "
+                "(KACFLOW_NATIVE=1 makes this an error)."
             )
 
     def _build_levels(self, ext: Extension) -> None:
