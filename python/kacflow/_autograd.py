@@ -29,13 +29,14 @@ def leading(parameter: Tensor, ndim: int) -> Tensor:
 
 
 class Rule:
-    """Derivatives of an elementwise operator.
+    """Derivatives of an elementwise operator; a derivative that a Jacobian lacks is zero.
 
     Parameters
     ----------
     jacobian : callable
-        ``jacobian(inputs, outputs, wanted)``: the partial derivatives with respect to the inputs at
-        the positions ``wanted``, each broadcastable with the outputs, in differentiable operations.
+        ``jacobian(inputs, outputs, wanted, used)``: the partial derivatives, of the outputs whose
+        ``used`` is true at least, with respect to at least the inputs at the positions ``wanted``;
+        each broadcastable with the outputs, in differentiable operations.
     inputs : sequence of int
         Positions of the inputs that have a derivative.
     aligned_first : sequence of int
@@ -44,7 +45,9 @@ class Rule:
 
     def __init__(
         self,
-        jacobian: Callable[[Sequence[Any], Sequence[Tensor], Sequence[int]], Jacobian],
+        jacobian: Callable[
+            [Sequence[Any], Sequence[Tensor], Sequence[int], Sequence[bool]], Jacobian
+        ],
         inputs: Sequence[int],
         aligned_first: Sequence[int] = (),
     ) -> None:
@@ -65,9 +68,10 @@ class Rule:
         """Gradients of all inputs from those of the outputs."""
         result: list[Tensor | None] = [None] * len(inputs)
         wanted = [i for i in self.inputs if needed[i]]
-        if not wanted or all(grad is None for grad in grads):
+        used = [grad is not None for grad in grads]
+        if not wanted or not any(used):
             return result
-        rows = self.jacobian(inputs, outputs, wanted)
+        rows = self.jacobian(inputs, outputs, wanted, used)
         for i in wanted:
             value: Tensor = inputs[i]
             total: Tensor | None = None
@@ -86,7 +90,9 @@ class Rule:
     ) -> list[Tensor]:
         """Tangents of the outputs from those of the inputs."""
         wanted = [i for i in self.inputs if tangents[i] is not None]
-        rows = self.jacobian(inputs, outputs, wanted) if wanted else [{} for _ in outputs]
+        rows: Jacobian = [{} for _ in outputs]
+        if wanted:
+            rows = self.jacobian(inputs, outputs, wanted, [True] * len(outputs))
         result = []
         for output, row in zip(outputs, rows, strict=True):
             total = torch.zeros_like(output)
@@ -159,12 +165,7 @@ def register(lib: torch.library.Library, name: str, rule: Rule) -> None:
     apply = super(torch.autograd.Function, function).apply
 
     def kernel(keys: Any, *args: Any) -> Any:
-        tracked = torch.is_grad_enabled() and any(
-            isinstance(v, Tensor) and v.requires_grad for v in args
-        )
-        if not tracked and forward_ad._current_level < 0:
-            with _C._AutoDispatchBelowAutograd():
-                return op.redispatch(keys & _C._after_autograd_keyset, *args)
+        # Always: whether an input carries a tangent cannot be seen from here in a compiled graph.
         with enable_single_level_autograd_function():
             return apply(keys, *args)
 

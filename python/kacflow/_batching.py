@@ -32,6 +32,8 @@ def entry_by_entry(op: Any) -> Any:
     """
 
     def rule(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Any, Any]:
+        if not info.batch_size:
+            raise ValueError("vmap: got a batch without entries; allowed: at least one to draw")
         results = [
             op(
                 *(

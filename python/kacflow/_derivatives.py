@@ -37,7 +37,7 @@ _X, _T, _A, _C = range(4)  # positions of velocity's inputs
 
 
 def velocity_jacobian(
-    inputs: Sequence[Any], outputs: Sequence[Tensor], wanted: Sequence[int]
+    inputs: Sequence[Any], outputs: Sequence[Tensor], wanted: Sequence[int], used: Sequence[bool]
 ) -> Jacobian:
     """Of ``velocity(x, t, a, c)``."""
     x, t, a, c = inputs
@@ -52,7 +52,7 @@ def velocity_jacobian(
 
 
 def velocity_grad_jacobian(
-    inputs: Sequence[Any], outputs: Sequence[Tensor], wanted: Sequence[int]
+    inputs: Sequence[Any], outputs: Sequence[Tensor], wanted: Sequence[int], used: Sequence[bool]
 ) -> Jacobian:
     """Of ``velocity_grad(x, t, a, c)``."""
     x, t, a, c = inputs
@@ -70,25 +70,18 @@ def velocity_grad_jacobian(
 
 
 def sample_jacobian(
-    inputs: Sequence[Any], outputs: Sequence[Tensor], wanted: Sequence[int]
+    inputs: Sequence[Any], outputs: Sequence[Tensor], wanted: Sequence[int], used: Sequence[bool]
 ) -> Jacobian:
     """Of ``sample(t, a, c, ...)``."""
     x = outputs[0]
     t, a, c = (leading(p.to(x.dtype), x.ndim) for p in inputs[:3])
-    return [_draw_row(x, t, a, c, wanted, (0, 1, 2))]
-
-
-def _draw_row(
-    x: Tensor, t: Tensor, a: Tensor, c: Tensor, wanted: Sequence[int], at: tuple[int, int, int]
-) -> dict[int, Tensor]:
-    """Derivatives of the draw ``x`` in (t, a, c), which are the inputs at the positions ``at``."""
     row = {}
-    if at[0] in wanted or at[1] in wanted:
-        row[at[0]] = w = torch.ops.kacflow._draw_velocity(x, t, a, c)
-        row[at[1]] = (t * w - x) / a
-    if at[2] in wanted:
-        row[at[2]] = x / c
-    return row
+    if 0 in wanted or 1 in wanted:
+        row[0] = w = torch.ops.kacflow._draw_velocity(x, t, a, c)
+        row[1] = (t * w - x) / a
+    if 2 in wanted:
+        row[2] = x / c
+    return [row]
 
 
 def draw_velocity(x: Tensor, t: Tensor, a: Tensor, c: Tensor) -> Tensor:
@@ -98,7 +91,7 @@ def draw_velocity(x: Tensor, t: Tensor, a: Tensor, c: Tensor) -> Tensor:
 
 
 def draw_velocity_jacobian(
-    inputs: Sequence[Any], outputs: Sequence[Tensor], wanted: Sequence[int]
+    inputs: Sequence[Any], outputs: Sequence[Tensor], wanted: Sequence[int], used: Sequence[bool]
 ) -> Jacobian:
     """Of the velocity of a draw, whose own motion is part of it: nothing in ``x``."""
     x, t, a, c = inputs
@@ -124,7 +117,7 @@ _X_0, _PAIR_A, _PAIR_C, _SIGNAL, _DSIGNAL, _CLOCK, _DCLOCK, _SEED, _OFFSET = ran
 
 
 def pair_jacobian(
-    inputs: Sequence[Any], outputs: Sequence[Tensor], wanted: Sequence[int]
+    inputs: Sequence[Any], outputs: Sequence[Tensor], wanted: Sequence[int], used: Sequence[bool]
 ) -> Jacobian:
     """Of ``sample_pair``: (f x_0 + K, f' x_0 + g' w), with the noise drawn again."""
     x_0 = inputs[_X_0]
@@ -137,19 +130,17 @@ def pair_jacobian(
             inputs[_CLOCK], inputs[_PAIR_A], inputs[_PAIR_C], inputs[_SEED], inputs[_OFFSET],
             x_0.shape, working,
         )  # fmt: skip
-        first.update(_draw_row(noise, g, a, c, wanted, (_CLOCK, _PAIR_A, _PAIR_C)))
-        second[_DCLOCK] = w = torch.ops.kacflow._draw_velocity(noise, g, a, c)
-        if _CLOCK in wanted or _PAIR_A in wanted:
-            acceleration = dg * torch.ops.kacflow._draw_acceleration(noise, g, a, c)
-            second[_CLOCK] = acceleration
-            second[_PAIR_A] = g * acceleration / a
-        if _PAIR_C in wanted:
-            second[_PAIR_C] = dg * w / c
+        w = torch.ops.kacflow._draw_velocity(noise, g, a, c)
+        first.update({_CLOCK: w, _PAIR_A: (g * w - noise) / a, _PAIR_C: noise / c})
+        second.update({_DCLOCK: w, _PAIR_C: dg * w / c})
+        if used[1] and (_CLOCK in wanted or _PAIR_A in wanted):
+            second[_CLOCK] = dg * torch.ops.kacflow._draw_acceleration(noise, g, a, c)
+            second[_PAIR_A] = g * second[_CLOCK] / a
     return [first, second]
 
 
 def no_third_derivatives(
-    inputs: Sequence[Any], outputs: Sequence[Tensor], wanted: Sequence[int]
+    inputs: Sequence[Any], outputs: Sequence[Tensor], wanted: Sequence[int], used: Sequence[bool]
 ) -> NoReturn:
     """Refuse, rather than go on with zeros."""
     raise RuntimeError(

@@ -287,11 +287,12 @@ class KacPath:
         a, c = self.process._parameters(x_t.device, x_t.dtype)
         for name, value in (("a", a), ("c", c)):
             if any(n not in (1, m) for n, m in zip(value.shape, x_t.shape, strict=False)) or (
-                value.shape[x_t.ndim :].numel() != 1
+                math.prod(value.shape[x_t.ndim :]) != 1
             ):
                 raise ValueError(
                     f"{name}: shape {tuple(value.shape)} does not broadcast against the leading "
                     f"axes of {tuple(x_t.shape)}; each axis must be 1 or equal to that of the "
                     "data, first axis first"
                 )
-        return noise, *(leading(value, x_t.ndim) for value in (clock, a, c))
+        ndim = x_t.ndim
+        return noise, leading(clock, ndim), leading(a, ndim), leading(c, ndim)
