@@ -8,6 +8,9 @@ sigma = rho'(z)/z, from the first derivatives (csrc/kac/velocity.h) by the chain
     v_tt = a^2 c (y/D^2) (2 (1 + tau rho)^2/D - rho - tau^2 sigma)
 
 inside the light cone, and 0 on the atoms.  The other second derivatives follow by scaling.
+
+Relative error: below 1e-12 in float64 and 5e-5 in float32, for a in [1e-4, 1e5], c in [1e-3, 1e3],
+t in [1e-5, 1e2] and all of |x| < c t (tests/torch/test_velocity_hessian.py).
 """
 
 from __future__ import annotations
@@ -52,7 +55,7 @@ _B = _asymptotic_coefficients(max(form.terms for form in _FORMS.values()))
 
 
 def bessel_ratio(z: Tensor) -> BesselRatio:
-    """q, rho and sigma for z >= 0, to a few dozen units in the last place.
+    """q, rho and sigma for z >= 0, each with a small relative error.
 
     Small z, with w = z^2, by the continued fraction of consecutive Bessel functions
     (DLMF 10.33.1) and its derivative, level by level::
