@@ -3,9 +3,8 @@
 #ifndef KACFLOW_NATIVE_LEVEL_COMMON_H_
 #define KACFLOW_NATIVE_LEVEL_COMMON_H_
 
-#include "../kac/sampler.h"
+#include "../kac/pair.h"
 #include "../kac/storage.h"
-#include "../kac/velocity.h"
 #include "kernels.h"
 
 namespace kacflow {
