@@ -51,12 +51,24 @@ struct VelocityJob {
   void* out_dt;   // [layout]: dv/dt, or null for the velocity itself
 };
 
+enum class LawFunction : int { kPdf = 0, kLogPdf = 1, kCdf = 2, kPpf = 3 };
+
+struct LawJob {
+  Layout layout;
+  Storage storage;  // kFloat32 or kFloat64
+  LawFunction function;
+  Parameter t, a, c;
+  const void* in;  // [layout]: places, or probabilities for kPpf
+  void* out;       // [layout]
+};
+
 /// Each function handles the elements [begin, end); results do not depend on how a job is split.
 struct Kernels {
   const char* level;
   void (*sample)(const SampleJob&, std::int64_t begin, std::int64_t end);
   void (*pair)(const PairJob&, std::int64_t begin, std::int64_t end);
   void (*velocity)(const VelocityJob&, std::int64_t begin, std::int64_t end);
+  void (*law)(const LawJob&, std::int64_t begin, std::int64_t end);
 };
 
 extern const Kernels kKernelsBaseline;

@@ -15,6 +15,7 @@ namespace kacflow {
 namespace py = pybind11;
 
 void register_info(py::module_& m);
+void register_law(py::module_& m);
 void register_sampling(py::module_& m);
 void register_velocity(py::module_& m);
 
