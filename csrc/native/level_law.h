@@ -44,8 +44,9 @@ struct LawTable {
   }
 };
 
-template <class T, class Laws>
-void law_block(LawFunction function, const Laws& laws, const T (&in)[kBlock], T (&out)[kBlock]) {
+template <class T>
+void law_block(LawFunction function, const LawTable<T>& laws, const T (&in)[kBlock],
+               T (&out)[kBlock]) {
   switch (function) {
     case LawFunction::kPdf: return kac::pdf(laws, in, out);
     case LawFunction::kLogPdf: return kac::logpdf(laws, in, out);
@@ -60,7 +61,7 @@ void law(const LawJob& job, int64 begin, int64 end) {
   T in[kBlock], out[kBlock];
   const T* const from = static_cast<const T*>(job.in);
   T* const to = static_cast<T*>(job.out);
-  const auto block = [&](const auto& laws, int64 e, int n) {
+  const auto block = [&](const LawTable<T>& laws, int64 e, int n) {
     read(from + e, n, in);
     law_block(job.function, laws, in, out);
     write(out, n, to + e);
@@ -68,7 +69,10 @@ void law(const LawJob& job, int64 begin, int64 end) {
   walk(
       job.layout, begin, end,
       [&](int64 row, int n) { rows.fill(job.layout, row, n, job.t, job.a, job.c); },
-      [&](int j, int64 e, int n) { block(Same<kac::Law<T>>{rows.at(j)}, e, n); },
+      [&](int j, int64 e, int n) {
+        for (int l = 0; l < kBlock; ++l) lanes.put(l, rows.at(j));  // little next to the nodes
+        block(lanes, e, n);
+      },
       [&](const LaneMap* map, int64 e, int n) {
         if (map) map->expand(rows, &lanes);
         block(map ? lanes : rows, e, n);
