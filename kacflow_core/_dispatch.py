@@ -10,9 +10,12 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from kacflow_core._layout import Array, Layout
+
+#: The functions of the law; ``x`` are probabilities for "ppf", else places; float32 or float64.
+DistributionKind = Literal["pdf", "logpdf", "cdf", "ppf"]
 
 
 class Backend(Protocol):
@@ -43,6 +46,11 @@ class Backend(Protocol):
     def velocity_grad(
         self, x: Array, dv_dx: Array, dv_dt: Array, layout: Layout, t: Array, a: Array, c: Array,
         *, threads: int,
+    ) -> None: ...  # fmt: skip
+
+    def distribution(
+        self, kind: DistributionKind, x: Array, out: Array, layout: Layout,
+        t: Array, a: Array, c: Array, *, threads: int,
     ) -> None: ...  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kacflow_core._dispatch import Backend, native_module
+from kacflow_core._dispatch import Backend, DistributionKind, native_module
 from kacflow_core._layout import Array, Layout, storage_code
 
 
@@ -44,6 +44,13 @@ class NativeBackend:
         self._native.velocity_grad(
             *layout, storage_code(x.dtype), x, dv_dx, dv_dt, t, a, c, threads
         )
+
+    def distribution(
+        self, kind: DistributionKind, x: Array, out: Array, layout: Layout,
+        t: Array, a: Array, c: Array, *, threads: int,
+    ) -> None:  # fmt: skip
+        function = getattr(self._native, kind)
+        function(*layout, storage_code(x.dtype), x, out, t, a, c, threads)
 
 
 def load() -> Backend:
