@@ -217,3 +217,12 @@ def data(name: str, value: ArrayLike, *, sixteen_bit: bool = True) -> Array:
         allowed = "float32, float64, float16 or bfloat16" if sixteen_bit else "float32 or float64"
         raise TypeError(f"{name}: got dtype {dtype}; allowed: {allowed}")
     return array
+
+
+def probabilities(name: str, value: ArrayLike) -> Array:
+    """Numbers in [0, 1] as a float32 or float64 array; Python numbers become float64."""
+    array = data(name, value, sixteen_bit=False)
+    low, high = _extent(array)
+    if not (low >= 0.0 and high <= 1.0):  # NaN is refused as well
+        _refuse(name, low, high, 0.0, "probabilities in [0, 1]", FLOAT64_LIMITS)
+    return array
