@@ -46,7 +46,7 @@ sanitize:  ## the C++ core under AddressSanitizer and UndefinedBehaviorSanitizer
 	scripts/sanitize.sh
 
 bench: $(VENV)/.installed  ## the benchmarks, as tables
-	for name in pair sampler velocity; do $(BIN)/python -m benchmarks.$$name || exit; done
+	for name in pair sampler velocity first_call; do $(BIN)/python -m benchmarks.$$name || exit; done
 
 develop: $(VENV)/.deps  ## build the extension in place, for work on the sources
 	$(BIN)/python setup.py build_ext --inplace
