@@ -228,8 +228,8 @@ class KacProcess:
         --------
         >>> import torch
         >>> from kacflow import KacProcess
-        >>> KacProcess(9.0, 3.0).divergence(torch.zeros(2, 5), 4.0)  # near d/(2 t), that of x/(2 t)
-        tensor([0.6163, 0.6163])
+        >>> KacProcess(9.0, 3.0).divergence(torch.zeros(2, 5), 4.0)  # that of x/(2 t) is 0.625
+        tensor([0.6206, 0.6206])
         """
         _bridge.check_data("x", x)
         time = self._time(t, x.device, x.dtype)
