@@ -61,9 +61,7 @@ class Events(NamedTuple):
         >>> positions.tolist(), directions.tolist()
         ([[1.0, 1.5, 2.0]], [[1.0, -1.0, 1.0]])
         """
-        when, _, speeds = _validate.process(times, 1.0, c, _FLOAT64, "times")
-        if not when.ndim:
-            raise ValueError("times: got a number; allowed: at least one axis, the last of times")
+        when, _, speeds = _validate.process(_validate.grid(times), 1.0, c, _FLOAT64, "times")
         shape = self.directions.shape
         grids = np.ascontiguousarray(when, dtype=np.float64)
         layout, (speed,) = _layout.leading_grids(shape, grids, {"c": speeds})
