@@ -78,7 +78,8 @@ class Events(NamedTuple):
                 signs *= self.directions.reshape(-1)[piece, None]
                 positions[piece] = speed[i0, i1, None] * signs * place
                 directions[piece] = signs
-        return positions.reshape(*shape, -1), directions.reshape(*shape, -1)
+        whole = (*shape, grids.shape[-1])
+        return positions.reshape(whole), directions.reshape(whole)
 
     def _pieces(self, points: int) -> Iterator[slice]:
         """Slices of the paths whose turning times and points fill tables of about _PIECE."""

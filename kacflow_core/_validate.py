@@ -145,7 +145,7 @@ def increasing(array: Array, working: np.dtype[Any]) -> Array:
         at = np.unravel_index(np.argmin(steps), steps.shape)
         before, after = times[at], times[(*at[:-1], at[-1] + 1)]
         raise ValueError(
-            f"times: got {after!r} after {before!r} at {tuple(map(int, at))}; allowed: strictly "
+            f"times: got {after} after {before} at {tuple(map(int, at))}; allowed: strictly "
             f"increasing times, also when rounded to {working}"
         )
     return times
