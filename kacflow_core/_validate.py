@@ -126,24 +126,26 @@ def process(
     return times, rates, speeds
 
 
-def grid(value: ArrayLike, working: np.dtype[Any]) -> Array:
-    """Time grids along the last axis, already checked by :func:`process`, in the working type.
-
-    At least one time, and strictly increasing in that type.
-    """
+def grid(value: ArrayLike) -> Array:
+    """Time grids along the last axis: at least one time, values unchecked."""
     array = _real("times", value)
     if not array.ndim or not 1 <= array.shape[-1] <= _MAX_TIMES:
         raise ValueError(
             f"times: got shape {array.shape}; allowed: at least one axis, the last of 1 to "
             f"{_MAX_TIMES} times"
         )
+    return array
+
+
+def increasing(array: Array, working: np.dtype[Any]) -> Array:
+    """Time grids in the working type, contiguous: strictly increasing in that type."""
     times = np.ascontiguousarray(array, dtype=working)
     steps = times[..., 1:] > times[..., :-1]
     if not steps.all():
         at = np.unravel_index(np.argmin(steps), steps.shape)
         before, after = times[at], times[(*at[:-1], at[-1] + 1)]
         raise ValueError(
-            f"times: got {after!r} after {before!r} at {tuple(map(int, at))}; allowed: strictly "
+            f"times: got {after} after {before} at {tuple(map(int, at))}; allowed: strictly "
             f"increasing times, also when rounded to {working}"
         )
     return times
