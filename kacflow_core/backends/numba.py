@@ -2,7 +2,8 @@
 
 Same words, same formulas and the same order of operations as the compiled core, in float32 for
 float32 and 16-bit data and in float64 for float64.  A function is compiled for a type when it is
-first called with it, which takes one to three seconds.
+first called with it, which takes one to three seconds; a forked child keeps what its parent had
+compiled.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -134,3 +136,31 @@ def velocity_grad(x: Tensor, t: Tensor, a: Tensor, c: Tensor) -> tuple[Tensor, T
         to_array(x), to_array(t), a=to_array(a), c=to_array(c), threads=torch.get_num_threads()
     )
     return to_tensor(dx), to_tensor(dt)
+
+
+def sample_path(
+    times: Tensor, a: Tensor, c: Tensor, seed: int, offset: int, shape: tuple[int, ...],
+    dtype: torch.dtype,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """(positions, directions) of paths on the CPU."""
+    positions, directions = kacflow_core.sample_path(
+        to_array(times), shape, a=to_array(a), c=to_array(c), seed=seed, offset=offset,
+        dtype="float64" if dtype == torch.float64 else "float32",
+        threads=torch.get_num_threads(),
+    )  # fmt: skip
+    return to_tensor(positions), to_tensor(directions)
+
+
+def distribution(kind: str) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
+    """``"logpdf"``, ``"cdf"`` or ``"ppf"`` on the CPU, a function of (x, t, a, c)."""
+    function = getattr(kacflow_core, kind)
+
+    def on_cpu(x: Tensor, t: Tensor, a: Tensor, c: Tensor) -> Tensor:
+        return to_tensor(
+            function(
+                to_array(x), to_array(t), a=to_array(a), c=to_array(c),
+                threads=torch.get_num_threads(),
+            )
+        )  # fmt: skip
+
+    return on_cpu
