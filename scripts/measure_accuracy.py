@@ -5,6 +5,9 @@
 Sampler: |xi - exact| / min(1, tau^-1/2) on the same uniforms, tau log-uniform in [1e-9, 1e7].
 Velocity: error in units in the last place of the exact value, over a in [1e-4, 1e5], c in
 [1e-3, 1e3], t in [1e-5, 1e2] and all of |x| < c t, half of the points within 1e-12..1 of the edge.
+Path: |x - exact| in units of c t times the unit roundoff, over grids of 16 intervals, each of a
+tau log-uniform in [1e-6, 1e4], a sixteenth as many paths; the light-cone rule is part of it.
+Waiting times: error in ulp of the first one of each path, float64 only.
 Gradient: relative error of dv/dx and dv/dt over the same points, a fifth as many.
 The oracles are those of the tests (tests/core/oracles), which share no code with the kernels.
 """
@@ -24,7 +27,7 @@ import kacflow_core as kc
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "core"))
 
-from oracles import endpoint, philox, velocity  # noqa: E402
+from oracles import endpoint, path, philox, velocity  # noqa: E402
 
 
 def sampler_error(dtype: str, points: int, backend: str | None) -> float:
@@ -83,6 +86,40 @@ def gradient_error(dtype: str, points: int, backend: str | None) -> float:
     return worst
 
 
+def path_error(dtype: str, points: int, backend: str | None) -> float:
+    """Largest |x - exact| / (c t u); a path ends where rounding may decide a sign."""
+    seed, intervals = 20250620, 16
+    rng = np.random.default_rng(seed)
+    roundoff = float(np.finfo(dtype).eps) / 2
+    worst = 0.0
+    for k in range(max(points // intervals, 1)):
+        taus = np.exp(rng.uniform(np.log(1e-6), np.log(1e4), intervals))
+        times = np.unique(np.cumsum(taus).astype(dtype))
+        got, _ = kc.sample_path(
+            times, 1, a=1.0, c=3.0, seed=seed, offset=k, dtype=dtype, backend=backend
+        )
+        for j, point in enumerate(path.exact(times.tolist(), 1.0, 3.0, seed, k, dtype)):
+            if point.margin < 64 * roundoff:
+                break
+            error = float(abs(mp.mpf(float(got[0, j])) - point.position))
+            worst = max(worst, error / (3.0 * float(times[j]) * roundoff))
+    return worst
+
+
+def waiting_time_error(points: int, backend: str | None) -> float:
+    """Largest error of a waiting time, in ulp."""
+    seed = 20250620
+    events = kc.simulate_events(40.0, points, a=1.0, c=1.0, seed=seed, backend=backend)
+    worst = 0.0
+    with mp.workprec(120):
+        for k, start in enumerate(events.offsets[:-1]):
+            u = philox.waiting_uniform(seed, k, 0)
+            exact = -mp.log(mp.mpf(u.numerator) / u.denominator)
+            error = abs(mp.mpf(float(events.times[start])) - exact)
+            worst = max(worst, float(error) / float(np.spacing(float(exact))))
+    return worst
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--points", type=int, default=100_000, help="points per figure")
@@ -94,9 +131,12 @@ def main() -> int:
     for dtype in ("float32", "float64"):
         figures[dtype] = {
             "sampler_scaled_error": sampler_error(dtype, n, backend),
+            "path_error_units": path_error(dtype, n, backend),
             "velocity_ulp": velocity_error(dtype, n, backend),
             "gradient_relative_error": gradient_error(dtype, max(n // 5, 1), backend),
         }
+        if dtype == "float64":
+            figures[dtype]["waiting_time_ulp"] = waiting_time_error(n, backend)
         for name, value in figures[dtype].items():
             print(f"{dtype}  {name:26s} {value:.3g}", flush=True)
     info = kc.build_info()

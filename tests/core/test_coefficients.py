@@ -41,7 +41,8 @@ def test_coefficients_are_regenerated_to_the_bit():
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
-    "figure", ["sampler_scaled_error", "velocity_ulp", "gradient_relative_error"]
+    "figure",
+    ["sampler_scaled_error", "path_error_units", "velocity_ulp", "gradient_relative_error"],
 )
 def test_error_tables_are_measured(figure: str, dtype: str):
     kac = pytest.importorskip("kacflow_core._native", reason="the compiled core was not built")
@@ -49,6 +50,7 @@ def test_error_tables_are_measured(figure: str, dtype: str):
     measure = load_script("measure_accuracy")
     function = {
         "sampler_scaled_error": measure.sampler_error,
+        "path_error_units": measure.path_error,
         "velocity_ulp": measure.velocity_error,
         "gradient_relative_error": measure.gradient_error,
     }[figure]
