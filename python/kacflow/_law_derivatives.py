@@ -74,8 +74,8 @@ def ppf_jacobian(
     x = outputs[0]
     row = {_C: x / c}
     if _T in wanted or _A in wanted:
-        row[_T] = w = torch.ops.kacflow._draw_velocity(x, t, a, c)
-        row[_A] = (t * w - x) / a
+        row[_T] = v = torch.ops.kacflow.velocity(x, t, a, c)
+        row[_A] = (t * v - x) / a
     if _X in wanted:
         inside = x.abs() < c * t
         row[_X] = torch.where(inside, (-torch.ops.kacflow.logpdf(x, t, a, c)).exp(), 0.0)
