@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from kacflow import plotting
+from kacflow._process_pictures import PICTURES
 from kacflow.training.checkpoint import FILE_NAME, TrainedModel, load_model
 from kacflow.training.data import load_dataset, random_samples
 from kacflow.training.sampling import draw_samples, motion_strip
+
+#: Pictures of a run.
+_OF_RUN = ("loss", "strip", "samples")
 
 
 def _positive(text: str) -> int:
@@ -57,17 +61,20 @@ def add_plot_parser(commands: Any) -> None:
     """Add ``plot`` to the subparsers ``commands``."""
     parser = commands.add_parser(
         "plot",
-        help="draw loss, noising and samples of a run",
+        help="draw loss, noising and samples of a run, or pictures of the process itself",
         description="Draw loss.png (loss curve), strip.png (data turning into noise and back) and "
-        "samples.png (generated beside real samples) of a run.",
-        epilog="example: kacflow plot runs/digits",
+        "samples.png (generated beside real samples) of a run. With the word 'process' in place of "
+        "a run, draw the Kac process beside diffusion: paths.png, density.png, velocity.png, "
+        "norm.png (of the velocity as t -> 0) and wave.png (the damped wave equation).",
+        epilog="examples: kacflow plot runs/digits; kacflow plot process --out pictures",
     )
     _add_common(parser)
     parser.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="where to write (default: the run's folder)"
-    )
+        "--out", type=Path, metavar="FOLDER", help="where to write (default: the run's folder, or "
+        "this one)",
+    )  # fmt: skip
     parser.add_argument(
-        "--only", choices=("loss", "strip", "samples"), action="append",
+        "--only", choices=(*_OF_RUN, *PICTURES), action="append",
         help="draw only this; may be given more than once",
     )  # fmt: skip
     parser.set_defaults(run=_plot)
@@ -110,7 +117,23 @@ def _write_numbers(samples: Any, file: Path) -> None:
 
 
 def _plot(arguments: argparse.Namespace) -> None:
-    wanted = set(arguments.only or ("loss", "strip", "samples"))
+    of_process = arguments.checkpoint == "process"
+    known = tuple(PICTURES) if of_process else _OF_RUN
+    wanted = [name for name in known if name in (arguments.only or known)]
+    if set(arguments.only or ()) - set(known):
+        raise ValueError(
+            f"--only: got {', '.join(arguments.only)}; allowed for "
+            f"{'the process' if of_process else 'a run'}: {', '.join(known)}"
+        )
+    if of_process:
+        done = [PICTURES[name]((arguments.out or Path()) / f"{name}.png") for name in wanted]
+    else:
+        done = _plot_run(arguments, set(wanted))
+    for file in done:
+        print(f"wrote {file}")
+
+
+def _plot_run(arguments: argparse.Namespace, wanted: set[str]) -> list[Path]:
     folder = arguments.out or _folder(arguments)
     done = []
     if "loss" in wanted:
@@ -126,5 +149,4 @@ def _plot(arguments: argparse.Namespace) -> None:
         if "samples" in wanted:
             samples = _draw(model, arguments)
             done.append(plotting.plot_samples(samples, folder / "samples.png", real=real))
-    for file in done:
-        print(f"wrote {file}")
+    return done
