@@ -241,7 +241,7 @@ def ppf(
             tail = 2.0 * _tail(place)  # 2 F e^D; and d(ln F)/d(xi) = -tau density/tail
             gap = np.log(tail) - place.decay - target
             xi = np.clip(xi + gap * tail / (tau * _density(tau, place.z)), 0.0, 1.0)
-        last = np.nextafter(edge.astype(dtype), np.zeros(1, dtype)).astype(np.float64)
+        last = np.nextafter(edge.astype(dtype), np.zeros((), dtype)).astype(np.float64)
         inside = np.minimum(edge * xi, last)  # not an atom
         distance = np.where(low <= _atom(a, t), edge, inside)
         x = np.where(low == 0.5, 0.0, np.where(q < 0.5, -distance, distance))
