@@ -16,7 +16,7 @@ import mpmath as mp
 import numpy as np
 import pytest
 from cores import Core
-from oracles import distribution, law
+from oracles import distribution, law, velocity
 from scipy import stats
 
 TOLERANCE = {"float32": 6e-7, "float64": 6e-15}  # 4 times the largest error of any backend
@@ -290,6 +290,73 @@ def test_far_quantiles(core: Core, dtype: str):
             got, np.log(q.astype(float)), rtol=1e-12 + 8 * np.finfo(dtype).eps
         )
         np.testing.assert_array_equal(core.ppf(np.zeros(1, dtype), 1.0, a=tau, c=1.0), [-1.0])
+
+
+# --- the method of csrc/kac/law.h, in 40 digits --------------------------------------------------
+
+
+def midpoint_rule(tau: mp.mpf, y: mp.mpf, nodes: int, length: int) -> tuple[mp.mpf, mp.mpf]:
+    """(e^-z I0, 2 F e^D) by that many nodes."""
+    z = mp.sqrt((tau - y) * (tau + y))
+    xi, zeta, decay = y / tau, z / tau, y * y / (tau + z)
+    step = 2 * mp.pi / max(2 * nodes, mp.sqrt(2 * length * (z + mp.mpf(length) / 6)))
+    bessel = tail = mp.mpf(0)
+    for j in range(nodes):
+        cosine = mp.cos((j + mp.mpf(1) / 2) * step)
+        e = mp.exp(-z * (1 - cosine)) * step / mp.pi
+        bessel += e
+        tail += e * xi / (1 - zeta * cosine)
+    n = 2 * mp.pi / step
+    if y < n:
+        tail += 2 * mp.exp(decay) / (1 + ((1 + xi) / zeta) ** n)
+    return bessel, tail
+
+
+@pytest.mark.parametrize(("dtype", "stated"), [("float32", 6e-8), ("float64", 1e-16)])
+def test_error_of_the_quadrature(dtype: str, stated: float):
+    rng = np.random.default_rng(8)
+    nodes, length = QUADRATURE[dtype]
+    worst = 0.0
+    with mp.workprec(distribution.PRECISION):
+        for z in np.concatenate([10 ** rng.uniform(-3, 4.5, 60), rng.uniform(5, 60, 60)]):
+            big_n = max(2.0 * nodes, np.sqrt(2 * length * (z + length / 6)))
+            y = mp.mpf(big_n * (10 ** rng.uniform(-3, 1) if rng.random() < 0.5 else 1.0001))
+            tau = mp.sqrt(mp.mpf(z) ** 2 + y**2)
+            exact = distribution.factors(tau, y)
+            bessel, tail = midpoint_rule(tau, y, nodes, length)
+            worst = max(worst, float(abs(tail / (2 * exact.tail) - 1)))
+            at_zero = distribution.factors(mp.mpf(z), mp.mpf(0)).tail * 2  # 1 = 2 F(0)
+            assert abs(at_zero - 1) < mp.mpf(10) ** -35
+            q = velocity.bessel_ratio(mp.mpf(z) ** 2)
+            worst = max(worst, float(abs(bessel * (1 + tau / q) / exact.density - 1)))
+    assert stated / 8 < worst < stated
+
+
+@pytest.mark.parametrize(("steps", "stated"), [(4, 1e-12), (5, 1e-24)])
+def test_error_of_newtons_iteration(steps: int, stated: float):
+    """From e^-D/2 = q it climbs towards the root from outside, in units of c t min(1, tau^-1/2)."""
+    worst = 0.0
+    with mp.workprec(distribution.PRECISION):
+        for tau in (1e-3, 0.3, 1.0, 2.0, 3.0, 4.0, 6.0, 10.0, 40.0, 1e3):
+            t = mp.mpf(tau)
+            for share in (0.02, 0.1, 0.3, 0.6, 0.9):
+                root = min(1, 2 / mp.sqrt(t)) * share
+                exact = distribution.factors(t, t * root)
+                q = exact.tail * mp.exp(-exact.decay)
+                delta = -mp.log(2 * q) / t
+                xi = mp.sqrt(delta * (2 - delta))
+                assert xi > root
+                for _ in range(steps):
+                    decay, density, tail = distribution.factors(t, t * xi)
+                    gap = mp.log(tail / q) - decay
+                    new = xi + gap * 2 * tail / (t * density)
+                    assert root - mp.mpf(10) ** -30 < new <= xi + mp.mpf(10) ** -30
+                    xi = new
+                worst = max(worst, float((xi - root) * max(1, mp.sqrt(t))))
+    assert stated / 100 < worst < stated
+
+
+# --- calculus ------------------------------------------------------------------------------------
 
 
 @functools.cache
