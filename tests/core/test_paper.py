@@ -38,7 +38,7 @@ def test_wasserstein_distance_is_lipschitz_in_time(dimensions: int):
 def test_velocity_is_bounded_where_that_of_diffusion_blows_up(core: Core, dimensions: int):
     times = np.array([1e-6, 1e-4, 1e-2, 1.0])
     zeros = np.zeros((times.size, 4000, dimensions))
-    x, v = core.sample_pair(
+    _, v = core.sample_pair(
         zeros, a=A, c=C, signal=0.0, dsignal=0.0, clock=times, dclock=1.0, seed=3
     )
     norm = np.linalg.norm(v, axis=2)
@@ -55,7 +55,7 @@ def observed_order(tau: np.ndarray, error: np.ndarray) -> float:
 
 
 def test_convergence_to_diffusion():
-    """a = c^2/sigma^2, c -> infinity: law and velocity tend to diffusion's as 1/tau = (sigma/c)^2."""
+    """a = c^2/sigma^2, c -> infinity: law and velocity tend to diffusion's as 1/tau."""
     sigma, t = 0.7, 1.3
     c = sigma * np.sqrt(np.array([40.0, 80.0, 160.0, 320.0, 640.0, 1280.0]) / t)
     a = (c / sigma) ** 2

@@ -19,6 +19,7 @@
 namespace {
 
 using kacflow::Kernels;
+using kacflow::LawFunction;
 using kacflow::Layout;
 using kacflow::Parameter;
 using kacflow::Storage;
@@ -85,6 +86,41 @@ void run_split(Kernel<Job> kernel, const Job& job, int64_t step) {
   }
 }
 
+/// The law at the draws in x, and the quantiles of its distribution function.
+void try_law(const Kernels& k, const Layout& layout, Storage storage, const Rows& rows,
+             const Bytes& x) {
+  const int64_t n = layout.size();
+  const Parameter t = Rows::of(rows.t, layout), a = Rows::of(rows.a, layout),
+                  c = Rows::of(rows.c, layout);
+  Bytes p(x.size), f(x.size), again(x.size);
+  for (LawFunction function : {LawFunction::kPdf, LawFunction::kLogPdf, LawFunction::kCdf}) {
+    Bytes& out = function == LawFunction::kCdf ? f : p;
+    kacflow::LawJob job{layout, storage, function, t, a, c, x.data.get(), out.data.get()};
+    k.law(job, 0, n);
+    kacflow::LawJob twin = job;
+    twin.out = again.data.get();
+    run_split<kacflow::LawJob>(k.law, twin, 71);
+    check(out == again, "law: a split changed the result", k.level, n);
+    for (int64_t i = 0; i < n; ++i) {
+      const double v = value(out, storage, i);
+      const bool good = function == LawFunction::kLogPdf ? !std::isnan(v)
+                        : function == LawFunction::kPdf  ? v >= 0.0
+                                                         : v >= 0.0 && v <= 1.0;
+      check(good, "law: a value out of range", k.level, n);
+    }
+  }
+  kacflow::LawJob job{layout, storage, LawFunction::kPpf, t, a, c, f.data.get(), p.data.get()};
+  k.law(job, 0, n);
+  job.out = again.data.get();
+  run_split<kacflow::LawJob>(k.law, job, 33);
+  check(p == again, "law: a split changed the quantiles", k.level, n);
+  for (int64_t i = 0; i < n; ++i) {
+    const int64_t row = i / layout.inner;
+    const double edge = rows.c[row] * rows.t[row] * (1.0 + 1e-6);
+    check(std::fabs(value(p, storage, i)) <= edge, "law: a quantile outside the cone", k.level, n);
+  }
+}
+
 void try_layout(const Kernels& k, const Layout& layout, Storage storage) {
   const int64_t n = layout.size(), bytes = n * width(storage);
   const Rows rows(layout.n0 * layout.n1);
@@ -105,6 +141,7 @@ void try_layout(const Kernels& k, const Layout& layout, Storage storage) {
       const double edge = rows.c[row] * rows.t[row] * (1.0 + 1e-6);
       check(std::fabs(value(x, storage, i)) <= edge, "sample: outside the cone", k.level, n);
     }
+    try_law(k, layout, storage, rows, x);
   } else {
     for (int64_t i = 0; i < bytes; ++i) x.data[i] = static_cast<unsigned char>(i * 131 + 7);
   }
@@ -245,6 +282,16 @@ void try_strange_data(const Kernels& k) {
           "velocity: NaN, infinity or zero", k.level, layout.size());
     job.out_dt = out_dt.data();
     k.velocity(job, 0, layout.size());
+    for (LawFunction function :
+         {LawFunction::kPdf, LawFunction::kLogPdf, LawFunction::kCdf, LawFunction::kPpf}) {
+      kacflow::LawJob law{layout, Storage::kFloat32, function, t, p1, p1, x.data(), out.data()};
+      k.law(law, 0, layout.size());
+      check(std::isnan(out[7]), "law: NaN", k.level, layout.size());
+      const bool finite = function == LawFunction::kPdf || function == LawFunction::kCdf;
+      check(!finite || (out[6] == 0.0f && out[4] == 0.0f), "law: far left", k.level, layout.size());
+      check(function != LawFunction::kPpf || (std::isnan(out[5]) && std::isnan(out[4])),
+            "law: no probability", k.level, layout.size());
+    }
   }
 }
 
