@@ -80,7 +80,8 @@ def _skellam(place: _Place) -> Array:
     Both sums are evaluated from the far end; e^z = I0 + 2 sum I_k fixes the scale.
     """
     z, r = place.z, place.r
-    last = int(9.2 * np.sqrt(np.max(z, initial=0.0))) + 50  # I_k/I_0 < e^-42 from here on
+    largest = np.max(z, initial=0.0, where=~np.isnan(z))
+    last = int(9.2 * np.sqrt(largest)) + 50  # I_k/I_0 < e^-42 from here on
     ratio, tail, total = np.zeros((3, *z.shape))
     for k in range(last, 0, -1):
         ratio = z / (2.0 * k + z * ratio)

@@ -55,8 +55,8 @@ class WrongConstantUnseen(WrongConstant):
 
 
 class OffsetIgnored(ExampleBackend):
-    def noise(self, seed, offset, working, a, t):
-        return super().noise(seed, 0, working, a, t)
+    def noise(self, seed, offset, working, a, t, stream=0):
+        return super().noise(seed, 0, working, a, t, stream)
 
 
 class OffsetOf32Bits(ExampleBackend):
@@ -76,9 +76,9 @@ class NoWrap(ExampleBackend):
 class BlocksExchanged(ExampleBackend):
     """float64 takes its high halves from block 1: a float64 draw no longer refines the float32."""
 
-    def noise(self, seed, offset, working, a, t):
+    def noise(self, seed, offset, working, a, t, stream=0):
         self.exchanged = working == np.float64
-        return super().noise(seed, offset, working, a, t)
+        return super().noise(seed, offset, working, a, t, stream)
 
     def words(self, seed, counters, block, stream=0):
         return super().words(seed, counters, 1 - block if self.exchanged else block, stream)
@@ -113,8 +113,8 @@ class AtomsFromRoundedX(ExampleBackend):
 class AtomsInside(ExampleBackend):
     """Atoms an ulp inside the edge."""
 
-    def noise(self, seed, offset, working, a, t):
-        noise = super().noise(seed, offset, working, a, t)
+    def noise(self, seed, offset, working, a, t, stream=0):
+        noise = super().noise(seed, offset, working, a, t, stream)
         inside = noise.xi * (1 - np.finfo(working).eps)
         return noise._replace(xi=np.where(noise.atom, inside, noise.xi))
 
@@ -123,8 +123,8 @@ class NoTurningBack(ExampleBackend):
     """Even numbers of turns sampled as odd ones."""
 
     def cases(self, word, bits, tau):
-        atom, w = super().cases(word, bits, tau)
-        return atom, np.ones_like(w)
+        atom, even, w = super().cases(word, bits, tau)
+        return atom, even, np.ones_like(w)
 
 
 class VelocityOff(ExampleBackend):
@@ -224,8 +224,8 @@ class StorageTruncates(ExampleBackend):
 class OffsetRoundedDown(ExampleBackend):
     """The noise begins at the start of a block of eight elements."""
 
-    def noise(self, seed, offset, working, a, t):
-        return super().noise(seed, offset // 8 * 8, working, a, t)
+    def noise(self, seed, offset, working, a, t, stream=0):
+        return super().noise(seed, offset // 8 * 8, working, a, t, stream)
 
 
 class RestInFloat32(ExampleBackend):
@@ -249,10 +249,159 @@ class SchedulesMixedUp(ExampleBackend):
         super().sample_pair(x_0, x_t, dx_t, layout, a, c, dsignal, signal, *rest, **noise)
 
 
+class DensityOff(ExampleBackend):
+    """1e-6 too large."""
+
+    def integrals(self, tau, xi, zeta):
+        density, tail = super().integrals(tau, xi, zeta)
+        return density * (1 + 1e-6), tail
+
+
+class LogOfDensity(ExampleBackend):
+    """The logarithm of the density that underflows."""
+
+    def logpdf(self, x, edge, t, a, c):
+        return np.log(self.pdf(x, edge, t, a, c))
+
+
+class DistributionOff(ExampleBackend):
+    """1e-12 too much of the lower tail."""
+
+    def integrals(self, tau, xi, zeta):
+        density, tail = super().integrals(tau, xi, zeta)
+        return density, tail * (1 + 1e-12 * xi)
+
+
+class NoAtoms(ExampleBackend):
+    """The distribution function of the density alone."""
+
+    def atom(self, t, a):
+        return np.zeros_like(t)
+
+
+class LeftContinuous(ExampleBackend):
+    """P(K(t) < x)."""
+
+    def cdf(self, x, edge, t, a, c):
+        return super().cdf(np.nextafter(x, -np.inf), edge, t, a, c)
+
+
+class NotClamped(ExampleBackend):
+    """Quantiles of the atoms a little inside the cone."""
+
+    def clamped(self, low, atom, edge, xi):
+        return edge * np.minimum(xi, 1 - 1e-6)
+
+
+class QuantileOff(ExampleBackend):
+    def clamped(self, low, atom, edge, xi):
+        return super().clamped(low, atom, edge, xi * (1 - 1e-6))
+
+
+class RestOfTheLaw(ExampleBackend):
+    """The last elements, fewer than eight, of the law are not quite those of whole blocks."""
+
+    def distribution(self, kind, x, out, *rest, **threads):
+        super().distribution(kind, x, out, *rest, **threads)
+        whole = out.size // 8 * 8
+        out[whole:] *= 1 + 4 * np.finfo(out.dtype).eps
+
+
+class NanLeaksInTheLaw(ExampleBackend):
+    """One NaN makes its block of eight elements NaN."""
+
+    def distribution(self, kind, x, out, *rest, **threads):
+        bad = np.add.reduceat(np.isnan(x), np.arange(0, x.size, 8)) > 0
+        super().distribution(kind, x, out, *rest, **threads)
+        out[np.repeat(bad, 8)[: out.size]] = np.nan
+
+
+class NeverReversed(ExampleBackend):
+    """An odd number of turns keeps the direction."""
+
+    def step(self, seed, offset, working, a, length, j, direction):
+        xi, after = super().step(seed, offset, working, a, length, j, direction)
+        return xi, direction if j else after
+
+
+class EvenSignIgnored(ExampleBackend):
+    """An even number of turns always leads forward."""
+
+    def against(self, noise, u3):
+        return np.zeros(u3.shape, bool)
+
+
+class EvenSignFair(ExampleBackend):
+    """... or forward and back with the same probability."""
+
+    def against(self, noise, u3):
+        return ~noise.atom & (u3 < 0.5)
+
+
+class FirstIntervalOfItsOwn(ExampleBackend):
+    """Paths do not begin with the draw of ``sample``."""
+
+    def step(self, seed, offset, working, a, length, j, direction):
+        return super().step(seed, offset, working, a, length, j + 1, direction)
+
+
+class NotLimited(ExampleBackend):
+    """Positions rounded to nearest, an ulp outside the cone at times."""
+
+    def limited(self, start, target, cone):
+        return target
+
+
+class LimitedAsComputed(ExampleBackend):
+    """Within c times the interval as computed, not in exact arithmetic."""
+
+    def limited(self, start, target, cone):
+        return np.clip(target, start - cone, start + cone)
+
+
+class GridOfTheFirst(ExampleBackend):
+    """One time grid for all paths."""
+
+    def per_path(self, layout, times):
+        return super().per_path(layout, times[:1, :1])
+
+
+class EventsIgnoreOffset(ExampleBackend):
+    def simulate_events(self, *arguments, offset, **rest):
+        return super().simulate_events(*arguments, offset=0, **rest)
+
+
+class EventsOffByOne(EventsIgnoreOffset):
+    """The offset is a whole number of blocks of eight paths."""
+
+    def simulate_events(self, *arguments, offset, **rest):
+        return ExampleBackend.simulate_events(self, *arguments, offset=offset // 8 * 8, **rest)
+
+
+class OneEventTooMany(ExampleBackend):
+    """The turn that is the first after t_max."""
+
+    def until(self, times, t_max):
+        before = np.concatenate([np.zeros((t_max.size, 1)), times[:, :-1]], axis=1)
+        return before <= t_max[:, None]
+
+
+class WaitsOff(ExampleBackend):
+    def waits(self, seed, offset, n, width):
+        return super().waits(seed, offset, n, width) * (1 + 1e-12)
+
+
 class NoPair(ExampleBackend):
     @property
     def sample_pair(self):
         raise AttributeError("the example has no sample_pair")
+
+
+class OnlyNoise(ExampleBackend):
+    """A backend of one method."""
+
+    velocity = velocity_grad = sample_pair = None
+    sample_path = simulate_events = distribution = None
 
 
 #: For each defect the check that is meant for it, and words of its message.
@@ -286,7 +435,27 @@ DEFECTS = [
     (StorageTruncates, "sixteen_bit_storage", "bfloat16"),
     (RestInFloat32, "splits_change_nothing", "and"),
     (SchedulesMixedUp, "pair_error", "x_t: "),
-    (NoPair, "pair_error", "the example has no sample_pair"),
+    (DensityOff, "pdf_error", "numbers are off"),
+    (LogOfDensity, "logpdf_error", "is -inf, expected"),
+    (DistributionOff, "cdf_error", "cdf"),
+    (NoAtoms, "cdf_is_a_distribution_function", "expected e^(-a t)/2"),
+    (LeftContinuous, "cdf_is_a_distribution_function", "F from c t on"),
+    (NotClamped, "ppf_inverts_cdf", "<= e^(-a t)/2"),
+    (QuantileOff, "ppf_inverts_cdf", "F(ppf(q))"),
+    (RestOfTheLaw, "law_of_any_array", "of 1 elements"),
+    (NanLeaksInTheLaw, "law_of_nan", "beside an element nan"),
+    (NeverReversed, "path_error", "directions"),
+    (EvenSignIgnored, "path_error", "at 1 times"),
+    (EvenSignFair, "path_error", "at 1 times"),
+    (FirstIntervalOfItsOwn, "path_begins_with_sample", "first positions against sample"),
+    (NotLimited, "path_keeps_the_light_cone", "is longer than c times its interval"),
+    (LimitedAsComputed, "path_keeps_the_light_cone", "leaves the light cone in interval"),
+    (GridOfTheFirst, "path_of_any_array", "of a grid per row"),
+    (OffsetRoundedDown, "path_of_any_array", "from offset 2^64 - 100"),
+    (EventsIgnoreOffset, "event_times", "first directions"),
+    (EventsOffByOne, "events_of_any_array", "from offset 2^64 - 100"),
+    (OneEventTooMany, "event_times", "lie outside (0, t_max]"),
+    (WaitsOff, "event_times", "turning times"),
 ]
 
 
@@ -316,6 +485,46 @@ def test_every_check_has_its_defect():
     assert {check for _, check, _ in DEFECTS} == set(check_names())
 
 
+@pytest.mark.parametrize("broken", [NoPair, OnlyNoise])
+def test_a_method_that_is_missing_is_named(broken: type):
+    error = failure(broken, only=["pair_error", "atoms"])
+    assert not error.report.failed and not error.report.ok
+    [missing] = error.report.missing
+    assert missing.message == "backend 'example' has no method sample_pair"
+    assert not missing.example
+    assert f"pair_error: {missing.promise}\n    {missing.message}" in str(error)
+    assert str(error.report).splitlines()[2].split()[:2] == ["missing", "pair_error"]
+
+
+def test_a_backend_may_have_a_part_of_the_methods():
+    register_backend("part", OnlyNoise)
+    try:
+        report = check_backend("part", partial=True)
+    finally:
+        register_backend("part", None)
+    assert not report.ok and not report.failed
+    passed = [result.name for result in report.results if result.ok]
+    assert passed == [
+        "philox_vectors",
+        "sample_error",
+        "atoms",
+        "case_probabilities",
+        "float64_refines_float32",
+        "counter_wraps",
+    ]
+    assert len(report.missing) == len(check_names()) - len(passed)
+    assert str(report).startswith(f"backend 'part': 6 of {len(check_names())} checks passed")
+
+
+def test_partial_does_not_accept_a_defect():
+    class Part(OnlyNoise, BrokenBackend):
+        pass
+
+    error = failure(Part, partial=True)
+    assert {result.name for result in error.report.failed} >= {"sample_error", "atoms"}
+    assert "has no method" not in str(error)
+
+
 def test_the_message_lists_every_failure_with_its_smallest_example():
     error = failure(BrokenBackend)
     assert isinstance(error, AssertionError)
@@ -326,9 +535,10 @@ def test_the_message_lists_every_failure_with_its_smallest_example():
         "atoms",
         "case_probabilities",
         "pair_draws_the_noise_of_sample",
+        "path_begins_with_sample",
     }
     text = str(error)
-    assert text.startswith("backend 'broken' fails 5 of ")
+    assert text.startswith("backend 'broken' fails 6 of ")
     for result in failed.values():
         assert f"{result.name}: {result.promise}\n    {result.message}" in text
     smallest = "dtype='float32', tau=1.0, t=1.0, c=1.0, seed=0, offset=0"
@@ -337,7 +547,7 @@ def test_the_message_lists_every_failure_with_its_smallest_example():
     assert error.__cause__ is error.report.failed[0].error
     table = str(error.report).splitlines()
     assert len(table) == 1 + len(check_names())
-    assert [line.split()[0] for line in table[1:]].count("FAILED") == 5
+    assert [line.split()[0] for line in table[1:]].count("FAILED") == 6
 
 
 def test_errors_inside_a_backend_are_failures():
