@@ -29,14 +29,13 @@ def grids(draw: Any, dtype: str) -> Array:
     kind: Any = np.dtype(dtype).type
     times = [kind(10.0 ** draw(st.floats(-6, 2)))]
     for _ in range(draw(st.integers(0, 11))):
-        last = times[-1]
-        wait = draw(
-            st.one_of(
-                st.integers(1, 5).map(lambda n, last=last: n * np.spacing(last)),
-                st.floats(-6, 0).map(lambda p, last=last: last * kind(10.0**p)),
-                st.floats(-6, 2).map(lambda p: kind(10.0**p)),
-            )
-        )
+        last, how = times[-1], draw(st.sampled_from(["least", "short", "long"]))
+        if how == "least":
+            wait = draw(st.integers(1, 5)) * np.spacing(last)
+        elif how == "short":
+            wait = last * kind(10.0 ** draw(st.floats(-6, 0)))
+        else:
+            wait = kind(10.0 ** draw(st.floats(-6, 2)))
         times.append(kind(last + wait))
     begin = [kind(0)] if draw(st.booleans()) else []
     return np.unique(np.array([*begin, *times], dtype))

@@ -12,6 +12,7 @@ import pytest
 from broken_backend import BrokenBackend
 from cores import child_environment, core_names
 from example_backend import ExampleBackend
+from partial_backend import PartialBackend
 
 import kacflow_core
 from kacflow_core.testing import (
@@ -356,7 +357,9 @@ class LimitedAsComputed(ExampleBackend):
     """Within c times the interval as computed, not in exact arithmetic."""
 
     def limited(self, start, target, cone):
-        return np.clip(target, start - cone, start + cone)
+        step = np.clip(target - start, -cone, cone)
+        end = start + step
+        return np.where(np.abs(end - start) > cone, np.nextafter(end, start), end)
 
 
 class GridOfTheFirst(ExampleBackend):
@@ -364,6 +367,13 @@ class GridOfTheFirst(ExampleBackend):
 
     def per_path(self, layout, times):
         return super().per_path(layout, times[:1, :1])
+
+
+class LastPositionNotWritten(ExampleBackend):
+    def sample_path(self, positions, *rest, **noise):
+        before = positions[-1:].copy()
+        super().sample_path(positions, *rest, **noise)
+        positions[-1:] = before
 
 
 class EventsIgnoreOffset(ExampleBackend):
@@ -395,13 +405,6 @@ class NoPair(ExampleBackend):
     @property
     def sample_pair(self):
         raise AttributeError("the example has no sample_pair")
-
-
-class OnlyNoise(ExampleBackend):
-    """A backend of one method."""
-
-    velocity = velocity_grad = sample_pair = None
-    sample_path = simulate_events = distribution = None
 
 
 #: For each defect the check that is meant for it, and words of its message.
@@ -443,6 +446,8 @@ DEFECTS = [
     (NotClamped, "ppf_inverts_cdf", "<= e^(-a t)/2"),
     (QuantileOff, "ppf_inverts_cdf", "F(ppf(q))"),
     (RestOfTheLaw, "law_of_any_array", "of 1 elements"),
+    (TailNotWritten, "law_of_any_array", "distribution left 1 of 1 elements unwritten"),
+    (WritesPastTheEnd, "law_of_any_array", "past the end"),
     (NanLeaksInTheLaw, "law_of_nan", "beside an element nan"),
     (NeverReversed, "path_error", "directions"),
     (EvenSignIgnored, "path_error", "at 1 times"),
@@ -450,8 +455,9 @@ DEFECTS = [
     (FirstIntervalOfItsOwn, "path_begins_with_sample", "first positions against sample"),
     (NotLimited, "path_keeps_the_light_cone", "is longer than c times its interval"),
     (LimitedAsComputed, "path_keeps_the_light_cone", "leaves the light cone in interval"),
-    (GridOfTheFirst, "path_of_any_array", "of a grid per row"),
+    (GridOfTheFirst, "path_of_any_array", "of sample 1 by itself"),
     (OffsetRoundedDown, "path_of_any_array", "from offset 2^64 - 100"),
+    (LastPositionNotWritten, "path_of_any_array", "sample_path left 1 of "),
     (EventsIgnoreOffset, "event_times", "first directions"),
     (EventsOffByOne, "events_of_any_array", "from offset 2^64 - 100"),
     (OneEventTooMany, "event_times", "lie outside (0, t_max]"),
@@ -485,7 +491,7 @@ def test_every_check_has_its_defect():
     assert {check for _, check, _ in DEFECTS} == set(check_names())
 
 
-@pytest.mark.parametrize("broken", [NoPair, OnlyNoise])
+@pytest.mark.parametrize("broken", [NoPair, PartialBackend])
 def test_a_method_that_is_missing_is_named(broken: type):
     error = failure(broken, only=["pair_error", "atoms"])
     assert not error.report.failed and not error.report.ok
@@ -497,7 +503,7 @@ def test_a_method_that_is_missing_is_named(broken: type):
 
 
 def test_a_backend_may_have_a_part_of_the_methods():
-    register_backend("part", OnlyNoise)
+    register_backend("part", PartialBackend)
     try:
         report = check_backend("part", partial=True)
     finally:
@@ -517,7 +523,7 @@ def test_a_backend_may_have_a_part_of_the_methods():
 
 
 def test_partial_does_not_accept_a_defect():
-    class Part(OnlyNoise, BrokenBackend):
+    class Part(PartialBackend, BrokenBackend):
         pass
 
     error = failure(Part, partial=True)
@@ -627,6 +633,20 @@ def test_every_simd_level_passes(name: str):
     done = command("--backend", "native", KACFLOW_SIMD=name.removeprefix("native-"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("\nok ") == len(check_names())
+
+
+def test_command_line_of_a_part():
+    """Of the methods: the option accepts it."""
+    program = ("--import", "partial_backend", "--backend", "partial", "--only", "atoms")
+    program = (*program, "--only", "pdf_error")
+    done = command(*program)
+    assert done.returncode == 1 and "missing" in done.stdout, done.stderr
+    done = command(*program, "--partial")
+    assert done.returncode == 0, done.stderr
+    _, atoms, density = done.stdout.strip().splitlines()
+    assert atoms.split()[:2] == ["ok", "atoms"]
+    assert density.split()[:2] == ["missing", "pdf_error"]
+    assert density.endswith("backend 'example' has no method distribution")
 
 
 def test_command_line_of_an_unknown_backend():
