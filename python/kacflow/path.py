@@ -230,13 +230,14 @@ class KacPath:
             Shape ``shape``.
         """
         end = torch.tensor(self.T, dtype=torch.float64)
-        clock = float(self.clock.value(end))
+        clock = self.clock.value(end)
         noise = self.process.sample(
-            clock, shape, generator=generator, offset=offset, dtype=dtype, device=device
-        )
+            clock, shape, generator=generator, offset=offset, device=device,
+            dtype=torch.get_default_dtype() if dtype is None else dtype,
+        )  # fmt: skip
         if x_0 is None:
             return noise
-        return noise + float(self.signal.value(end)) * x_0.to(noise.dtype)
+        return noise + self.signal.value(end) * x_0.to(noise.dtype)
 
     def velocity(self, x_t: Tensor, t: float | Tensor, x_0: Tensor) -> Tensor:
         """Conditional velocity at given points, f'(t) x_0 + g'(t) v(g(t), x_t - f(t) x_0).
