@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -78,6 +79,15 @@ def to_tensor(x: Array) -> Tensor:
 def draw_seed(generator: torch.Generator | None, device: torch.device | None = None) -> Tensor:
     """A 0-d int64 seed in [0, 2**63 - 1): one 64-bit number of torch's generator."""
     return torch.randint(0x7FFFFFFFFFFFFFFF, (), generator=generator, device=device)
+
+
+def first_element(offset: int, shape: Sequence[int]) -> int:
+    """Number of the first element of a batch whose first sample is number ``offset``."""
+    if isinstance(offset, bool) or not isinstance(offset, (int, torch.SymInt)):
+        raise TypeError(f"offset: got {type(offset).__name__}; allowed: an int >= 0")
+    if offset < 0:
+        raise ValueError(f"offset: got {offset}; allowed: an int >= 0")
+    return offset * math.prod(shape[1:])
 
 
 def sample(

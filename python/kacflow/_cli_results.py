@@ -8,9 +8,10 @@ from typing import Any
 
 from kacflow import plotting
 from kacflow._process_pictures import PICTURES
+from kacflow.training import processes
 from kacflow.training.checkpoint import FILE_NAME, TrainedModel, load_model
 from kacflow.training.data import load_dataset, random_samples
-from kacflow.training.sampling import draw_samples, motion_strip
+from kacflow.training.sampling import draw_samples, draw_samples_together, motion_strip
 
 #: Pictures of a run.
 _OF_RUN = ("loss", "strip", "samples")
@@ -80,8 +81,10 @@ def add_plot_parser(commands: Any) -> None:
     parser.set_defaults(run=_plot)
 
 
-def _model(arguments: argparse.Namespace) -> TrainedModel:
-    return load_model(arguments.checkpoint, ema=not arguments.last_weights, device=arguments.device)
+def _model(arguments: argparse.Namespace, device: Any = None) -> TrainedModel:
+    return load_model(
+        arguments.checkpoint, ema=not arguments.last_weights, device=device or arguments.device
+    )
 
 
 def _folder(arguments: argparse.Namespace) -> Path:
@@ -89,10 +92,17 @@ def _folder(arguments: argparse.Namespace) -> Path:
     return place if place.is_dir() else place.parent
 
 
-def _draw(model: TrainedModel, arguments: argparse.Namespace) -> Any:
-    return draw_samples(
-        model, arguments.n, steps=arguments.steps, method=arguments.method, seed=arguments.seed
-    )
+def _options(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {"steps": arguments.steps, "method": arguments.method, "seed": arguments.seed}
+
+
+def _draw_alone_or_together(arguments: argparse.Namespace) -> Any:
+    """The samples; processes that torchrun started divide the work."""
+    if processes.launched() == 1:
+        return draw_samples(_model(arguments), arguments.n, **_options(arguments))
+    accelerator = processes.accelerator(arguments.device)
+    model = _model(arguments, accelerator.device)
+    return draw_samples_together(accelerator, model, arguments.n, **_options(arguments))
 
 
 def _sample(arguments: argparse.Namespace) -> None:
@@ -100,7 +110,9 @@ def _sample(arguments: argparse.Namespace) -> None:
     for file in files:
         if file.suffix.lower() not in (".png", ".npz"):
             raise ValueError(f"--out: got {str(file)!r}; allowed: a file ending in .png or .npz")
-    samples = _draw(_model(arguments), arguments)
+    samples = _draw_alone_or_together(arguments)
+    if not processes.is_main():
+        return
     for file in files:
         if file.suffix.lower() == ".png":
             plotting.plot_samples(samples, file)
@@ -147,6 +159,6 @@ def _plot_run(arguments: argparse.Namespace, wanted: set[str]) -> list[Path]:
             rows, times = motion_strip(model, real[: 16 if image else None], steps=arguments.steps)
             done.append(plotting.plot_strip(rows, times, folder / "strip.png"))
         if "samples" in wanted:
-            samples = _draw(model, arguments)
+            samples = draw_samples(model, arguments.n, **_options(arguments))
             done.append(plotting.plot_samples(samples, folder / "samples.png", real=real))
     return done

@@ -46,13 +46,13 @@ _LIB = torch.library.Library("kacflow", "DEF")
 _TAGS = (torch.Tag.pt2_compliant_tag,)
 
 _LIB.define(
-    "sample(Tensor t, Tensor a, Tensor c, Tensor seed, int offset, SymInt[] shape, "
+    "sample(Tensor t, Tensor a, Tensor c, Tensor seed, SymInt offset, SymInt[] shape, "
     "ScalarType dtype) -> Tensor",
     tags=_TAGS,
 )
 _LIB.define(
     "sample_pair(Tensor x_0, Tensor a, Tensor c, Tensor signal, Tensor dsignal, Tensor clock, "
-    "Tensor dclock, Tensor seed, int offset) -> (Tensor, Tensor)",
+    "Tensor dclock, Tensor seed, SymInt offset) -> (Tensor, Tensor)",
     tags=_TAGS,
 )
 _LIB.define("velocity(Tensor x, Tensor t, Tensor a, Tensor c) -> Tensor", tags=_TAGS)

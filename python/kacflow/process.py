@@ -119,6 +119,7 @@ class KacProcess:
         shape: Sequence[int] | None = None,
         *,
         generator: torch.Generator | None = None,
+        offset: int = 0,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> Tensor:
@@ -133,6 +134,9 @@ class KacProcess:
         generator : torch.Generator, optional
             Source of the seed; by default torch's own, which ``torch.manual_seed`` sets.  One
             64-bit number of it is consumed, whatever the shape.
+        offset : int
+            Number of the first sample (the first axis counts samples) in a larger batch, >= 0: with
+            equal seeds, a batch that is drawn in parts has the noise of the whole.
         dtype : torch.dtype, optional
             float32 or float64; by default that of ``t`` if it is a tensor, else torch's default.
         device : torch.device, optional
@@ -171,7 +175,9 @@ class KacProcess:
         a, c = self._parameters(device, dtype)
         extents = time.shape if shape is None else tuple(shape)
         seed = _bridge.draw_seed(generator, generator.device if generator is not None else None)
-        return torch.ops.kacflow.sample(time, a, c, seed, 0, extents, dtype)
+        return torch.ops.kacflow.sample(
+            time, a, c, seed, _bridge.first_element(offset, extents), extents, dtype
+        )
 
     def velocity(self, x: Tensor, t: float | Tensor) -> Tensor:
         """Conditional velocity v(t, x) of the flow that starts at 0, |v| <= c.
