@@ -55,7 +55,7 @@ LAW_LINES = CONE_LINES + 5
 class Nodes(NamedTuple):
     """See the struct of this name in law.h."""
 
-    count: int
+    number: int  #: on each side
     newton_steps: int
     exponent: float
 
