@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kacflow_core import _validate
+from kacflow_core._characteristic import with_slope
 from kacflow_core._layout import Array
 
 _FLOAT64 = np.dtype(np.float64)
@@ -97,32 +98,6 @@ def char_fn(k: ArrayLike, t: ArrayLike, *, a: ArrayLike, c: ArrayLike) -> Array:
     >>> float(kc.char_fn(0.0, 0.5, a=9.0, c=3.0))
     1.0
     """
-    return char_fn_with_slope(k, t, a, c)[0]
-
-
-def char_fn_with_slope(
-    k: ArrayLike, t: ArrayLike, a: ArrayLike, c: ArrayLike
-) -> tuple[Array, Array]:
-    """:func:`char_fn` and its derivative in t, -(c k)^2 t e^-tau sinh(m)/m."""
     times, rates, speeds = _float64(t, a, c)
     waves = _validate.parameter("k", k).astype(np.float64)
-    tau, phase = np.broadcast_arrays(rates * times, np.abs(speeds * waves * times))
-    square = (tau - phase) * (tau + phase)
-    m = np.sqrt(np.abs(square))
-    # Real root, scaled by e^-tau inside: m - tau = -phase^2/(m + tau) without cancellation.
-    slow = np.exp(-(phase**2) / np.maximum(m + tau, np.finfo(float).tiny))
-    fast = np.exp(-(m + tau))
-    near = np.exp(-tau) * _sinhc(np.clip(square, 0.0, 1.0))
-    real = np.where(square > 1.0, (slow - fast) / (2.0 * np.maximum(m, 1.0)), near)
-    overdamped = square >= 0.0
-    sinhc = np.where(overdamped, real, np.exp(-tau) * np.sinc(m / np.pi))
-    cosh = np.where(overdamped, 0.5 * (slow + fast), np.exp(-tau) * np.cos(m))
-    return cosh + tau * sinhc, -phase * np.abs(speeds * waves) * sinhc
-
-
-def _sinhc(square: Array) -> Array:
-    """sinh(m)/m = sum_k m^(2k)/(2k + 1)! for 0 <= m^2 <= 1, to rounding."""
-    series = np.ones_like(square)
-    for k in range(9, 0, -1):
-        series = 1.0 + square / (2 * k * (2 * k + 1)) * series
-    return series
+    return with_slope(waves, times, rates, speeds)[0]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from kacflow import _bridge
 from kacflow.process import KacProcess
-from kacflow_core._law import char_fn_with_slope
+from kacflow_core._characteristic import with_slope
 from kacflow_core._layout import Array
 
 METHODS = ("spectral", "monte_carlo")
@@ -223,7 +223,7 @@ def _spectral(
     for axis, n in enumerate(f0.shape):
         last = axis == axes - 1  # of which half the wave numbers suffice, as f0 is real
         waves = (np.fft.rfftfreq if last else np.fft.fftfreq)(n, lengths[axis] / n)
-        phi = char_fn_with_slope(2 * np.pi * waves, times[..., None], rates[axis], speeds[axis])
+        phi = with_slope(2 * np.pi * waves, times[..., None], rates[axis], speeds[axis])
         shape = (*times.shape, *(len(waves) if j == axis else 1 for j in range(axes)))
         for kept, array in zip((values, slopes), phi, strict=True):
             kept.append(torch.from_numpy(array.reshape(shape)).to(f0.device, working))
