@@ -59,6 +59,13 @@ def announce(text: str) -> None:
     print(f"kacflow: {text}", file=sys.stderr, flush=True)
 
 
+def cause(error: Exception) -> str:
+    """Why the core was not compiled, in a line."""
+    if isinstance(error, ModuleNotFoundError):
+        return f"{error.name} is not installed"
+    return f"no working C++17 compiler? {' '.join(str(error).split())}"
+
+
 class BuildNative(build_ext):
     """Compiles the levels side by side, and may do without a compiler."""
 
@@ -70,8 +77,8 @@ class BuildNative(build_ext):
                 raise
             Path(self.get_ext_fullpath(ext.name)).unlink(missing_ok=True)  # of an earlier build
             announce(
-                f"no compiled core ({type(error).__name__}: no working C++17 compiler?); "
-                "installing on numba, which is slower (KACFLOW_NATIVE=1 makes this an error)."
+                f"no compiled core ({cause(error)}); installing on numba, whose first calls take "
+                "seconds to compile (KACFLOW_NATIVE=1 makes this an error)."
             )
 
     def _build_levels(self, ext: Extension) -> None:

@@ -10,9 +10,12 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from kacflow_core._layout import Array, Layout
+
+#: The functions of the law; ``x`` are probabilities for "ppf", else places; float32 or float64.
+DistributionKind = Literal["pdf", "logpdf", "cdf", "ppf"]
 
 
 class Backend(Protocol):
@@ -46,6 +49,23 @@ class Backend(Protocol):
     def velocity_grad(
         self, x: Array, dv_dx: Array, dv_dt: Array, layout: Layout, t: Array, a: Array, c: Array,
         *, threads: int,
+    ) -> None: ...  # fmt: skip
+
+    def sample_path(
+        self, positions: Array, directions: Array, layout: Layout, times: Array, a: Array, c: Array,
+        *, seed: int, offset: int, threads: int,
+    ) -> None:  # fmt: skip
+        """Elements are paths; ``times`` is (n0 or 1, n1 or 1, T), of the working type and unit
+        stride along T, and the results are flat arrays of ``layout.size * T`` numbers."""
+
+    def simulate_events(
+        self, layout: Layout, t_max: Array, a: Array, *, seed: int, offset: int, threads: int
+    ) -> tuple[Array, Array, Array]:
+        """The fields of :class:`kacflow_core.Events`, all flat."""
+
+    def distribution(
+        self, kind: DistributionKind, x: Array, out: Array, layout: Layout,
+        t: Array, a: Array, c: Array, *, threads: int,
     ) -> None: ...  # fmt: skip
 
 

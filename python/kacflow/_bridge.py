@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 import kacflow_core
 from kacflow_core._layout import BFLOAT16, Array
@@ -15,6 +19,29 @@ FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 def working_dtype(dtype: torch.dtype) -> torch.dtype:
     """The type that data of ``dtype`` computes in: float64 for float64, else float32."""
     return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def plain(*values: object) -> bool:
+    """Whether the numbers of these tensors may be read here and now, without waiting for a device.
+
+    Only in eager mode on the CPU, outside ``torch.func`` transforms and forward-mode derivatives.
+    """
+    return (
+        all(v.device.type == "cpu" for v in values if isinstance(v, Tensor))
+        and not torch.compiler.is_compiling()
+        and not torch._C._are_functorch_transforms_active()
+        and forward_ad._current_level < 0
+    )
+
+
+def scalar(value: float, dtype: torch.dtype, device: torch.device | None) -> Tensor:
+    """A 0-d tensor, filled on the device."""
+    return torch.full((), value, dtype=dtype, device=device)
+
+
+def move(value: Tensor, device: torch.device | None, dtype: torch.dtype) -> Tensor:
+    """A parameter beside the data: only 0-d ones change device, from the CPU, without waiting."""
+    return value.to(device=device, dtype=dtype, non_blocking=value.device.type == "cpu")
 
 
 def check_data(name: str, x: Tensor) -> None:
@@ -52,6 +79,15 @@ def to_tensor(x: Array) -> Tensor:
 def draw_seed(generator: torch.Generator | None, device: torch.device | None = None) -> Tensor:
     """A 0-d int64 seed in [0, 2**63 - 1): one 64-bit number of torch's generator."""
     return torch.randint(0x7FFFFFFFFFFFFFFF, (), generator=generator, device=device)
+
+
+def first_element(offset: int, shape: Sequence[int]) -> int:
+    """Number of the first element of a batch whose first sample is number ``offset``."""
+    if isinstance(offset, bool) or not isinstance(offset, (int, torch.SymInt)):
+        raise TypeError(f"offset: got {type(offset).__name__}; allowed: an int >= 0")
+    if offset < 0:
+        raise ValueError(f"offset: got {offset}; allowed: an int >= 0")
+    return offset * math.prod(shape[1:])
 
 
 def sample(
@@ -110,3 +146,31 @@ def velocity_grad(x: Tensor, t: Tensor, a: Tensor, c: Tensor) -> tuple[Tensor, T
         to_array(x), to_array(t), a=to_array(a), c=to_array(c), threads=torch.get_num_threads()
     )
     return to_tensor(dx), to_tensor(dt)
+
+
+def sample_path(
+    times: Tensor, a: Tensor, c: Tensor, seed: int, offset: int, shape: tuple[int, ...],
+    dtype: torch.dtype,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """(positions, directions) of paths on the CPU."""
+    positions, directions = kacflow_core.sample_path(
+        to_array(times), shape, a=to_array(a), c=to_array(c), seed=seed, offset=offset,
+        dtype="float64" if dtype == torch.float64 else "float32",
+        threads=torch.get_num_threads(),
+    )  # fmt: skip
+    return to_tensor(positions), to_tensor(directions)
+
+
+def distribution(kind: str) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
+    """``"logpdf"``, ``"cdf"`` or ``"ppf"`` on the CPU, a function of (x, t, a, c)."""
+    function = getattr(kacflow_core, kind)
+
+    def on_cpu(x: Tensor, t: Tensor, a: Tensor, c: Tensor) -> Tensor:
+        return to_tensor(
+            function(
+                to_array(x), to_array(t), a=to_array(a), c=to_array(c),
+                threads=torch.get_num_threads(),
+            )
+        )  # fmt: skip
+
+    return on_cpu

@@ -48,11 +48,29 @@ class Core:
     def sample_pair(self, *args: Any, **kwargs: Any) -> tuple[np.ndarray, np.ndarray]:
         return self._call("sample_pair", *args, **kwargs)
 
+    def sample_path(self, *args: Any, **kwargs: Any) -> tuple[np.ndarray, np.ndarray]:
+        return self._call("sample_path", *args, **kwargs)
+
+    def simulate_events(self, *args: Any, **kwargs: Any) -> kacflow_core.Events:
+        return self._call("simulate_events", *args, **kwargs)
+
     def velocity(self, *args: Any, **kwargs: Any) -> np.ndarray:
         return self._call("velocity", *args, **kwargs)
 
     def velocity_grad(self, *args: Any, **kwargs: Any) -> tuple[np.ndarray, np.ndarray]:
         return self._call("velocity_grad", *args, **kwargs)
+
+    def pdf(self, *args: Any, **kwargs: Any) -> np.ndarray:
+        return self._call("pdf", *args, **kwargs)
+
+    def logpdf(self, *args: Any, **kwargs: Any) -> np.ndarray:
+        return self._call("logpdf", *args, **kwargs)
+
+    def cdf(self, *args: Any, **kwargs: Any) -> np.ndarray:
+        return self._call("cdf", *args, **kwargs)
+
+    def ppf(self, *args: Any, **kwargs: Any) -> np.ndarray:
+        return self._call("ppf", *args, **kwargs)
 
     def close(self) -> None:
         """Ends what the core started."""
