@@ -27,13 +27,7 @@ struct StepWords<float> {
 
   template <int kLanes>
   void fill(uint64 seed, uint64 first, uint32 stream, uint32 block = 0) {
-    for (int l = 0; l < kLanes; ++l) {
-      const kac::Words w = kac::philox(seed, first + static_cast<uint64>(l), block, stream);
-      w0[l] = w.w0;
-      w1[l] = w.w1;
-      w2[l] = w.w2;
-      w3[l] = w.w3;
-    }
+    philox_words<kLanes>(seed, first, block, stream, w0, w1, w2, w3);
   }
   KAC_FN kac::Words words(int l) const { return {w0[l], w1[l], w2[l], w3[l]}; }
   KAC_FN kac::StepDraw<float> at(int l) const { return kac::step_draw(words(l)); }
