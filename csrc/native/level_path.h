@@ -9,6 +9,7 @@
 
 #include "../kac/path.h"
 #include "level_common.h"
+#include "level_endpoint.h"
 
 namespace kacflow {
 namespace {
@@ -95,13 +96,15 @@ void step_block(uint64 seed, uint64 first, int64 j, const Constants& constants,
                 PathState<T>* __restrict state) {
   StepWords<T> words;
   words.template fill<kLanes>(seed, first, static_cast<uint32>(j));
+  EndpointBlock<T> points;
+  points.template fill<kLanes>(constants, words);
   if (j == 0) {
     for (int l = 0; l < kLanes; ++l) {
-      state->put(l, kac::first_step(constants.at(l), words.at(l)));
+      state->put(l, kac::first_step_at(constants.at(l), words.at(l), points.at(l)));
     }
   } else {
     for (int l = 0; l < kLanes; ++l) {
-      state->put(l, kac::next_step(constants.at(l), words.at(l), state->at(l)));
+      state->put(l, kac::next_step_at(constants.at(l), words.at(l), points.at(l), state->at(l)));
     }
   }
 }

@@ -4,6 +4,7 @@
 
 #include "../kac/pair.h"
 #include "level_common.h"
+#include "level_endpoint.h"
 
 namespace kacflow {
 namespace {
@@ -36,60 +37,10 @@ struct ScheduleTable {
   }
 };
 
-// Each step of the map over the whole block: a loop of its own, so that the processor overlaps more
-// elements (see kac/sampler.h).
-
-template <class T, class Constants>
-void radius_terms_block(const Constants& constants, const WordBlock<T>& words, T* __restrict sum,
-                        T* __restrict ratio) {
-  for (int l = 0; l < kBlock; ++l) {
-    const kac::RadiusTerms<T> terms = kac::radius_terms(constants.at(l).map, words.at(l));
-    sum[l] = terms.sum;
-    ratio[l] = terms.ratio;
-  }
-}
-
-template <class T, class Constants>
-void radius_part_block(const Constants& constants, const T* __restrict sum,
-                       const T* __restrict ratio, T* __restrict part) {
-  for (int l = 0; l < kBlock; ++l) {
-    const kac::RadiusTerms<T> terms = {sum[l], ratio[l]};
-    part[l] = kac::radius_part(constants.at(l).map, terms);
-  }
-}
-
-template <class T, class Constants>
-void endpoint_block(const Constants& constants, const WordBlock<T>& words, const T* __restrict part,
-                    T* __restrict xi, T* __restrict one_minus_xi2) {
-  for (int l = 0; l < kBlock; ++l) {
-    const kac::Endpoint<T> p = kac::endpoint_at(constants.at(l).map, words.at(l), part[l]);
-    xi[l] = p.xi;
-    one_minus_xi2[l] = p.one_minus_xi2;
-  }
-}
-
-/// The endpoints of a block.  1 - xi^2 is 0 on the atoms alone.
-template <class T>
-struct EndpointBlock {
-  T xi[kBlock], one_minus_xi2[kBlock];
-
-  template <class Constants>
-  void fill(const Constants& constants, const WordBlock<T>& words) {
-    T sum[kBlock], ratio[kBlock], part[kBlock];
-    radius_terms_block<T>(constants, words, sum, ratio);
-    radius_part_block<T>(constants, sum, ratio, part);
-    endpoint_block<T>(constants, words, part, xi, one_minus_xi2);
-  }
-  KAC_FN kac::Endpoint<T> at(int l) const {
-    const kac::Word<T> atom = one_minus_xi2[l] == T(0) ? 1 : 0;
-    return {xi[l], one_minus_xi2[l], atom};
-  }
-};
-
 template <class T, class Constants>
 void sample_block(const Constants& constants, const WordBlock<T>& words, T* __restrict out) {
   EndpointBlock<T> points;
-  points.fill(constants, words);
+  points.template fill<kBlock>(constants, words);
   for (int l = 0; l < kBlock; ++l) out[l] = constants.at(l).ct * points.xi[l];
 }
 
@@ -120,7 +71,7 @@ template <class T, class Constants, class Schedules>
 void pair_block(const Constants& constants, const Schedules& schedules, const WordBlock<T>& words,
                 const T* __restrict x_0, T* __restrict x_t, T* __restrict dx_t) {
   EndpointBlock<T> points;
-  points.fill(constants, words);
+  points.template fill<kBlock>(constants, words);
   for (int l = 0; l < kBlock; ++l) {
     const kac::Noise<T> noise = kac::noise_at(constants.at(l), points.at(l));
     const kac::Pair<T> p = kac::pair(noise, schedules.at(l), x_0[l]);
