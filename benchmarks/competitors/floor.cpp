@@ -2,6 +2,7 @@
 // remains of a draw when the map is taken away.  Same headers, blocks and threads as the kernels.
 #define KAC_LEVEL floor_level
 #include "../../csrc/kac/uniform.h"
+#include "../../csrc/native/level_words.h"
 #include "../../csrc/native/threads.cpp"
 
 namespace {
@@ -26,20 +27,17 @@ KAC_FN T mix(const kac::Draw<T>& d) {
   return kac::fma(d.h, d.direction, d.u1) + number(d.w0) * d.one_less_u1;
 }
 
-KAC_FN kac::Words words(std::uint64_t seed, std::int64_t i, kac::uint32 block) {
-  return kac::philox(seed, static_cast<kac::uint64>(i), block, 0);
+void words(std::uint64_t seed, std::int64_t first, kac::uint32 block, kac::uint32* w0,
+           kac::uint32* w1, kac::uint32* w2) {
+  kacflow::philox_words<kBlock>(seed, static_cast<kac::uint64>(first), block, 0, w0, w1, w2,
+                                nullptr);
 }
 
 void run_float(const void* p, std::int64_t begin, std::int64_t end) {
   const Job<float>& job = *static_cast<const Job<float>*>(p);
   kac::uint32 w0[kBlock], w1[kBlock], w2[kBlock];
   for (std::int64_t e = begin; e < end; e += kBlock) {
-    for (int l = 0; l < kBlock; ++l) {
-      const kac::Words w = words(job.seed, e + l, 0);
-      w0[l] = w.w0;
-      w1[l] = w.w1;
-      w2[l] = w.w2;
-    }
+    words(job.seed, e, 0, w0, w1, w2);
     float value[kBlock];
     for (int l = 0; l < kBlock; ++l) value[l] = mix(kac::draw({w0[l], w1[l], w2[l], 0}));
     const std::int64_t n = std::min<std::int64_t>(kBlock, end - e);
@@ -51,18 +49,8 @@ void run_double(const void* p, std::int64_t begin, std::int64_t end) {
   const Job<double>& job = *static_cast<const Job<double>*>(p);
   kac::uint32 w0[kBlock], w1[kBlock], w2[kBlock], v0[kBlock], v1[kBlock], v2[kBlock];
   for (std::int64_t e = begin; e < end; e += kBlock) {
-    for (int l = 0; l < kBlock; ++l) {
-      const kac::Words w = words(job.seed, e + l, 0);
-      w0[l] = w.w0;
-      w1[l] = w.w1;
-      w2[l] = w.w2;
-    }
-    for (int l = 0; l < kBlock; ++l) {
-      const kac::Words v = words(job.seed, e + l, 1);
-      v0[l] = v.w0;
-      v1[l] = v.w1;
-      v2[l] = v.w2;
-    }
+    words(job.seed, e, 0, w0, w1, w2);
+    words(job.seed, e, 1, v0, v1, v2);
     double value[kBlock];
     for (int l = 0; l < kBlock; ++l) {
       value[l] = mix(kac::draw({w0[l], w1[l], w2[l], 0}, {v0[l], v1[l], v2[l], 0}));

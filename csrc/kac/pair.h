@@ -46,12 +46,17 @@ KAC_FN T displacement(const NoiseConstants<T>& n, const Draw<T>& u) {
   return n.ct * endpoint(n.map, u).xi;
 }
 
+/// K(t) and the velocity at an endpoint.
 template <class T>
-KAC_FN Noise<T> noise(const NoiseConstants<T>& n, const Draw<T>& u) {
-  const Endpoint<T> p = endpoint(n.map, u);
+KAC_FN Noise<T> noise_at(const NoiseConstants<T>& n, const Endpoint<T>& p) {
   const T z = n.tau * sqrt(p.one_minus_xi2);
   const T inside = fast_interior_velocity((n.tau * n.c) * p.xi, n.tau, z);
   return {n.ct * p.xi, select(p.atom != 0, n.c * p.xi, inside)};
+}
+
+template <class T>
+KAC_FN Noise<T> noise(const NoiseConstants<T>& n, const Draw<T>& u) {
+  return noise_at(n, endpoint(n.map, u));
 }
 
 template <class T>

@@ -137,10 +137,11 @@ KAC_FN bool against(const Endpoint<T>& p, T u3) {
   return u3 * fma(T(2), abs(p.xi), T(2)) < p.one_minus_xi2;
 }
 
-/// The end of interval 0.  Its position is the sampler's c t xi, then limited from 0.
+/// The end of interval 0, its endpoint `p` being given.  The position is the sampler's c t xi, then
+/// limited from 0.
 template <class T>
-KAC_FN PathPoint<T> first_step(const StepConstants<T>& k, const StepDraw<T>& u) {
-  const Endpoint<T> p = endpoint(k.map, u.endpoint);
+KAC_FN PathPoint<T> first_step_at(const StepConstants<T>& k, const StepDraw<T>& u,
+                                  const Endpoint<T>& p) {
   const bool odd = turned_oddly(k.map, u.endpoint.w0);
   const T kept = with_sign(T(1), select(against(p, u.u3), -p.xi, p.xi));
   PathPoint<T> end;
@@ -150,11 +151,10 @@ KAC_FN PathPoint<T> first_step(const StepConstants<T>& k, const StepDraw<T>& u) 
   return end;
 }
 
-/// The end of any later interval.
+/// The end of any later interval, its endpoint `p` being given.
 template <class T>
-KAC_FN PathPoint<T> next_step(const StepConstants<T>& k, const StepDraw<T>& u,
-                              const PathPoint<T>& begin) {
-  const Endpoint<T> p = endpoint(k.map, u.endpoint);
+KAC_FN PathPoint<T> next_step_at(const StepConstants<T>& k, const StepDraw<T>& u,
+                                 const Endpoint<T>& p, const PathPoint<T>& begin) {
   const bool odd = turned_oddly(k.map, u.endpoint.w0);
   const T kept = select(against(p, u.u3), -abs(p.xi), abs(p.xi));
   const T eta = select(odd, p.xi, kept);
@@ -163,6 +163,17 @@ KAC_FN PathPoint<T> next_step(const StepConstants<T>& k, const StepDraw<T>& u,
   end.position = limited(begin.position, static_cast<T>(end.sum), k.cone);
   end.direction = select(odd, -begin.direction, begin.direction);
   return end;
+}
+
+/// The ends of interval 0 and of any later one.
+template <class T>
+KAC_FN PathPoint<T> first_step(const StepConstants<T>& k, const StepDraw<T>& u) {
+  return first_step_at(k, u, endpoint(k.map, u.endpoint));
+}
+template <class T>
+KAC_FN PathPoint<T> next_step(const StepConstants<T>& k, const StepDraw<T>& u,
+                              const PathPoint<T>& begin) {
+  return next_step_at(k, u, endpoint(k.map, u.endpoint), begin);
 }
 
 }  // namespace KAC_LEVEL

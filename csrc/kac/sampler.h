@@ -139,9 +139,20 @@ KAC_FN bool turned_oddly(const MapConstants<T>& k, Word<T> w0) {
   return static_cast<Word<T>>(w0 - k.last_atom - 1 + k.never) < n_odd;
 }
 
+// The map in three steps.  endpoint() runs them in a row; a loop over a block runs each over the
+// whole block, since the roots and divisions of one element form a chain that is much longer than
+// what a processor looks ahead.
+
+/// What S is computed from: D + B, and in its shorter part ln(1 + ratio) = tau' S or tau' (1 - S);
+/// a minus sign of `ratio` says that it is the former, S < 1/2.
 template <class T>
-KAC_FN Endpoint<T> endpoint(const MapConstants<T>& k, const Draw<T>& u) {
-  const bool atom = (u.w0 | k.never) <= k.last_atom;
+struct RadiusTerms {
+  T sum, ratio;
+};
+
+/// First step.
+template <class T>
+KAC_FN RadiusTerms<T> radius_terms(const MapConstants<T>& k, const Draw<T>& u) {
   const bool even = u.w0 > k.last_odd;
   const T position = even_position(static_cast<Word<T>>(u.w0 - k.last_odd), k.inverse_even);
   const T w = select(even, position, T(1));
@@ -157,8 +168,24 @@ KAC_FN Endpoint<T> endpoint(const MapConstants<T>& k, const Draw<T>& u) {
   const bool low = r * r < e * k.s;  // S < 1/2
   const T num = select(low, (x * k.inverse_s) * (r + k.s), (b * u.one_less_u1) * (e + r));
   const T den = select(low, q + k.s, (a + q) * r);
-  const T tau_prime = k.m + log_sum(k.s, d + b);
-  const T part = log_sum(T(1), num / den) / tau_prime;
+  const T ratio = num / den;
+  return {d + b, select(low, -ratio, ratio)};
+}
+
+/// Second step: the smaller of S and 1 - S, with a minus sign if it is S.
+template <class T>
+KAC_FN T radius_part(const MapConstants<T>& k, const RadiusTerms<T>& terms) {
+  const T tau_prime = k.m + log_sum(k.s, terms.sum);
+  const T part = log_sum(T(1), abs(terms.ratio)) / tau_prime;
+  return with_sign(part, terms.ratio);
+}
+
+/// Third step.
+template <class T>
+KAC_FN Endpoint<T> endpoint_at(const MapConstants<T>& k, const Draw<T>& u, T signed_part) {
+  const bool atom = (u.w0 | k.never) <= k.last_atom;
+  const bool low = signed_part < T(0);
+  const T part = abs(signed_part);
   const T big_s = select(low, part, T(1) - part);
   const T less_s = select(low, T(1) - part, part);
 
@@ -170,6 +197,11 @@ KAC_FN Endpoint<T> endpoint(const MapConstants<T>& k, const Draw<T>& u) {
   p.xi = select(atom, u.direction, with_sign(sqrt(rho2) * cosine, u.direction));
   p.one_minus_xi2 = select(atom, T(0), fma(big_s, big_s, rho2 * sine2));
   return p;
+}
+
+template <class T>
+KAC_FN Endpoint<T> endpoint(const MapConstants<T>& k, const Draw<T>& u) {
+  return endpoint_at(k, u, radius_part(k, radius_terms(k, u)));
 }
 
 }  // namespace KAC_LEVEL

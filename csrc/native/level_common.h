@@ -6,6 +6,7 @@
 #include "../kac/pair.h"
 #include "../kac/storage.h"
 #include "kernels.h"
+#include "level_words.h"
 
 namespace kacflow {
 namespace {
@@ -50,6 +51,14 @@ void load(const Parameter& p, const Layout& layout, int64 row, int n, double* ou
   }
 }
 
+/// How many rows of a table are computed when n are asked for: whole vectors, and as many as lanes
+/// are made of (LaneMap).
+KAC_FN int table_rows(const Layout& layout, int n) {
+  if (layout.inner == 1) return kBlock;
+  const int read = static_cast<int>(smallest(kBlock, kBlock / layout.inner));
+  return ((n > read ? n : read) + 15) / 16 * 16;
+}
+
 /// Raw words of one block of elements, structure of arrays.
 template <class T>
 struct WordBlock;
@@ -59,12 +68,7 @@ struct WordBlock<float> {
   uint32 w0[kBlock], w1[kBlock], w2[kBlock];
 
   void fill(uint64 seed, uint64 first) {
-    for (int l = 0; l < kBlock; ++l) {
-      const kac::Words w = kac::philox(seed, first + static_cast<uint64>(l), 0, 0);
-      w0[l] = w.w0;
-      w1[l] = w.w1;
-      w2[l] = w.w2;
-    }
+    philox_words<kBlock>(seed, first, 0, 0, w0, w1, w2, nullptr);
   }
   KAC_FN kac::Draw<float> at(int l) const { return kac::draw({w0[l], w1[l], w2[l], 0}); }
 };
@@ -75,12 +79,7 @@ struct WordBlock<double> {
 
   void fill(uint64 seed, uint64 first) {
     high.fill(seed, first);
-    for (int l = 0; l < kBlock; ++l) {
-      const kac::Words v = kac::philox(seed, first + static_cast<uint64>(l), 1, 0);
-      low.w0[l] = v.w0;
-      low.w1[l] = v.w1;
-      low.w2[l] = v.w2;
-    }
+    philox_words<kBlock>(seed, first, 1, 0, low.w0, low.w1, low.w2, nullptr);
   }
   KAC_FN kac::Draw<double> at(int l) const {
     return kac::draw({high.w0[l], high.w1[l], high.w2[l], 0}, {low.w0[l], low.w1[l], low.w2[l], 0});
@@ -136,7 +135,8 @@ struct NoiseTable {
     if (n < 8 && layout.inner >= kBlock / 2) {  // few rows, and no lanes made of them
       for (int j = 0; j < n; ++j) put(j, kac::noise_constants<T>(as[j], cs[j], ts[j]));
     } else {
-      for (int j = 0; j < kBlock; ++j) put(j, kac::noise_constants<T>(as[j], cs[j], ts[j]));
+      const int count = table_rows(layout, n);
+      for (int j = 0; j < count; ++j) put(j, kac::noise_constants<T>(as[j], cs[j], ts[j]));
     }
   }
   KAC_FN kac::NoiseConstants<T> at(int j) const { return {map.at(j), tau[j], c[j], ct[j]}; }
@@ -165,7 +165,8 @@ struct ConeTable {
     load(pt, layout, row, n, ts);
     load(pa, layout, row, n, as);
     load(pc, layout, row, n, cs);
-    for (int j = 0; j < kBlock; ++j) put(j, kac::cone<T>(as[j], cs[j], ts[j]));
+    const int count = table_rows(layout, n);
+    for (int j = 0; j < count; ++j) put(j, kac::cone<T>(as[j], cs[j], ts[j]));
   }
   KAC_FN kac::Cone<T> at(int j) const {
     return {a[j], c[j], t[j], tau[j], ct[j], unit[j], slope[j]};

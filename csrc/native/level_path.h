@@ -9,6 +9,7 @@
 
 #include "../kac/path.h"
 #include "level_common.h"
+#include "level_endpoint.h"
 
 namespace kacflow {
 namespace {
@@ -27,13 +28,7 @@ struct StepWords<float> {
 
   template <int kLanes>
   void fill(uint64 seed, uint64 first, uint32 stream, uint32 block = 0) {
-    for (int l = 0; l < kLanes; ++l) {
-      const kac::Words w = kac::philox(seed, first + static_cast<uint64>(l), block, stream);
-      w0[l] = w.w0;
-      w1[l] = w.w1;
-      w2[l] = w.w2;
-      w3[l] = w.w3;
-    }
+    philox_words<kLanes>(seed, first, block, stream, w0, w1, w2, w3);
   }
   KAC_FN kac::Words words(int l) const { return {w0[l], w1[l], w2[l], w3[l]}; }
   KAC_FN kac::StepDraw<float> at(int l) const { return kac::step_draw(words(l)); }
@@ -101,13 +96,15 @@ void step_block(uint64 seed, uint64 first, int64 j, const Constants& constants,
                 PathState<T>* __restrict state) {
   StepWords<T> words;
   words.template fill<kLanes>(seed, first, static_cast<uint32>(j));
+  EndpointBlock<T> points;
+  points.template fill<kLanes>(constants, words);
   if (j == 0) {
     for (int l = 0; l < kLanes; ++l) {
-      state->put(l, kac::first_step(constants.at(l), words.at(l)));
+      state->put(l, kac::first_step_at(constants.at(l), words.at(l), points.at(l)));
     }
   } else {
     for (int l = 0; l < kLanes; ++l) {
-      state->put(l, kac::next_step(constants.at(l), words.at(l), state->at(l)));
+      state->put(l, kac::next_step_at(constants.at(l), words.at(l), points.at(l), state->at(l)));
     }
   }
 }

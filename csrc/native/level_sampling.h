@@ -4,6 +4,7 @@
 
 #include "../kac/pair.h"
 #include "level_common.h"
+#include "level_endpoint.h"
 
 namespace kacflow {
 namespace {
@@ -38,7 +39,9 @@ struct ScheduleTable {
 
 template <class T, class Constants>
 void sample_block(const Constants& constants, const WordBlock<T>& words, T* __restrict out) {
-  for (int l = 0; l < kBlock; ++l) out[l] = kac::displacement(constants.at(l), words.at(l));
+  EndpointBlock<T> points;
+  points.template fill<kBlock>(constants, words);
+  for (int l = 0; l < kBlock; ++l) out[l] = constants.at(l).ct * points.xi[l];
 }
 
 template <class Stored>
@@ -67,8 +70,10 @@ void sample(const SampleJob& job, int64 begin, int64 end) {
 template <class T, class Constants, class Schedules>
 void pair_block(const Constants& constants, const Schedules& schedules, const WordBlock<T>& words,
                 const T* __restrict x_0, T* __restrict x_t, T* __restrict dx_t) {
+  EndpointBlock<T> points;
+  points.template fill<kBlock>(constants, words);
   for (int l = 0; l < kBlock; ++l) {
-    const kac::Noise<T> noise = kac::noise(constants.at(l), words.at(l));
+    const kac::Noise<T> noise = kac::noise_at(constants.at(l), points.at(l));
     const kac::Pair<T> p = kac::pair(noise, schedules.at(l), x_0[l]);
     x_t[l] = p.x_t;
     dx_t[l] = p.dx_t;
