@@ -63,6 +63,11 @@ def log1p_tail(r: Real) -> Real:
     return (mp.log1p(r) - r) / r**2
 
 
+def log1p_ratio(p: Real) -> Real:
+    """ln(1 + p) / p, with 1 at 0."""
+    return mp.log1p(p) / p if p else mp.mpf(1)
+
+
 def expm1_tail(r: Real) -> Real:
     """(e^r - 1 - r) / r^2, with 1/2 at 0."""
     if abs(r) < mp.mpf(10) ** -12:
@@ -243,6 +248,13 @@ def render() -> str:
                 "(ln(1 + r) - r) / r^2 on [-1/3, 1/3], error relative to ln(1 + r).",
             )
         )  # fmt: skip
+    parts.append(
+        polynomial_text(
+            "log1p_ratio", "float", "p", log1p_ratio, mp.mpf(0), quarter, 5,
+            lambda p: 1 / log1p_ratio(p),
+            "ln(1 + p) / p on [0, 1/4].",
+        )
+    )  # fmt: skip
     for real, degree in (("float", 5), ("double", 10)):
         parts.append(
             polynomial_text(

@@ -104,6 +104,17 @@ KAC_FN double abs(double x) { return std::fabs(x); }
 KAC_FN double floor(double x) { return std::floor(x); }
 #endif
 
+/// The 64-bit product of two 32-bit numbers.
+KAC_FN uint64 wide_product(uint32 a, uint32 b) {
+#if defined(__CUDA_ARCH__)
+  uint64 product;  // one instruction; from the widened product the compiler makes two
+  asm("mul.wide.u32 %0, %1, %2;" : "=l"(product) : "r"(a), "r"(b));
+  return product;
+#else
+  return static_cast<uint64>(a) * b;
+#endif
+}
+
 /// The bits of a number and back.
 #if defined(__CUDA_ARCH__)
 KAC_FN uint32 to_bits(float x) { return __float_as_uint(x); }

@@ -32,6 +32,7 @@
 
 #include "config.h"
 #include "logarithm.h"
+#include "near.h"
 #include "uniform.h"
 
 namespace kac {
@@ -139,18 +140,18 @@ KAC_FN Endpoint<T> endpoint(const MapConstants<T>& k, const Draw<T>& u) {
   const T w = select(even, position, T(1));
 
   const T d = w * k.d_max;
-  const T b = sqrt(d * (d + T(2) * k.s));
+  const T b = near_sqrt(d * (d + T(2) * k.s));
   const T a = d + k.s;
   const T e = a + b;
   const T x = u.u1 * b;
-  const T q = sqrt(fma(x, x, k.s * k.s));
+  const T q = near_sqrt(fma(x, x, k.s * k.s));
   const T r = x + q;
 
   const bool low = r * r < e * k.s;  // S < 1/2
   const T num = select(low, (x * k.inverse_s) * (r + k.s), (b * u.one_less_u1) * (e + r));
   const T den = select(low, q + k.s, (a + q) * r);
-  const T tau_prime = k.m + log_sum(k.s, d + b);
-  const T part = log_sum(T(1), num / den) / tau_prime;
+  const T tau_prime = k.m + near_log_sum(k.s, d + b);
+  const T part = near_quotient(near_log_sum(T(1), near_quotient(num, den)), tau_prime);
   const T big_s = select(low, part, T(1) - part);
   const T less_s = select(low, T(1) - part, part);
 
@@ -159,7 +160,7 @@ KAC_FN Endpoint<T> endpoint(const MapConstants<T>& k, const Draw<T>& u) {
   const T sine2 = T(4) * u.h * (T(1) - u.h);
   Endpoint<T> p;
   p.atom = atom ? 1 : 0;
-  p.xi = select(atom, u.direction, with_sign(sqrt(rho2) * cosine, u.direction));
+  p.xi = select(atom, u.direction, with_sign(near_sqrt(rho2) * cosine, u.direction));
   p.one_minus_xi2 = select(atom, T(0), fma(big_s, big_s, rho2 * sine2));
   return p;
 }
