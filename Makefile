@@ -29,7 +29,7 @@ test: lint $(VENV)/.installed  ## lint, doctests and tests, against the installe
 		--pyargs . kacflow_core kacflow
 
 demo: $(VENV)/.installed  ## train on handwritten digits and draw new ones into runs/demo
-	cd tests && ../$(BIN)/python -m kacflow.demo --out ../runs/demo
+	cd tests && ../$(BIN)/python -m kacflow.demo --out "$(CURDIR)/runs/demo"
 
 lint: $(VENV)/.deps  ## ruff, clang-format and mypy
 	$(BIN)/ruff check $(PYTHON_FILES)
@@ -45,8 +45,8 @@ format: $(VENV)/.deps  ## rewrite the sources in the house style
 sanitize:  ## the C++ core under AddressSanitizer and UndefinedBehaviorSanitizer
 	scripts/sanitize.sh
 
-bench: $(VENV)/.installed  ## the benchmarks, as tables
-	for name in pair sampler velocity; do $(BIN)/python -m benchmarks.$$name || exit; done
+bench: $(VENV)/.installed  ## the short benchmarks; ARGS="--full --json FILE" and the like for more
+	$(BIN)/python -m benchmarks $(ARGS)
 
 develop: $(VENV)/.deps  ## build the extension in place, for work on the sources
 	$(BIN)/python setup.py build_ext --inplace

@@ -1,129 +1,238 @@
-"""Timing that a two-core machine with noise cannot fool.
+"""Timing that a small machine with noise cannot fool.
 
-Competitors run in one process, interleaved call by call as in a user's loop, after a warm-up; the
-figure is the median of the ratios of neighbouring calls, with its quartiles.  Every result carries
-the machine, versions, commit and command.
+Competitors run in one process, interleaved call by call in an order that rotates, after a warm-up.
+A figure is the median of the calls with its quartiles; a ratio is the median of the ratios of calls
+of the same round, so that what slows the machine down for a while slows both.  Slow competitors sit
+out rounds, so that they do not starve the fast ones of calls.  On a GPU device events are used.
+Arguments that a real loop would find outside the caches come from a ring of buffers larger than
+they are.
 """
 
 from __future__ import annotations
 
-import argparse
-import datetime
-import json
+import contextlib
+import gc
+import itertools
+import math
 import os
 import pathlib
-import platform
 import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+import torch
+from torch import Tensor
 
+T = TypeVar("T")
 
-def interleaved(
-    competitors: Mapping[str, Callable[[], object]], *, seconds: float = 3.0, warm_up: int = 5
-) -> dict[str, list[float]]:
-    """Times in seconds of each competitor, called in turn until ``seconds`` have passed."""
-    for _ in range(warm_up):
-        for call in competitors.values():
-            call()
-    times: dict[str, list[float]] = {name: [] for name in competitors}
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(next(iter(times.values()))) < 9:
-        for name, call in competitors.items():
-            start = time.perf_counter()
-            call()
-            times[name].append(time.perf_counter() - start)
-    return times
+#: A competitor may use this many times the time of the reference before it sits out a round.
+SHARE = 4.0
+
+#: Arguments smaller than this are taken to be in the caches of a real loop as well.
+SMALL_BYTES = 64 * 1024
 
 
-def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
+class Spread(NamedTuple):
     """Lower quartile, median, upper quartile."""
-    low, mid, high = statistics.quantiles(values, n=4)
-    return low, mid, high
+
+    low: float
+    mid: float
+    high: float
 
 
-def ratio(times: Mapping[str, Sequence[float]], over: str, under: str) -> dict[str, float]:
-    """Median and quartiles of the ratio of neighbouring calls."""
-    pairs = [a / b for a, b in zip(times[over], times[under], strict=True)]
-    low, mid, high = quartiles(pairs)
-    return {"median": mid, "lower_quartile": low, "upper_quartile": high}
+def spread(values: list[float]) -> Spread:
+    """Quartiles of at least one value."""
+    if len(values) < 2:
+        return Spread(values[0], values[0], values[0])
+    return Spread(*statistics.quantiles(values, n=4, method="inclusive"))
 
 
-def _processor() -> str:
-    info = pathlib.Path("/proc/cpuinfo")
+@dataclass(frozen=True)
+class Timing:
+    """The calls of one competitor: their seconds, and the rounds in which they were made."""
+
+    seconds: tuple[float, ...]
+    rounds: tuple[int, ...]
+
+    @property
+    def spread(self) -> Spread:
+        return spread(list(self.seconds))
+
+
+def ratio(over: Timing, under: Timing) -> Spread:
+    """Quartiles of the ratio of calls of the same round."""
+    base = dict(zip(under.rounds, under.seconds, strict=True))
+    pairs = [s / base[r] for r, s in zip(over.rounds, over.seconds, strict=True) if r in base]
+    return spread(pairs)
+
+
+def _clock(device: torch.device) -> Callable[[Callable[[], object]], float]:
+    """A function that runs a call and returns its seconds on ``device``."""
+    if device.type == "cuda":
+        start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+
+        def on_gpu(call: Callable[[], object]) -> float:
+            start.record()
+            call()
+            stop.record()
+            stop.synchronize()
+            return start.elapsed_time(stop) * 1e-3
+
+        return on_gpu
+
+    def on_cpu(call: Callable[[], object]) -> float:
+        begin = time.perf_counter()
+        call()
+        return time.perf_counter() - begin
+
+    return on_cpu
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """No garbage collection inside; what is there is collected before."""
+    gc.collect()
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def measure(
+    calls: Mapping[str, Callable[[], object]],
+    *,
+    seconds: float,
+    least: int = 9,
+    warm_up: int = 2,
+    device: torch.device | str = "cpu",
+) -> dict[str, Timing]:
+    """Time the calls in turn for ``seconds``, each at least ``least`` times.
+
+    The first of them is the reference: it is called in every round, the others as long as they have
+    not used more than :data:`SHARE` times its time.
+    """
+    clock = _clock(torch.device(device))
+    names = list(calls)
+    reference = names[0]
+    taken: dict[str, list[float]] = {name: [] for name in names}
+    rounds: dict[str, list[int]] = {name: [] for name in names}
+    used = dict.fromkeys(names, 0.0)
+    with _no_collection():
+        for _ in range(warm_up):
+            for name in names:
+                clock(calls[name])
+        end = time.perf_counter() + seconds
+        number = 0
+        while True:
+            in_time = time.perf_counter() < end
+            short = [name for name in names if len(taken[name]) < least]
+            if not in_time and not short:
+                break
+            if in_time:
+                due = [n for n in names if used[n] <= SHARE * used[reference] or n == reference]
+            else:
+                due = [n for n in names if n in short or n == reference]
+            turn = number % len(due)
+            for name in due[turn:] + due[:turn]:
+                used_now = clock(calls[name])
+                taken[name].append(used_now)
+                rounds[name].append(number)
+                used[name] += used_now
+            number += 1
+    return {name: Timing(tuple(taken[name]), tuple(rounds[name])) for name in names}
+
+
+@contextlib.contextmanager
+def threads(n: int) -> Iterator[None]:
+    """Torch and numba compute on n threads inside; kacflow follows torch."""
+    import numba
+
+    torch_before, numba_before = torch.get_num_threads(), numba.get_num_threads()
+    torch.set_num_threads(n)
+    numba.set_num_threads(min(n, numba.config.NUMBA_NUM_THREADS))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(torch_before)
+        numba.set_num_threads(numba_before)
+
+
+def cache_bytes(device: torch.device | str = "cpu") -> int:
+    """Size of the last-level cache; 32 MiB where the system does not tell."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).L2_cache_size)
+    sizes = [32 * 1024 * 1024]
+    for file in pathlib.Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
+        text = file.read_text().strip()
+        unit = {"K": 1024, "M": 1024**2}.get(text[-1:])
+        if unit and text[:-1].isdecimal():
+            sizes.append(int(text[:-1]) * unit)
+    return max(sizes)
+
+
+def buffers(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device | str = "cpu") -> int:
+    """How many arrays of ``shape`` exceed the last-level cache twice; one of small arrays, which a
+    real loop has just written."""
+    size = max(1, math.prod(shape)) * torch.empty((), dtype=dtype).element_size()
+    count = 1 if size < SMALL_BYTES else math.ceil(2 * cache_bytes(device) / size)
+    return max(1, min(count, int(free_bytes(device) / (8 * size))))
+
+
+def rotate(items: Sequence[T]) -> Callable[[], T]:
+    """A call that returns the items in turn."""
+    return itertools.cycle(items).__next__
+
+
+def fresh(
+    shape: tuple[int, ...], dtype: torch.dtype, device: torch.device | str = "cpu"
+) -> Callable[[], Tensor]:
+    """A call that returns normal data that has left the caches since it was last returned."""
+    count = buffers(shape, dtype, device)
+    return rotate(list(torch.randn((count, *shape), dtype=dtype, device=device)))
+
+
+def free_bytes(device: torch.device | str = "cpu") -> int:
+    """Memory that can still be allocated."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    info = pathlib.Path("/proc/meminfo")
     if info.exists():
         for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
 
 
-def _commit() -> str:
-    """Short hash, with a plus sign if the tree differs from it."""
-    git = ["git", "-C", str(ROOT)]
+def peak_bytes(call: Callable[[], object], device: torch.device | str = "cpu") -> int | None:
+    """Runs ``call``; the largest additional memory meanwhile, None where that is not told."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        call()
+        torch.cuda.synchronize(device)
+        return int(torch.cuda.max_memory_allocated(device)) - before
+    status, reset = pathlib.Path("/proc/self/status"), pathlib.Path("/proc/self/clear_refs")
     try:
-        head = subprocess.run(
-            [*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True
-        )
-        changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", "csrc", "kacflow_core"])
+        reset.write_text("5")  # the high-water mark starts again from what is resident
     except OSError:
-        return "unknown"
-    return (head.stdout.strip() or "unknown") + ("+" if changed.returncode else "")
+        call()
+        return None
+    before = _status_bytes(status, "VmRSS")
+    call()
+    return max(0, _status_bytes(status, "VmHWM") - before)
 
 
-def environment() -> dict[str, Any]:
-    """What a reader needs to judge a figure."""
-    import numpy
-    import torch
-
-    import kacflow_core
-
-    info = kacflow_core.build_info()
-    return {
-        "processor": _processor(),
-        "cpus": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
-        "simd": info["simd"],
-        "compiler": info["compiler"],
-        "python": platform.python_version(),
-        "numpy": numpy.__version__,
-        "torch": torch.__version__,
-        "kacflow": info["version"],
-        "commit": _commit(),
-        "date": datetime.date.today().isoformat(),
-    }
-
-
-def parser(description: str) -> argparse.ArgumentParser:
-    """The options that every benchmark has."""
-    options = argparse.ArgumentParser(description=description)
-    options.add_argument("--seconds", type=float, default=3.0, help="time per comparison")
-    options.add_argument("--json", type=pathlib.Path, help="also write the result here")
-    return options
-
-
-def report(options: argparse.Namespace, name: str, rows: list[dict[str, Any]]) -> None:
-    """Print the rows as a table and write them with their environment where asked to."""
-    columns = list(rows[0])
-    cells = [[_cell(row[c]) for c in columns] for row in rows]
-    widths = [max(len(c), *(len(line[i]) for line in cells)) for i, c in enumerate(columns)]
-    for line in (columns, *cells):
-        print("  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)))
-    if options.json:
-        record = {
-            "benchmark": name,
-            "command": f"python -m benchmarks.{name}",
-            "environment": environment(),
-            "rows": rows,
-        }
-        options.json.write_text(json.dumps(record, indent=2) + "\n")
-        print(f"written to {options.json}", file=sys.stderr)
-
-
-def _cell(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+def _status_bytes(status: pathlib.Path, field: str) -> int:
+    for line in status.read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    raise OSError(f"{status} has no {field}")

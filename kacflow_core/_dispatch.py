@@ -21,6 +21,9 @@ class Backend(Protocol):
     Data arrays are NumPy, flat, C-contiguous and not empty; parameters are 2-D, float32 or float64,
     with ``n0`` or 1 rows and ``n1`` or 1 columns (:mod:`kacflow_core._layout`; ``full_rows`` there
     broadcasts them).  Inputs are already validated; outputs are written in place.
+
+    A backend may have one more method, ``philox(seed, counter, block, stream)``, that returns the
+    four words of its generator: :mod:`kacflow_core.testing` then compares them with known answers.
     """
 
     name: str

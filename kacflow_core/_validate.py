@@ -112,12 +112,12 @@ def process(
     c_least, c_most = _extent(speeds)
     if not (c_least >= limits.least and c_most <= limits.most):
         _refuse("c", c_least, c_most, limits.least, _POSITIVE, limits)
-    if a_most * t_most > limits.tau:
+    if t_most > 0.0 and a_most * t_most > limits.tau:
         raise ValueError(
             f"a*{time_name}: got up to {a_most * t_most:g}; allowed: at most {limits.tau:g} in "
             f"{limits.name}"
         )
-    if c_most * t_most > limits.most:
+    if t_most > 0.0 and c_most * t_most > limits.most:
         raise ValueError(
             f"c*{time_name}: got up to {c_most:g} * {t_most:g}; allowed: products in the range of "
             f"{limits.name}"

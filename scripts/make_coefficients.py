@@ -1,7 +1,10 @@
-"""Write csrc/kac/coefficients.h: every polynomial and rational that the kernels evaluate.
+"""Write the coefficients of every polynomial and rational that the kernels evaluate.
 
-Run ``python scripts/make_coefficients.py`` to rewrite the header, ``--check`` to compare it with
-what this script computes (exit code 1 if they differ).  Needs mpmath only.
+They go to csrc/kac/coefficients.h, as functions, and to kacflow_core/backends/_coefficients.py, as
+tuples of the same numbers for the backends written in Python.
+
+Run ``python scripts/make_coefficients.py`` to rewrite both files, ``--check`` to compare them with
+what this script computes (exit code 1 if one differs).  Needs mpmath only.
 
 Method.  Each function is fitted in 60-digit arithmetic by linear least squares on Chebyshev nodes
 with Lawson's reweighting, which tends to the minimax fit in the relative error given by the
@@ -16,11 +19,14 @@ import argparse
 import pathlib
 import sys
 from collections.abc import Callable
+from typing import NamedTuple
 
 import mpmath as mp
 
 mp.mp.dps = 60
-HEADER = pathlib.Path(__file__).resolve().parent.parent / "csrc" / "kac" / "coefficients.h"
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+HEADER = ROOT / "csrc" / "kac" / "coefficients.h"
+MODULE = ROOT / "kacflow_core" / "backends" / "_coefficients.py"
 Real = mp.mpf
 MANTISSA_BITS = {"float": 24, "double": 53}
 
@@ -157,7 +163,7 @@ def fit_bessel_remainder(n: int, z_max: Real) -> tuple[list[Real], list[Real]]:
 
 # --- rounding and writing -------------------------------------------------------------------------
 def round_to(x: Real, real: str) -> tuple[Real, str]:
-    """x rounded to nearest in the type, and its exact hexadecimal literal."""
+    """x rounded to nearest in the type, and its exact hexadecimal form."""
     mantissa, exponent = mp.frexp(x)
     scaled = int(mp.nint(mantissa * 2 ** MANTISSA_BITS[real]))
     value = mp.mpf(scaled) * mp.mpf(2) ** (int(exponent) - MANTISSA_BITS[real])
@@ -165,7 +171,7 @@ def round_to(x: Real, real: str) -> tuple[Real, str]:
     sign, digits = ("-", literal[1:]) if literal[0] == "-" else ("", literal)
     head, power = digits.split("p")
     head = head.rstrip("0").rstrip(".")
-    return value, f"{sign}{head}p{power}" + ("f" if real == "float" else "")
+    return value, f"{sign}{head}p{power}"
 
 
 def _horner(c: list[str], x: str) -> str:
@@ -175,12 +181,27 @@ def _horner(c: list[str], x: str) -> str:
     return text
 
 
-def _function(name: str, real: str, x: str, c: list[Real], doc: str) -> str:
+class Fit(NamedTuple):
+    """A fitted polynomial."""
+
+    name: str
+    real: str  #: "float" or "double"
+    x: str  #: name of the variable
+    doc: str
+    coefficients: list[str]  #: constant term first, rounded to ``real``, hexadecimal
+
+
+def fit_of(name: str, real: str, x: str, c: list[Real], doc: str) -> Fit:
+    return Fit(name, real, x, doc, [round_to(v, real)[1] for v in c])
+
+
+def function_text(fit: Fit) -> str:
     """C++ text: an even/odd split of Horner's rule, which halves the chain of dependent fmas."""
-    literals = [round_to(v, real)[1] for v in c]
-    lines = [f"/// {line}" for line in doc.splitlines()]
-    lines.append(f"KAC_FN {real} {name}({real} {x}) {{")
-    if len(c) > 5:
+    real, x = fit.real, fit.x
+    literals = [c + ("f" if real == "float" else "") for c in fit.coefficients]
+    lines = [f"/// {line}" for line in fit.doc.splitlines()]
+    lines.append(f"KAC_FN {real} {fit.name}({real} {x}) {{")
+    if len(literals) > 5:
         lines.append(f"  const {real} s = {x} * {x};")
         for part, values in (("even", literals[0::2]), ("odd", literals[1::2])):
             lines.append(f"  {real} {part} = {values[-1]};")
@@ -189,6 +210,14 @@ def _function(name: str, real: str, x: str, c: list[Real], doc: str) -> str:
     else:
         lines.append(f"  return {_horner(literals, x)};")
     return "\n".join([*lines, "}"])
+
+
+def entry_text(fit: Fit) -> str:
+    """Python text: an entry of a dictionary of tuples."""
+    lines = [f"# {line}" for line in fit.doc.splitlines()]
+    lines.append(f'"{fit.name}": _exact("""')
+    lines += [f"    {c}" for c in fit.coefficients]
+    return "\n".join(f"    {line}" for line in [*lines, '"""),'])
 
 
 def _worst(f: Callable, c: list[Real], lo: Real, hi: Real, weight: Callable) -> Real:
@@ -200,7 +229,7 @@ def _rounded(c: list[Real], real: str) -> list[Real]:
     return [round_to(v, real)[0] for v in c]
 
 
-def polynomial_text(
+def polynomial(
     name: str,
     real: str,
     x: str,
@@ -210,15 +239,15 @@ def polynomial_text(
     degree: int,
     weight: Callable,
     doc: str,
-) -> str:
+) -> Fit:
     c = _rounded(fit_polynomial(f, lo, hi, degree, weight), real)
     worst = _worst(f, c, lo, hi, weight) * 2 ** MANTISSA_BITS[real]
     unit = f"2^-{MANTISSA_BITS[real]}"
     note = f"{doc}\nDegree {degree}; largest relative error {mp.nstr(worst, 2)} x {unit}."
-    return _function(name, real, x, c, note)
+    return fit_of(name, real, x, c, note)
 
 
-def rational_text(real: str, n: int, z_max: Real) -> str:
+def rational(real: str, n: int, z_max: Real) -> list[Fit]:
     p, q = (_rounded(c, real) for c in fit_bessel_remainder(n, z_max))
     k0 = mp.mpf(3)
     zs = [k0 * t / (1 - t) for t in (z_max / (z_max + k0) * i / 600 for i in range(601))]
@@ -231,18 +260,19 @@ def rational_text(real: str, n: int, z_max: Real) -> str:
         f"of h(z) = q(z) - z - 1/2 on [0, {mp.nstr(z_max, 3)}], degrees {n - 1}/{n};\n"
         f"largest error relative to z + q(z): {mp.nstr(worst * 2**bits, 2)} x 2^-{bits}."
     )
-    top = _function("bessel_remainder_num", real, "z", p, f"Numerator {doc}")
-    bottom = _function("bessel_remainder_den", real, "z", q, f"Denominator {doc}")
-    return f"{top}\n{bottom}"
+    return [
+        fit_of("bessel_remainder_num", real, "z", p, f"Numerator {doc}"),
+        fit_of("bessel_remainder_den", real, "z", q, f"Denominator {doc}"),
+    ]
 
 
-def render() -> str:
+def fits() -> list[Fit]:
     third, quarter = mp.mpf(1) / 3, mp.mpf(1) / 4
     half_ln2 = mp.log(2) / 2 * mp.mpf("1.001")
-    parts = []
+    found = []
     for real, degree in (("float", 8), ("double", 21)):
-        parts.append(
-            polynomial_text(
+        found.append(
+            polynomial(
                 "log1p_tail", real, "r", log1p_tail, -third, third, degree,
                 lambda r: r**2 / mp.log1p(r) if r else mp.mpf(0),
                 "(ln(1 + r) - r) / r^2 on [-1/3, 1/3], error relative to ln(1 + r).",
@@ -256,30 +286,34 @@ def render() -> str:
         )
     )  # fmt: skip
     for real, degree in (("float", 5), ("double", 10)):
-        parts.append(
-            polynomial_text(
+        found.append(
+            polynomial(
                 "sin2_ratio", real, "t", sin2_ratio, mp.mpf(0), quarter, degree,
                 lambda t: 1 / sin2_ratio(t),
                 "sin^2(pi v / 2) / t with t = v^2 on [0, 1/4].",
             )
         )  # fmt: skip
-    parts.append(
-        polynomial_text(
+    found.append(
+        polynomial(
             "expm1_tail", "double", "r", expm1_tail, -half_ln2, half_ln2, 11,
             lambda r: r**2 / mp.expm1(r) if r else mp.mpf(0),
             "(e^r - 1 - r) / r^2 on |r| <= ln(2)/2, error relative to e^r - 1.",
         )
     )  # fmt: skip
     for real, degree in (("float", 6), ("double", 14)):
-        parts.append(
-            polynomial_text(
+        found.append(
+            polynomial(
                 "bessel_series", real, "y", bessel_series, mp.mpf(0), mp.mpf(4), degree,
                 lambda y: 1 / bessel_series(y),
                 "(q(z) - 2) / z^2 with y = z^2 on [0, 4].",
             )
         )  # fmt: skip
-    parts.append(rational_text("float", 7, mp.mpf(8192)))
-    parts.append(rational_text("double", 16, mp.mpf(10) ** 8))
+    found += rational("float", 7, mp.mpf(8192))
+    found += rational("double", 16, mp.mpf(10) ** 8)
+    return found
+
+
+def header_text(found: list[Fit]) -> str:
     banner = (
         "// Generated by scripts/make_coefficients.py; do not edit (its --check compares).\n"
         "// Literals are hexadecimal, so every compiler reads the same bits.\n"
@@ -288,20 +322,39 @@ def render() -> str:
         '#include "config.h"\n\nnamespace kac {\ninline namespace KAC_LEVEL {\n\n'
     )
     tail = "\n\n}  // namespace KAC_LEVEL\n}  // namespace kac\n\n#endif  // KAC_COEFFICIENTS_H_\n"
-    return banner + "\n\n".join(parts) + tail
+    return banner + "\n\n".join(map(function_text, found)) + tail
+
+
+def module_text(found: list[Fit]) -> str:
+    parts = [
+        '"""The coefficients of csrc/kac/coefficients.h, by working type; constant term first.\n\n'
+        'Generated by scripts/make_coefficients.py; do not edit (its --check compares).\n"""\n'
+        "# fmt: off\n\n"
+        "from __future__ import annotations\n\n\n"
+        "def _exact(text: str) -> tuple[float, ...]:\n"
+        "    return tuple(map(float.fromhex, text.split()))\n\n"
+    ]
+    for real, name in (("float", "FLOAT32"), ("double", "FLOAT64")):
+        entries = "\n".join(entry_text(fit) for fit in found if fit.real == real)
+        parts.append(f"\n{name} = {{\n{entries}\n}}\n")
+    return "".join(parts)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="compare with the file, write nothing")
-    text = render()
-    if parser.parse_args().check:
-        same = HEADER.read_text() == text
-        print(f"{HEADER.name}: {'as computed' if same else 'differs from what is computed'}")
-        return 0 if same else 1
-    HEADER.write_text(text)
-    print(f"wrote {HEADER}")
-    return 0
+    parser.add_argument("--check", action="store_true", help="compare the files, write nothing")
+    check = parser.parse_args().check
+    found = fits()
+    differ = False
+    for path, text in ((HEADER, header_text(found)), (MODULE, module_text(found))):
+        if not check:
+            path.write_text(text)
+            print(f"wrote {path}")
+            continue
+        same = path.exists() and path.read_text() == text
+        print(f"{path.name}: {'as computed' if same else 'differs from what is computed'}")
+        differ |= not same
+    return int(differ)
 
 
 if __name__ == "__main__":

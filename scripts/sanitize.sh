@@ -24,4 +24,4 @@ for source in "${sources[@]}"; do
 done
 wait
 "$cxx" "${flags[@]}" "$out"/*.o -o "$out/sanitize" -ldl -lpthread
-"$out/sanitize"
+"$out/sanitize" kacflow_core/testing/philox_vectors.txt

@@ -166,6 +166,7 @@ KAC_FN float bessel_remainder_num(float z) {
   odd = fma(odd, s, -0x1.267a4p-2f);
   return fma(odd, z, even);
 }
+
 /// Denominator of h(z) = q(z) - z - 1/2 on [0, 8.19e+3], degrees 6/7;
 /// largest error relative to z + q(z): 0.6 x 2^-24.
 KAC_FN float bessel_remainder_den(float z) {
@@ -203,6 +204,7 @@ KAC_FN double bessel_remainder_num(double z) {
   odd = fma(odd, s, -0x1.54b885c4927bp-2);
   return fma(odd, z, even);
 }
+
 /// Denominator of h(z) = q(z) - z - 1/2 on [0, 1.0e+8], degrees 15/16;
 /// largest error relative to z + q(z): 0.44 x 2^-53.
 KAC_FN double bessel_remainder_den(double z) {

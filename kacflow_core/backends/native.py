@@ -16,6 +16,9 @@ class NativeBackend:
     def __init__(self, module: Any) -> None:
         self._native = module
 
+    def philox(self, seed: int, counter: int, block: int, stream: int) -> tuple[int, ...]:
+        return self._native.philox(seed, counter, block, stream)
+
     def sample(
         self, out: Array, layout: Layout, t: Array, a: Array, c: Array,
         *, seed: int, offset: int, threads: int,

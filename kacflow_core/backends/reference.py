@@ -42,6 +42,9 @@ class ReferenceBackend:
 
     name = "reference"
 
+    def philox(self, seed: int, counter: int, block: int, stream: int) -> tuple[int, ...]:
+        return tuple(philox.words(seed, counter, block, stream).tolist())
+
     def sample(
         self, out: Array, layout: Layout, t: Array, a: Array, c: Array,
         *, seed: int, offset: int, threads: int,

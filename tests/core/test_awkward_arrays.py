@@ -59,6 +59,17 @@ def test_empty_and_scalar_shapes(core: Core, dtype: str, shape: tuple[int, ...])
         assert got.shape == shape and got.dtype == dtype
 
 
+def test_parameters_per_sample_of_an_empty_batch(core: Core):
+    """No samples, hence no parameters either: nothing to refuse."""
+    none = np.zeros(0)
+    assert core.sample(none, (0, 3), a=none, c=none, seed=0).shape == (0, 3)
+    pair = core.sample_pair(
+        np.zeros((0, 3)), a=none, c=none, signal=none, dsignal=none, clock=none, dclock=none, seed=0
+    )
+    assert [part.shape for part in pair] == [(0, 3)] * 2
+    assert core.velocity(none, none, a=none, c=none).shape == (0,)
+
+
 def awkward_views(dtype: str) -> dict[str, np.ndarray]:
     base = np.random.default_rng(1).normal(size=(12, 10)).astype(dtype)
     packed = np.zeros(base.size * base.itemsize + 1, np.uint8)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import kacflow_core
+from kacflow_core.testing import strategies
 
 SETTINGS = settings(max_examples=40, deadline=None, derandomize=True, database=None)
 DTYPES = ("float32", "float64")
@@ -18,25 +19,8 @@ AGREEMENT_ULPS = 8
 #: ... and on derivatives relatively; test_velocity_accuracy allows each 1e-5 and 1e-10.
 GRADIENT_AGREEMENT = {"float32": 2e-5, "float64": 1e-12}
 
-seeds = st.integers(0, 2**64 - 1)
-offsets = st.one_of(seeds, st.sampled_from([0, 2**32 - 5, 2**64 - 5]))
-
-
-def log_uniform(low: float, high: float) -> st.SearchStrategy[float]:
-    return st.floats(np.log10(low), np.log10(high)).map(lambda e: float(10**e))
-
-
-rates, speeds, times = log_uniform(1e-4, 1e5), log_uniform(1e-3, 1e3), log_uniform(1e-5, 1e2)
-taus = log_uniform(1e-6, 1e6)
-
-
-def points(dtype: str) -> st.SearchStrategy[np.ndarray]:
-    """Places relative to the edge of the cone, some beyond it."""
-    return hnp.arrays(
-        dtype,
-        st.integers(1, 9),
-        elements=st.floats(-1.25, 1.25, width=np.dtype(dtype).itemsize * 8),
-    )
+seeds, offsets, taus = strategies.seeds(), strategies.offsets(), strategies.taus()
+rates, speeds, times = strategies.rates(), strategies.speeds(), strategies.times()
 
 
 def working(value: float, dtype: str) -> np.ndarray:
@@ -44,12 +28,12 @@ def working(value: float, dtype: str) -> np.ndarray:
 
 
 @SETTINGS
-@given(data=st.data(), t=times, a=rates, c=speeds)
-def test_velocity_is_bounded_odd_and_increasing(core: Core, dtype: str, data, t, a, c):
-    t, a, c = (working(p, dtype) for p in (t, a, c))
-    x = np.sort(data.draw(points(dtype)) * (c * t))
+@given(data=st.data())
+def test_velocity_is_bounded_odd_and_increasing(core: Core, dtype: str, data):
+    x, t, a, c = data.draw(strategies.points(dtype))
+    x = np.sort(x)
     v = core.velocity(x, t, a=a, c=c)
-    assert np.all(np.abs(v) <= c)
+    assert np.all(np.abs(v) <= working(c, dtype))
     assert np.all(v * np.sign(x) >= 0)
     np.testing.assert_array_equal(core.velocity(-x, t, a=a, c=c), -v)
     assert np.all(np.diff(v) >= -8 * np.finfo(dtype).eps * np.abs(v[1:]))
@@ -58,11 +42,11 @@ def test_velocity_is_bounded_odd_and_increasing(core: Core, dtype: str, data, t,
 
 
 @SETTINGS
-@given(data=st.data(), t=times, a=rates, c=speeds, i=st.integers(-8, 8), j=st.integers(-8, 8))
-def test_velocity_scales(core: Core, dtype: str, data, t, a, c, i, j):
+@given(data=st.data(), i=st.integers(-8, 8), j=st.integers(-8, 8))
+def test_velocity_scales(core: Core, dtype: str, data, i, j):
     """(t, x, a, c) -> (T t, X x, a/T, c X/T): exact for powers of two, else to a few ulps."""
-    t, a, c = (working(p, dtype) for p in (t, a, c))
-    x = data.draw(points(dtype)) * (c * t)
+    x, *parameters = data.draw(strategies.points(dtype))
+    t, a, c = (working(p, dtype) for p in parameters)
     x[np.abs(x) < 1e-12 * c * t] = 0  # keeps every product normal
     v = core.velocity(x, t, a=a, c=c)
     long, wide = working(2.0**i, dtype), working(2.0**j, dtype)
@@ -172,10 +156,9 @@ def test_backends_draw_the_same_noise(core: Core, dtype: str, tau, seed, offset)
 
 
 @SETTINGS
-@given(data=st.data(), t=times, a=rates, c=speeds)
-def test_backends_agree_on_velocities(core: Core, dtype: str, data, t, a, c):
-    t, a, c = (working(p, dtype) for p in (t, a, c))
-    x = data.draw(points(dtype)) * (c * t)
+@given(data=st.data())
+def test_backends_agree_on_velocities(core: Core, dtype: str, data):
+    x, t, a, c = data.draw(strategies.points(dtype))
     here = core.velocity(x, t, a=a, c=c)
     there = kacflow_core.velocity(x, t, a=a, c=c, backend=first_core())
     np.testing.assert_array_max_ulp(here, there, maxulp=AGREEMENT_ULPS)

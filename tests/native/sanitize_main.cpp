@@ -1,7 +1,8 @@
 // Every CPU kernel at awkward sizes, splits, strides and values, without Python: run under
 // AddressSanitizer and UndefinedBehaviorSanitizer by `make sanitize`.  Arrays are allocated to the
 // byte, so that a read or write past an end is found.  Besides running clean it checks that splits
-// and threads change no bit, that the levels agree, and that |K| <= c t and |v| <= c.
+// and threads change no bit, that the levels agree, and that |K| <= c t and |v| <= c.  The first
+// argument names the file of known answers.
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -13,6 +14,7 @@
 
 #include "../../csrc/native/kernels.h"
 #include "../../csrc/native/threads.h"
+#include "known_answers.h"
 
 namespace {
 
@@ -188,7 +190,8 @@ void try_threads(const Kernels& k) {
 
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
+  if (argc > 1) g_failures += kacflow::count_wrong_answers(argv[1]);
   int tried = 0;
   for (const Kernels* const* level = kacflow::usable_kernels(); *level; ++level) {
     for (Storage storage :

@@ -1,0 +1,83 @@
+"""Logarithm and exponential of the sampler: ``csrc/kac/logarithm.h``."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kacflow_core.backends._numba.arithmetic import (
+    FORMATS,
+    bits_of,
+    floor,
+    fma,
+    polynomial,
+    product_minus,
+    same_bits,
+    smaller,
+)
+from kacflow_core.backends._numba.compiler import element, template
+
+#: ln 2 in two parts; k times the first is exact for the k that occur.
+_LN2 = {
+    np.float32: (float.fromhex("0x1.62e43p-1"), float.fromhex("-0x1.05c61p-29")),
+    np.float64: (float.fromhex("0x1.62e42fefa39efp-1"), float.fromhex("0x1.abc9e3b39803fp-56")),
+}
+
+
+@template
+def log_sum(real: Any) -> Any:
+    """ln(s + p) for 0 <= s <= 1 and 0 <= p, with 0 < s + p < 2^126 (float32) or 2^1022.
+
+    With 2^k the power of two that brings s + p into [2/3, 4/3), ln(s + p) = k ln 2 + ln(1 + r), and
+    r = (s + p) 2^-k - 1 comes from p directly: for s = 1 the result keeps its relative accuracy
+    down to the smallest p.
+    """
+    word, _, mantissa, bias, _ = FORMATS[real]
+    log1p_tail = polynomial("log1p_tail", real)
+    from_two_thirds = word(bits_of(1.0, real) - bits_of(2 / 3, real))
+    shift, scale_sum = word(mantissa), word(2 * bias)
+    integer_bits = word(bits_of(2.0**mantissa, real))
+    integer_offset = real(2.0**mantissa + bias)
+    minus_one = real(-1)
+    ln2_high, ln2_low = (real(part) for part in _LN2[real])
+
+    @element
+    def log_sum(s, p):
+        biased = word(word(same_bits(s + p) + from_two_thirds) >> shift)  # k + bias
+        scale = same_bits(word(word(scale_sum - biased) << shift))  # 2^-k
+        k = same_bits(word(integer_bits | biased)) - integer_offset
+        r = fma(p, scale, fma(s, scale, minus_one))
+        return fma(k, ln2_high, fma(r * r, log1p_tail(r), fma(k, ln2_low, r)))
+
+    return log_sum
+
+
+class Decay(NamedTuple):
+    """e^-x and 1 - e^-x."""
+
+    exp: Any
+    one_minus: Any
+
+
+_expm1_tail = polynomial("expm1_tail", np.float64)
+_product_minus = product_minus(np.float64)
+_LOG2_E = float.fromhex("0x1.71547652b82fep+0")
+_LN2_HIGH, _LN2_LOW = _LN2[np.float64]
+_BIASED = np.float64(2.0**52 + 1023)
+_INTEGER = np.uint64(bits_of(2.0**52, np.float64))
+_SHIFT = np.uint64(52)
+
+
+@element
+def decay(high, low):
+    """Both numbers for x = high + low >= 0 with |low| below an ulp of high, each within 2 ulp.
+
+    Beyond x = 700 e^-x is taken at 700 (1e-304), which no probability can tell from 0.
+    """
+    y = smaller(high, 700.0)
+    k = floor(fma(y, _LOG2_E, 0.5))  # y / ln 2, to nearest
+    r = fma(k, _LN2_LOW, _product_minus(k, _LN2_HIGH, y)) - low
+    e = fma(r * r, _expm1_tail(r), r)  # e^r - 1, -y = -k ln 2 + r
+    scale = same_bits(np.uint64(same_bits(_BIASED - k) - _INTEGER) << _SHIFT)  # 2^-k
+    return Decay(fma(scale, e, scale), -fma(scale, e, scale - 1.0))

@@ -1,0 +1,133 @@
+"""The backend under test, with its output arrays fenced."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.strategies import SearchStrategy
+
+import kacflow_core
+from kacflow_core._layout import Array
+from kacflow_core.testing._compare import plain
+
+#: Which positional arguments of a backend's methods are output arrays.  Methods that are not listed
+#: are called without a fence.
+OUTPUTS = {"sample": (0,), "sample_pair": (1, 2), "velocity": (1,), "velocity_grad": (1, 2)}
+
+_SHOWN = 12  # elements of an array that are printed
+_FENCE = 256  # bytes on either side
+_FENCE_BYTE, _UNWRITTEN_BYTE = 0xA5, 0xFF  # the latter makes a NaN that no kernel computes
+
+
+class Fence:
+    """An output array of the layout of ``like``, in the middle of a buffer of known bytes."""
+
+    def __init__(self, like: Array) -> None:
+        self._buffer = np.full(like.nbytes + 2 * _FENCE, _FENCE_BYTE, np.uint8)
+        self._bytes = self._buffer[_FENCE : _FENCE + like.nbytes]
+        self._bytes[:] = _UNWRITTEN_BYTE
+        self.array = self._bytes.view(like.dtype)
+
+    def check(self, method: str) -> None:
+        """AssertionError if bytes outside the array were written, or elements of it were not."""
+        n = self.array.size
+        for side, fence in (
+            ("before the start", self._buffer[:_FENCE]),
+            ("past the end", self._buffer[-_FENCE:]),
+        ):
+            wrong = int(np.count_nonzero(fence != _FENCE_BYTE))
+            assert not wrong, f"{method} wrote {wrong} bytes {side} of its output of {n} elements"
+        unwritten = (self._bytes == _UNWRITTEN_BYTE).reshape(n, -1).all(1)
+        assert not unwritten.any(), (
+            f"{method} left {np.count_nonzero(unwritten)} of {n} elements unwritten, the first of "
+            f"them {int(np.argmax(unwritten))}"
+        )
+
+
+class FencedBackend:
+    """Passes calls on to a backend, with outputs in fences and an eye on the inputs."""
+
+    def __init__(self, backend: Any) -> None:
+        self.name = backend.name
+        self._backend = backend
+
+    def __getattr__(self, method: str) -> Any:
+        found = getattr(self._backend, method)
+        return functools.partial(self._call, method, found) if method in OUTPUTS else found
+
+    def _call(self, method: str, function: Any, *arguments: Any, **keywords: Any) -> None:
+        fences = {place: Fence(arguments[place]) for place in OUTPUTS[method]}
+        before = {
+            place: value.copy()
+            for place, value in enumerate(arguments)
+            if isinstance(value, np.ndarray) and place not in fences
+        }
+        function(
+            *(fences[i].array if i in fences else value for i, value in enumerate(arguments)),
+            **keywords,
+        )
+        for fence in fences.values():
+            fence.check(method)
+        for place, value in before.items():
+            assert value.tobytes() == arguments[place].tobytes(), (
+                f"{method} changed its input array number {place}"
+            )
+        for place, fence in fences.items():
+            arguments[place][...] = fence.array
+
+
+class Subject:
+    """The public functions of :mod:`kacflow_core` on the backend under test.
+
+    ``subject.sample(...)`` is ``kacflow_core.sample(..., backend=...)``, and so for every other
+    public function that takes a backend.
+    """
+
+    def __init__(self, name: str, backend: Any, examples: int) -> None:
+        self._name = name
+        self.backend = backend  #: the object itself
+        self.example = ""  #: the smallest arguments for which a search failed
+        self._settings = settings(
+            max_examples=examples,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            phases=(Phase.generate, Phase.shrink),
+            report_multiple_bugs=False,
+            suppress_health_check=list(HealthCheck),
+        )
+
+    def __getattr__(self, function: str) -> Any:
+        return functools.partial(getattr(kacflow_core, function), backend=self._name)
+
+    def search(self, holds: Callable[..., None], **arguments: SearchStrategy[Any]) -> None:
+        """Look for arguments for which ``holds`` raises, and raise for the smallest of them."""
+
+        @functools.wraps(holds)
+        def recorded(**values: Any) -> None:
+            try:
+                holds(**values)
+            except Exception:
+                self.example = _text(values)  # the last one to raise is the smallest
+                raise
+
+        self._settings(given(**arguments)(recorded))()
+
+
+def _text(values: Mapping[str, Any]) -> str:
+    """Arguments with all digits, in a line."""
+    return ", ".join(f"{name}={_value_text(value)}" for name, value in values.items())
+
+
+def _value_text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"{{{_text(value)}}}"
+    if not isinstance(value, np.ndarray):
+        return repr(value)
+    if value.size > _SHOWN:
+        return f"{value.dtype} array of shape {value.shape}"
+    return f"array({plain(value).tolist()}, {value.dtype})"

@@ -1,0 +1,219 @@
+"""A backend of one's own: the whole interface in plain NumPy, written from the published formulas.
+
+Everything is computed in float64 on whole arrays and rounded once to the data's type.  To use it::
+
+    from kacflow_core.testing import check_backend, register_backend
+
+    register_backend("example", ExampleBackend)
+    print(check_backend("example"))
+    x = kacflow_core.sample(0.5, (1000,), a=9.0, c=3.0, seed=0, backend="example")
+
+or, from the command line, ``python -m kacflow_core.testing --import example_backend --backend
+example``: importing this file registers it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kacflow_core.reference import bessel_ratio
+from kacflow_core.testing import register_backend
+
+U64 = np.uint64
+
+
+class Noise(NamedTuple):
+    """A draw of every element; arrays (n,)."""
+
+    xi: np.ndarray  #: K/(c t)
+    one_minus_xi2: np.ndarray
+    atom: np.ndarray
+
+
+class ExampleBackend:
+    """The methods of ``kacflow_core._dispatch.Backend``, and the optional ``philox``."""
+
+    name = "example"
+    multipliers = 0xD2511F53, 0xCD9E8D57
+    weyl = 0x9E3779B9, 0xBB67AE85
+
+    # --- what the interface asks for: fill the output arrays -------------------------------------
+
+    def philox(self, seed, counter, block, stream):
+        return self.words(seed, np.array([counter], dtype=U64), block, stream)[:, 0]
+
+    def sample(self, out, layout, t, a, c, *, seed, offset, threads):
+        t, a, c = self.per_element(layout, out.dtype, t, a, c)
+        edge = (c * t).astype(out.dtype)
+        self.store(edge * self.noise(seed, offset, out.dtype, a, t).xi, out)
+
+    def sample_pair(
+        self, x_0, x_t, dx_t, layout, a, c, signal, dsignal, clock, dclock,
+        *, seed, offset, threads,
+    ):  # fmt: skip
+        working = self.working(x_0.dtype)
+        a, c, f, df, t, dg = self.per_element(layout, working, a, c, signal, dsignal, clock, dclock)
+        noise = self.noise(seed, offset, working, a, t)
+        data, edge = self.load(x_0), (c * t).astype(working)
+        with np.errstate(all="ignore"):
+            self.store(f * data + edge * noise.xi, x_t)
+            self.store(df * data + dg * c * self.noise_velocity(noise, a * t), dx_t)
+
+    def velocity(self, x, out, layout, t, a, c, *, threads):
+        self.store(self.slopes(x, layout, t, a, c)[0], out)
+
+    def velocity_grad(self, x, dv_dx, dv_dt, layout, t, a, c, *, threads):
+        _, dx, dt = self.slopes(x, layout, t, a, c)
+        self.store(dx, dv_dx)
+        self.store(dt, dv_dt)
+
+    # --- arrays ----------------------------------------------------------------------------------
+
+    def working(self, dtype):
+        return np.float64 if dtype == np.float64 else np.float32
+
+    def per_element(self, layout, working, *parameters):
+        """Each parameter, rounded to the working type, as one float64 per element."""
+        index = np.arange(layout.size) // layout.inner
+        i0, i1 = index // layout.n1, index % layout.n1
+        shape = layout.n0, layout.n1
+        rounded = [p.astype(working).astype(np.float64) for p in parameters]
+        return [np.broadcast_to(p, shape)[i0, i1] for p in rounded]
+
+    def load(self, data):
+        """Data as float64; bfloat16 is the upper half of a float32."""
+        if data.dtype.itemsize == 2 and data.dtype != np.float16:
+            data = (data.view(np.uint16).astype(np.uint32) << np.uint32(16)).view(np.float32)
+        return data.astype(np.float64)
+
+    def store(self, values, out):
+        """Round to the working type and from there to the stored one, to nearest even."""
+        with np.errstate(all="ignore"):
+            values = values.astype(self.working(out.dtype))
+            if out.dtype.itemsize > 2 or out.dtype == np.float16:
+                out[...] = values
+                return
+        bits: Any = values.view(np.uint32).astype(U64)
+        bits = (bits + U64(0x7FFF) + (bits >> U64(16) & U64(1))) >> U64(16)
+        out.view(np.uint16)[...] = np.where(np.isnan(values), 0x7FC0, bits)
+
+    # --- the generator ---------------------------------------------------------------------------
+
+    def words(self, seed, counters, block, stream=0):
+        """Philox4x32-10: four words of 32 bits for each counter, uint64 (4, n)."""
+        mask, half = U64(2**32 - 1), U64(32)
+        c0, c1 = counters & mask, counters >> half
+        c2, c3 = np.full_like(c0, block), np.full_like(c0, stream)
+        k0, k1 = seed % 2**32, seed // 2**32
+        for _ in range(10):
+            p0, p1 = U64(self.multipliers[0]) * c0, U64(self.multipliers[1]) * c2
+            c0, c2 = (p1 >> half) ^ c1 ^ U64(k0), (p0 >> half) ^ c3 ^ U64(k1)
+            c1, c3 = p1 & mask, p0 & mask
+            k0, k1 = (k0 + self.weyl[0]) % 2**32, (k1 + self.weyl[1]) % 2**32
+        return np.stack([c0, c1, c2, c3])
+
+    # --- the endpoint map ------------------------------------------------------------------------
+
+    def noise(self, seed, offset, working, a, t):
+        """The closed-form map of three uniforms to xi = K/(c t)."""
+        with np.errstate(over="ignore"):  # past 2^64 the counter wraps to 0
+            counters = U64(offset) + np.arange(a.size, dtype=U64)
+        w0, w1, w2, _ = self.words(seed, counters, 0)
+        bits, n1, turn = 32, w1 >> U64(1), w2 << U64(32)
+        ones = U64(2**31 - 1)
+        if working == np.float64:  # block 1 has the low halves
+            v0, v1, v2, _ = self.words(seed, counters, 1)
+            bits, n1, turn = 64, (w1 >> U64(1)) << U64(31) | v1 >> U64(1), turn | v2
+            ones, w0 = U64(2**62 - 1), w0 << U64(32) | v0
+        u1 = (2.0 * n1 + 1.0) / (2.0 * ones + 2.0)
+        rest = (2.0 * (ones - n1) + 1.0) / (2.0 * ones + 2.0)  # 1 - u1
+        # 2 u2 modulo 1, in [-1/2, 1/2), and the sign of cos(2 pi u2).
+        fraction = (turn << U64(1) | U64(1 << (64 - bits))).view(np.int64) * 2.0**-64
+        sign = np.where((turn + U64(2**62)) >> U64(63), -1.0, 1.0)
+        sine, cosine = np.sin(np.pi * fraction), np.cos(np.pi * fraction)
+
+        with np.errstate(all="ignore"):
+            atom, w = self.cases(w0, bits, a * t)
+            s, less_s = self.radius(np.maximum(a * t, 1e-30), w, u1, rest)
+            rho2 = less_s * (1.0 + s)  # 1 - S^2
+            xi = np.where(atom, sign, sign * np.sqrt(rho2) * cosine)
+            return Noise(xi, s**2 + rho2 * sine**2, atom)
+
+    def cases(self, word, bits, tau):
+        """Atoms, and the place w of the others among the even cases (1: odd), from integer counts.
+
+        Words count from below: atoms, odd, even; a count is taken from the end it is nearer to.
+        """
+        q, p = np.exp(-tau), -np.expm1(-tau)
+        late, top = q < 0.5, U64(2**bits - 1) - word
+
+        def count(share):
+            return np.rint(np.ldexp(share, bits)).astype(U64)
+
+        atom = np.where(
+            late, word < count(np.where(late, q, 0)), top >= count(np.where(late, 0, p))
+        )
+        above = np.maximum(count(np.where(late, q * (1 - q / 2), 0)), U64(1))
+        even = np.where(late, U64(2 ** (bits - 1)) - above, count(np.where(late, 0, p * p / 2)))
+        is_even = ~atom & (top < even)
+        place = np.where(is_even, even - U64(1) - np.minimum(top, even - U64(1)), U64(0))
+        return atom, np.where(is_even, (2.0 * place + 1.0) / (2.0 * even), 1.0)
+
+    def radius(self, tau, w, u1, rest):
+        """S and 1 - S of sinh(tau' S) = u1 sinh tau', sinh(tau'/2) = sqrt(w) sinh(tau/2)."""
+        half = np.sqrt(w) * np.sinh(np.minimum(tau, 300.0) / 2)
+        a, b = 1.0 + 2.0 * half**2, 2.0 * half * np.sqrt(1.0 + half**2)
+        tau_prime = 2.0 * np.arcsinh(half)
+        x = u1 * b
+        q = np.hypot(1.0, x)
+        r = x + q
+        s = np.arcsinh(x) / tau_prime
+        less_s = np.log1p(b * rest * (a + b + r) / ((a + q) * r)) / tau_prime
+        far = -np.where(u1 < 0.5, np.log(u1), np.log1p(-rest)) / (tau + np.log(w))
+        less_s = np.where(tau > 300.0, far, less_s)
+        near_one = less_s < 0.5
+        return np.where(near_one, 1.0 - less_s, s), np.where(near_one, less_s, 1.0 - s)
+
+    # --- the velocity ----------------------------------------------------------------------------
+
+    def noise_velocity(self, noise, tau):
+        """v/c at a draw, from its own 1 - xi^2 and its own atom."""
+        q = bessel_ratio(tau * np.sqrt(noise.one_minus_xi2)).q
+        return np.where(noise.atom, noise.xi, tau * noise.xi / (tau + q))
+
+    def slopes(self, x, layout, t, a, c):
+        """v, dv/dx and dv/dt at every element."""
+        working = self.working(x.dtype)
+        t, a, c = self.per_element(layout, working, t, a, c)
+        place, edge = self.load(x), (c * t).astype(working)
+        with np.errstate(all="ignore"):
+            gap = np.maximum(self.product_minus(c, t, np.abs(place)), 0.0)
+            z = a / c * np.sqrt(gap * (c * t + np.abs(place)))
+            q, rho = bessel_ratio(z)
+            tau, y = a * t, a * place / c
+            v = a * place / (tau + q)
+            dx = a / (tau + q) * (1.0 + y * rho * (y / (tau + q)))
+            dt = -a * c * y / (tau + q) * ((1.0 + tau * rho) / (tau + q))
+        atom = np.abs(place) >= edge
+        return (
+            np.where(atom, c * np.sign(place), v),
+            np.where(atom, 0.0, dx),
+            np.where(atom, 0.0, dt),
+        )
+
+    def product_minus(self, c, t, x):
+        """c t - x with the product exact (Dekker 1971), for the gap to the edge of the cone."""
+
+        def split(number):
+            high = number * (2.0**27 + 1)
+            high = high - (high - number)
+            return high, number - high
+
+        (c1, c0), (t1, t0) = split(c), split(t)
+        product = c * t
+        return (product - x) + (((c1 * t1 - product) + c1 * t0 + c0 * t1) + c0 * t0)
+
+
+register_backend("example", ExampleBackend)
