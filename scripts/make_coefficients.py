@@ -278,8 +278,8 @@ def fits() -> list[Fit]:
                 "(ln(1 + r) - r) / r^2 on [-1/3, 1/3], error relative to ln(1 + r).",
             )
         )  # fmt: skip
-    parts.append(
-        polynomial_text(
+    found.append(
+        polynomial(
             "log1p_ratio", "float", "p", log1p_ratio, mp.mpf(0), quarter, 5,
             lambda p: 1 / log1p_ratio(p),
             "ln(1 + p) / p on [0, 1/4].",

@@ -6,6 +6,7 @@
 #include "coefficients.h"
 #include "config.h"
 #include "logarithm.h"
+#include "near.h"
 #include "pair.h"
 #include "philox.h"
 #include "sampler.h"

@@ -1,0 +1,24 @@
+// Every operation there is a kernel for, as X(name, operation, storage, type): the name and storage
+// are those of kacflow_core/backends/_jobs.py.
+#ifndef KACFLOW_CUDA_OPERATIONS_H_
+#define KACFLOW_CUDA_OPERATIONS_H_
+
+#include "noise_ops.h"
+#include "point_ops.h"
+
+#define KACFLOW_REAL_STORAGES(X, name, Op) \
+  X(name, Op, float32, float)              \
+  X(name, Op, float64, double)
+#define KACFLOW_ALL_STORAGES(X, name, Op)    \
+  KACFLOW_REAL_STORAGES(X, name, Op)         \
+  X(name, Op, bfloat16, kac::bfloat16)       \
+  X(name, Op, float16, kac::float16)
+
+#define KACFLOW_NOISE_OPERATIONS(X)           \
+  KACFLOW_REAL_STORAGES(X, sample, SampleOp)  \
+  KACFLOW_ALL_STORAGES(X, sample_pair, PairOp)
+#define KACFLOW_POINT_OPERATIONS(X)              \
+  KACFLOW_ALL_STORAGES(X, velocity, VelocityOp)  \
+  KACFLOW_ALL_STORAGES(X, velocity_grad, GradientOp)
+
+#endif  // KACFLOW_CUDA_OPERATIONS_H_

@@ -1,0 +1,88 @@
+// Functions of the position as operations on tiles: the conditional velocity and its derivatives.
+#ifndef KACFLOW_CUDA_POINT_OPS_H_
+#define KACFLOW_CUDA_POINT_OPS_H_
+
+#include "../kac/velocity.h"
+#include "tiles.h"
+
+namespace kacflow {
+namespace device {
+
+template <class Stored>
+struct PointInputs {
+  Vector<Stored> x;
+  KAC_FN void load(const PointJob& job, int64 first, int32 count) {
+    x = read<Stored>(job.x, first, count, job.tiling.wide != 0);
+  }
+};
+
+template <class Stored>
+struct PointOutputs {
+  Vector<Stored> v;
+  KAC_FN void set(int32 j, kac::Working<Stored> value) {
+    v.values[j] = kac::Narrow<Stored>::of(value);
+  }
+  KAC_FN void store(const PointJob& job, int64 first, int32 count) const {
+    write(job.out, first, count, job.tiling.wide != 0, v);
+  }
+};
+
+/// A row is a cone; Function::at(cone, x) is the value.
+template <class Stored, template <class> class Function>
+struct PointOp {
+  using Job = PointJob;
+  using Real = kac::Working<Stored>;
+  using Row = kac::Cone<Real>;
+  static constexpr int32 kVector = Vector<Stored>::kSize;
+  using Inputs = PointInputs<Stored>;
+  using Outputs = PointOutputs<Stored>;
+
+  static KAC_FN Row row(const Job& job, int64 i0, int64 i1) {
+    return kac::cone<Real>(value_at(job.a, i0, i1), value_at(job.c, i0, i1),
+                           value_at(job.t, i0, i1));
+  }
+  static KAC_FN Real apply(const Row& row, const Inputs& in, int32 j) {
+    return Function<Real>::at(row, kac::widen(in.x.values[j]));
+  }
+};
+
+template <class Real>
+struct Velocity {
+  static KAC_FN Real at(const kac::Cone<Real>& cone, Real x) { return kac::velocity(cone, x); }
+};
+
+/// v(t, x).
+template <class Stored>
+using VelocityOp = PointOp<Stored, Velocity>;
+
+/// (dv/dx, dv/dt).
+template <class Stored>
+struct GradientOp : PointOp<Stored, Velocity> {
+  using Base = PointOp<Stored, Velocity>;
+  using typename Base::Inputs;
+  using typename Base::Job;
+  using typename Base::Real;
+  using typename Base::Row;
+  using Base::kVector;
+
+  struct Outputs {
+    Vector<Stored> dx, dt;
+    KAC_FN void set(int32 j, const kac::Gradient<Real>& g) {
+      dx.values[j] = kac::Narrow<Stored>::of(g.dx);
+      dt.values[j] = kac::Narrow<Stored>::of(g.dt);
+    }
+    KAC_FN void store(const Job& job, int64 first, int32 count) const {
+      write(job.out, first, count, job.tiling.wide != 0, dx);
+      write(job.out_dt, first, count, job.tiling.wide != 0, dt);
+    }
+  };
+
+  static KAC_FN kac::Gradient<Real> apply(const Row& row, const Inputs& in, int32 j) {
+    return kac::velocity_gradient(row, kac::widen(in.x.values[j]));
+  }
+};
+
+}  // namespace device
+}  // namespace kacflow
+
+#endif  // KACFLOW_CUDA_POINT_OPS_H_
