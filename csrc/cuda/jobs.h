@@ -1,6 +1,6 @@
-// What a kernel is told: plain structs whose members are all 64 bits wide, so that Python packs them
-// word by word (kacflow_core/backends/_jobs.py) and nvcc, NVRTC and g++ lay them out alike.  Nothing
-// here knows Python, torch or the CUDA runtime.
+// What a kernel is told: plain structs whose members are all 64 bits wide, so that Python packs
+// them word by word (kacflow_core/backends/_jobs.py) and nvcc, NVRTC and g++ lay them out alike.
+// Nothing here knows Python, torch or the CUDA runtime.
 #ifndef KACFLOW_CUDA_JOBS_H_
 #define KACFLOW_CUDA_JOBS_H_
 
@@ -36,8 +36,8 @@ struct Parameter {
   int64 stride0, stride1;
 };
 
-/// Key and counter of the generator.  A seed on the device is read by the kernel, so that a captured
-/// graph draws fresh noise whenever the seed there has changed.
+/// Key and counter of the generator.  A seed on the device is read by the kernel, so that a
+/// captured graph draws fresh noise whenever the seed there has changed.
 struct Noise {
   const uint64* seed_on_device;  ///< null: `seed`
   uint64 seed;

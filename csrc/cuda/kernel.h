@@ -22,14 +22,27 @@ __device__ __forceinline__ void run_tile(const typename Op::Job& job) {
   thread.finish(job, at, *table);
 }
 
+template <class Op, bool kWhole>
+__global__ void __launch_bounds__(kMaxThreads)
+    kernel(const __grid_constant__ typename Op::Job job) {
+  run_tile<Op, kWhole>(job);
+}
+
 }  // namespace device
 }  // namespace kacflow
 
-/// Defines the kernel `name` for one operation.
-#define KACFLOW_KERNEL(name, Op, whole)                                              \
-  extern "C" __global__ void __launch_bounds__(kacflow::device::kMaxThreads)         \
-      name(const __grid_constant__ typename Op::Job job) {                           \
-    kacflow::device::run_tile<Op, whole>(job);                                       \
+/// Two entries of a table of CompiledKernel.
+#define KACFLOW_COMPILED(name, Op, storage, Type)              \
+  {#name, #storage, true, sizeof(typename Op<Type>::Job),      \
+   reinterpret_cast<const void*>(&kernel<Op<Type>, true>)},    \
+      {#name, #storage, false, sizeof(typename Op<Type>::Job), \
+       reinterpret_cast<const void*>(&kernel<Op<Type>, false>)},
+
+/// Defines the kernel `name` for one operation, to be found by that name.
+#define KACFLOW_KERNEL(name, Op, whole)                                      \
+  extern "C" __global__ void __launch_bounds__(kacflow::device::kMaxThreads) \
+      name(const __grid_constant__ typename Op::Job job) {                   \
+    kacflow::device::run_tile<Op, whole>(job);                               \
   }
 
 #endif  // KACFLOW_CUDA_KERNEL_H_

@@ -9,16 +9,16 @@
 #define KACFLOW_REAL_STORAGES(X, name, Op) \
   X(name, Op, float32, float)              \
   X(name, Op, float64, double)
-#define KACFLOW_ALL_STORAGES(X, name, Op)    \
-  KACFLOW_REAL_STORAGES(X, name, Op)         \
-  X(name, Op, bfloat16, kac::bfloat16)       \
+#define KACFLOW_ALL_STORAGES(X, name, Op) \
+  KACFLOW_REAL_STORAGES(X, name, Op)      \
+  X(name, Op, bfloat16, kac::bfloat16)    \
   X(name, Op, float16, kac::float16)
 
-#define KACFLOW_NOISE_OPERATIONS(X)           \
-  KACFLOW_REAL_STORAGES(X, sample, SampleOp)  \
+#define KACFLOW_NOISE_OPERATIONS(X)          \
+  KACFLOW_REAL_STORAGES(X, sample, SampleOp) \
   KACFLOW_ALL_STORAGES(X, sample_pair, PairOp)
-#define KACFLOW_POINT_OPERATIONS(X)              \
-  KACFLOW_ALL_STORAGES(X, velocity, VelocityOp)  \
+#define KACFLOW_POINT_OPERATIONS(X)             \
+  KACFLOW_ALL_STORAGES(X, velocity, VelocityOp) \
   KACFLOW_ALL_STORAGES(X, velocity_grad, GradientOp)
 
 #endif  // KACFLOW_CUDA_OPERATIONS_H_

@@ -59,11 +59,11 @@ using VelocityOp = PointOp<Stored, Velocity>;
 template <class Stored>
 struct GradientOp : PointOp<Stored, Velocity> {
   using Base = PointOp<Stored, Velocity>;
+  using Base::kVector;
   using typename Base::Inputs;
   using typename Base::Job;
   using typename Base::Real;
   using typename Base::Row;
-  using Base::kVector;
 
   struct Outputs {
     Vector<Stored> dx, dt;

@@ -1,10 +1,11 @@
 // Which thread handles which elements, and how rows' constants reach it.
 //
 // A thread block handles a tile of consecutive elements, in rounds: in each round its threads take
-// one group of 16 bytes of data each, side by side.  Constants of the rows that the tile touches are
-// computed once, in double precision where the mathematics asks for it, by the block's first threads
-// into a table in shared memory; the others read their first elements and draw their random words in
-// the meantime, and a barrier joins them.  Only the threads that fill the table divide indices.
+// one group of 16 bytes of data each, side by side.  Constants of the rows that the tile touches
+// are computed once, in double precision where the mathematics asks for it, by the block's first
+// threads into a table in shared memory; the others read their first elements and draw their random
+// words in the meantime, and a barrier joins them.  Only the threads that fill the table divide
+// indices.
 //
 // Everything here is a plain function of (block, thread, threads), so that a CPU can run the same
 // text over a simulated grid (tests/native/simulated_grid.cpp).
@@ -94,8 +95,8 @@ struct Tile {
 
 template <class Op>
 KAC_FN Tile tile_of(const typename Op::Job& job, const Place& at) {
-  const int32 size = static_cast<int32>(job.tiling.groups) * static_cast<int32>(at.threads) *
-                     Op::kVector;
+  const int32 size =
+      static_cast<int32>(job.tiling.groups) * static_cast<int32>(at.threads) * Op::kVector;
   const int64 first = static_cast<int64>(at.block) * size;
   return {first, static_cast<int32>(kac::smaller<int64>(job.layout.size - first, size))};
 }
@@ -151,7 +152,8 @@ struct Thread {
   /// Which entry the l-th element of the tile belongs to.
   static KAC_FN int32 entry(const Tiling& tiling, const Table<typename Op::Row>& table, int32 l) {
     const int32 beyond = l - table.left;
-    // beyond / inner, exactly: both are below 2^15, so that the excess of magic adds less than 1/2^31.
+    // beyond / inner, exactly: both are below 2^15, so that the excess of magic adds less than
+    // 1/2^31.
     const uint64 scaled =
         kac::wide_product(static_cast<uint32>(beyond), static_cast<uint32>(tiling.magic));
     return beyond < 0 ? 0 : 1 + static_cast<int32>(scaled >> 31);

@@ -1,10 +1,10 @@
-// The kernels' per-thread functions on the CPU: every thread of every block of a grid, one after the
-// other, as two phases with the barrier between them.  Built as a shared library and driven by
+// The kernels' per-thread functions on the CPU: every thread of every block of a grid, one after
+// the other, as two phases with the barrier between them.  Built as a shared library and driven by
 // tests/core/test_simulated_grid.py with the jobs and launch plans that a GPU would get.
 //
 // Shared memory is allocated to the byte and filled with 0xff before each block, so that an entry
-// that no thread wrote gives NaN.  With -DKAC_SIMULATE_NEAR the approximate operations of near.h are
-// wrong by as much as a GPU may be, in a direction that changes from number to number.
+// that no thread wrote gives NaN.  With -DKAC_SIMULATE_NEAR the approximate operations of near.h
+// are wrong by as much as a GPU may be, in a direction that changes from number to number.
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -74,10 +74,10 @@ int simulate(unsigned blocks, unsigned threads, std::size_t shared_bytes, const 
 extern "C" int kacflow_simulate(const char* name, const char* storage, int whole, unsigned blocks,
                                 unsigned threads, std::size_t shared_bytes, const void* job,
                                 std::size_t size) {
-#define KACFLOW_TRY(operation, Op, stored, Type)                                           \
-  if (std::string(name) == #operation && std::string(storage) == #stored) {                \
-    return whole ? simulate<Op<Type>, true>(blocks, threads, shared_bytes, job, size)      \
-                 : simulate<Op<Type>, false>(blocks, threads, shared_bytes, job, size);    \
+#define KACFLOW_TRY(operation, Op, stored, Type)                                        \
+  if (std::string(name) == #operation && std::string(storage) == #stored) {             \
+    return whole ? simulate<Op<Type>, true>(blocks, threads, shared_bytes, job, size)   \
+                 : simulate<Op<Type>, false>(blocks, threads, shared_bytes, job, size); \
   }
   KACFLOW_NOISE_OPERATIONS(KACFLOW_TRY)
   KACFLOW_POINT_OPERATIONS(KACFLOW_TRY)
@@ -86,9 +86,9 @@ extern "C" int kacflow_simulate(const char* name, const char* storage, int whole
 
 /// Bytes of a table entry, or 0 if there is no such operation.
 extern "C" std::size_t kacflow_entry_bytes(const char* name, const char* storage) {
-#define KACFLOW_SIZE(operation, Op, stored, Type)                             \
-  if (std::string(name) == #operation && std::string(storage) == #stored) {   \
-    return sizeof(Entry<Op<Type>::Row>);                                      \
+#define KACFLOW_SIZE(operation, Op, stored, Type)                           \
+  if (std::string(name) == #operation && std::string(storage) == #stored) { \
+    return sizeof(Entry<Op<Type>::Row>);                                    \
   }
   KACFLOW_NOISE_OPERATIONS(KACFLOW_SIZE)
   KACFLOW_POINT_OPERATIONS(KACFLOW_SIZE)
