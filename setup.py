@@ -85,6 +85,13 @@ def announce(text: str) -> None:
     print(f"kacflow: {text}", file=sys.stderr, flush=True)
 
 
+def cause(error: Exception, compiler: str) -> str:
+    """Why something was not compiled, in a line."""
+    if isinstance(error, ModuleNotFoundError):
+        return f"{error.name} is not installed"
+    return f"no working {compiler}? {' '.join(str(error).split())}"
+
+
 def find_nvcc() -> str | None:
     """The CUDA compiler."""
     named = os.environ.get("NVCC") or shutil.which("nvcc")
@@ -123,31 +130,31 @@ class BuildExtensions(build_ext):
     """Compiles SIMD levels and GPU kernels side by side, and may do without a compiler."""
 
     def build_extension(self, ext: Extension) -> None:
-        build, variable, without = {
-            "kacflow_core._native": (
-                self._build_levels,
-                "KACFLOW_NATIVE",
-                "no working C++17 compiler?); installing on numba, which is slower",
-            ),
-            "kacflow_core._cuda": (
-                self._build_cuda,
-                "KACFLOW_CUDA",
-                "no working nvcc?); on a GPU the cupy backend compiles the kernels",
-            ),
-        }[ext.name]
+        native = ext.name.endswith("._native")
+        build = self._build_levels if native else self._build_cuda
+        variable = "KACFLOW_NATIVE" if native else "KACFLOW_CUDA"
         try:
             build(ext)
         except Exception as error:
             if mode_of(variable) == "1":
                 raise
             Path(self.get_ext_fullpath(ext.name)).unlink(missing_ok=True)  # of an earlier build
+            missing, compiler, instead = (
+                (
+                    "core",
+                    "C++17 compiler",
+                    "installing on numba, whose first calls take seconds to compile",
+                )
+                if native
+                else ("GPU kernels", "nvcc", "CuPy can compile them at run time")
+            )
             announce(
-                f"{ext.name} was not built ({type(error).__name__}: {without} "
+                f"no compiled {missing} ({cause(error, compiler)}); {instead} "
                 f"({variable}=1 makes this an error)."
             )
 
     def _build_cuda(self, ext: Extension) -> None:
-        """Objects by nvcc, one process per file; the module itself by the C++ compiler."""
+        """The module by the C++ compiler; then objects by nvcc, one process per file."""
         import pybind11
 
         nvcc = find_nvcc()
@@ -166,11 +173,16 @@ class BuildExtensions(build_ext):
             subprocess.run(command, check=True)
             return target
 
+        module = self.compiler.compile(
+            ext.sources,
+            output_dir=self.build_temp,
+            macros=[("KACFLOW_ARCHITECTURES", ";".join(names))],
+            include_dirs=[pybind11.get_include()],
+            extra_postargs=UNIX_FLAGS,
+        )
         with ThreadPoolExecutor() as pool:
-            ext.extra_objects = list(pool.map(compile_one, CUDA_SOURCES))
-        ext.include_dirs.append(pybind11.get_include())
-        ext.extra_compile_args = UNIX_FLAGS
-        ext.define_macros.append(("KACFLOW_ARCHITECTURES", ";".join(names)))
+            ext.extra_objects = [*module, *pool.map(compile_one, CUDA_SOURCES)]
+        ext.sources = []
         ext.library_dirs = cuda_libraries(nvcc)
         ext.libraries = ["cudart_static", "dl", "pthread", "rt"]
         super().build_extension(ext)
@@ -235,9 +247,7 @@ def extensions() -> list[Extension]:
     if mode_of("KACFLOW_NATIVE") == "0":
         announce("KACFLOW_NATIVE=0: installing without the compiled core, on numba")
     else:
-        wanted.append(
-            Extension("kacflow_core._native", sources(), depends=headers, language="c++")
-        )
+        wanted.append(Extension("kacflow_core._native", sources(), depends=headers, language="c++"))
     cuda = mode_of("KACFLOW_CUDA")
     if cuda == "1" or (cuda == "auto" and find_nvcc() and sys.platform.startswith("linux")):
         module = [str(CSRC / "cuda" / "module.cpp")]

@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from kacflow_core._api import sample, sample_pair, velocity, velocity_grad
 from kacflow_core._dispatch import available_backends
+from kacflow_core._events import Events
 from kacflow_core._info import build_info, version
 from kacflow_core._law import atom_mass, char_fn, variance
+from kacflow_core._paths import sample_path, simulate_events
 
 if TYPE_CHECKING:
     from kacflow_core import reference, testing
 
 __all__ = [
+    "Events",
     "atom_mass",
     "available_backends",
     "build_info",
@@ -26,6 +29,8 @@ __all__ = [
     "reference",
     "sample",
     "sample_pair",
+    "sample_path",
+    "simulate_events",
     "testing",
     "variance",
     "velocity",

@@ -48,6 +48,18 @@ class Backend(Protocol):
         *, threads: int,
     ) -> None: ...  # fmt: skip
 
+    def sample_path(
+        self, positions: Array, directions: Array, layout: Layout, times: Array, a: Array, c: Array,
+        *, seed: int, offset: int, threads: int,
+    ) -> None:  # fmt: skip
+        """Elements are paths; ``times`` is (n0 or 1, n1 or 1, T), of the working type and unit
+        stride along T, and the results are flat arrays of ``layout.size * T`` numbers."""
+
+    def simulate_events(
+        self, layout: Layout, t_max: Array, a: Array, *, seed: int, offset: int, threads: int
+    ) -> tuple[Array, Array, Array]:
+        """The fields of :class:`kacflow_core.Events`, all flat."""
+
 
 #: Names, fastest first.
 ORDER = ("native", "numba", "reference")

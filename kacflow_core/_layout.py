@@ -117,6 +117,43 @@ def leading(shape: Sequence[int], parameters: Mapping[str, Array]) -> tuple[Layo
     return layout, [_as_rows(value, lead, n1) for value in parameters.values()]
 
 
+def leading_grids(
+    shape: Sequence[int], times: Array, parameters: Mapping[str, Array]
+) -> tuple[Layout, list[Array]]:
+    """:func:`leading` with time grids, whose axes but the last align with ``shape``.
+
+    The layout and forms of the parameters; :func:`grid_rows` gives that of the grids.
+
+    Raises
+    ------
+    ValueError
+        As :func:`leading` does.
+    """
+    shape = tuple(shape)
+    lead = _trimmed(times.shape[:-1])
+    if len(lead) > len(shape) or any(m not in (1, n) for m, n in zip(lead, shape, strict=False)):
+        raise ValueError(
+            f"times: got shape {times.shape}; allowed: (T,), or leading axes of {shape}, each 1 or "
+            "equal to that of the data, and then T"
+        )
+    layout, rows = leading(shape, {"times": times[..., 0], **parameters})
+    return layout, rows[1:]
+
+
+def grid_rows(times: Array, layout: Layout, shape: Sequence[int]) -> Array:
+    """Time grids as an array of shape (n0 or 1, n1 or 1, T), for a layout that is not empty.
+
+    A view, unless grids differ along a second axis and parameters along a later one.
+    """
+    lead, n = _trimmed(times.shape[:-1]), times.shape[-1]
+    if len(lead) <= 1:
+        return times.reshape(-1, 1, n)
+    inner = tuple(shape)[1 : len(lead)]
+    rest = layout.n1 // math.prod(inner)
+    full = np.broadcast_to(times.reshape(*lead, 1, n), (lead[0], *inner, rest, n))
+    return full.reshape(lead[0], layout.n1, n)
+
+
 def broadcast(
     x_shape: tuple[int, ...], parameters: Mapping[str, Array]
 ) -> tuple[tuple[int, ...], Layout, list[Array]]:

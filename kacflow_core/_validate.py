@@ -18,6 +18,7 @@ from kacflow_core._dispatch import native_module
 from kacflow_core._layout import Array, is_bfloat16
 
 UINT64_END = 2**64
+_MAX_TIMES = 2**31
 _MAX_ELEMENTS = 2**60
 
 _native_extent: Any = None
@@ -123,6 +124,29 @@ def process(
             f"{limits.name}"
         )
     return times, rates, speeds
+
+
+def grid(value: ArrayLike, working: np.dtype[Any]) -> Array:
+    """Time grids along the last axis, already checked by :func:`process`, in the working type.
+
+    At least one time, and strictly increasing in that type.
+    """
+    array = _real("times", value)
+    if not array.ndim or not 1 <= array.shape[-1] <= _MAX_TIMES:
+        raise ValueError(
+            f"times: got shape {array.shape}; allowed: at least one axis, the last of 1 to "
+            f"{_MAX_TIMES} times"
+        )
+    times = np.ascontiguousarray(array, dtype=working)
+    steps = times[..., 1:] > times[..., :-1]
+    if not steps.all():
+        at = np.unravel_index(np.argmin(steps), steps.shape)
+        before, after = times[at], times[(*at[:-1], at[-1] + 1)]
+        raise ValueError(
+            f"times: got {after!r} after {before!r} at {tuple(map(int, at))}; allowed: strictly "
+            f"increasing times, also when rounded to {working}"
+        )
+    return times
 
 
 def word64(name: str, value: Any) -> int:

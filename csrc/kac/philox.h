@@ -7,9 +7,15 @@
 //   key      = (seed mod 2^32, seed div 2^32)
 //   counter  = (i mod 2^32, i div 2^32, block, stream)
 //
-//   stream 0   endpoint sampling and paths
-//     block 0    w0 case and turn count   w1 radius   w2 angle   w3 reserved (direction in paths)
-//     block 1    the low halves v0 v1 v2 v3 of the same words; drawn in double precision only
+//   stream 0            endpoint sampling
+//     block 0             w0 case and turn count   w1 radius   w2 angle   w3 unused
+//     block 1             the low halves v0 v1 v2 v3 of the same words, in double precision only
+//   stream j < 2^32-1   interval j of a path, from 0; i is that of the path
+//     blocks 0 and 1      as above, and w3 (v3) direction: interval 0 is the endpoint of the
+//     sampler
+//   stream 2^32-1       turning times of a path
+//     block 0             top bit of w0: the first direction, 1 for +
+//     block 1 + m/2       waiting time m from 0: (w0, w1) for even m, (w2, w3) for odd m
 //
 // So the noise of an element depends on (seed, offset + index) alone, never on threads, grid,
 // chunking or backend, and a double draw refines the float draw of the same seed.  The period in

@@ -132,6 +132,14 @@ KAC_FN double even_position(uint64 j, double inverse_even) {
   return fma(high, 0x1p32, low - 0.5) * inverse_even;
 }
 
+/// Whether the case word stands for an odd number of turns: it is one of the n_odd words that
+/// follow those of the atoms, taken modulo the number of words.
+template <class T>
+KAC_FN bool turned_oddly(const MapConstants<T>& k, Word<T> w0) {
+  const Word<T> n_odd = k.last_odd - k.last_atom + k.never;
+  return static_cast<Word<T>>(w0 - k.last_atom - 1 + k.never) < n_odd;
+}
+
 template <class T>
 KAC_FN Endpoint<T> endpoint(const MapConstants<T>& k, const Draw<T>& u) {
   const bool atom = (u.w0 | k.never) <= k.last_atom;

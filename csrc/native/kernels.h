@@ -51,12 +51,44 @@ struct VelocityJob {
   void* out_dt;   // [layout]: dv/dt, or null for the velocity itself
 };
 
+/// Time grids of `n` numbers, one per row, as a strided (n0, n1, n) view with unit stride along the
+/// grid; of the working type.
+struct Grid {
+  const void* data = nullptr;
+  std::int64_t n = 0, stride0 = 0, stride1 = 0;
+};
+
+struct PathJob {
+  Layout layout;  // of the paths
+  Storage storage;
+  Grid times;
+  Parameter a, c;
+  std::uint64_t seed, offset;
+  void* positions;   // [layout, times.n]
+  void* directions;  // [layout, times.n]
+};
+
+/// The events of every path: its turning times up to t_max.
+struct EventJob {
+  Layout layout;  // of the paths
+  Parameter t_max, a;
+  std::uint64_t seed, offset;
+  std::int64_t* counts = nullptr;  // [layout]: written by count_events
+  double* directions = nullptr;    // [layout], +-1: written by count_events
+  const std::int64_t* offsets =
+      nullptr;              // [layout + 1], where each path's begin: read by fill_events
+  double* times = nullptr;  // [offsets' last]: written by fill_events
+};
+
 /// Each function handles the elements [begin, end); results do not depend on how a job is split.
 struct Kernels {
   const char* level;
   void (*sample)(const SampleJob&, std::int64_t begin, std::int64_t end);
   void (*pair)(const PairJob&, std::int64_t begin, std::int64_t end);
   void (*velocity)(const VelocityJob&, std::int64_t begin, std::int64_t end);
+  void (*path)(const PathJob&, std::int64_t begin, std::int64_t end);
+  void (*count_events)(const EventJob&, std::int64_t begin, std::int64_t end);
+  void (*fill_events)(const EventJob&, std::int64_t begin, std::int64_t end);
 };
 
 extern const Kernels kKernelsBaseline;

@@ -3,9 +3,8 @@
 #ifndef KACFLOW_NATIVE_LEVEL_COMMON_H_
 #define KACFLOW_NATIVE_LEVEL_COMMON_H_
 
-#include "../kac/sampler.h"
+#include "../kac/pair.h"
 #include "../kac/storage.h"
-#include "../kac/velocity.h"
 #include "kernels.h"
 
 namespace kacflow {
@@ -88,11 +87,44 @@ struct WordBlock<double> {
   }
 };
 
+/// The sampler's constants of kBlock rows (or lanes), structure of arrays.
+template <class T>
+struct MapTable {
+  kac::Word<T> last_atom[kBlock], never[kBlock], last_odd[kBlock];
+  T inverse_even[kBlock], d_max[kBlock], s[kBlock], inverse_s[kBlock], m[kBlock];
+
+  KAC_FN kac::MapConstants<T> at(int j) const {
+    return {last_atom[j], never[j], last_odd[j],  inverse_even[j],
+            d_max[j],     s[j],     inverse_s[j], m[j]};
+  }
+  KAC_FN void put(int j, const kac::MapConstants<T>& k) {
+    last_atom[j] = k.last_atom;
+    never[j] = k.never;
+    last_odd[j] = k.last_odd;
+    inverse_even[j] = k.inverse_even;
+    d_max[j] = k.d_max;
+    s[j] = k.s;
+    inverse_s[j] = k.inverse_s;
+    m[j] = k.m;
+  }
+  /// f(from's array, this table's array) for every array.
+  template <class F>
+  void each(const MapTable& from, F f) {
+    f(from.last_atom, last_atom);
+    f(from.never, never);
+    f(from.last_odd, last_odd);
+    f(from.inverse_even, inverse_even);
+    f(from.d_max, d_max);
+    f(from.s, s);
+    f(from.inverse_s, inverse_s);
+    f(from.m, m);
+  }
+};
+
 /// Constants of kBlock rows (or lanes), structure of arrays.
 template <class T>
 struct NoiseTable {
-  kac::Word<T> last_atom[kBlock], never[kBlock], last_odd[kBlock];
-  T inverse_even[kBlock], d_max[kBlock], s[kBlock], inverse_s[kBlock], m[kBlock];
+  MapTable<T> map;
   T tau[kBlock], c[kBlock], ct[kBlock];
 
   void fill(const Layout& layout, int64 row, int n, const Parameter& pt, const Parameter& pa,
@@ -107,37 +139,16 @@ struct NoiseTable {
       for (int j = 0; j < kBlock; ++j) put(j, kac::noise_constants<T>(as[j], cs[j], ts[j]));
     }
   }
-  KAC_FN kac::NoiseConstants<T> at(int j) const {
-    return {
-        {last_atom[j], never[j], last_odd[j], inverse_even[j], d_max[j], s[j], inverse_s[j], m[j]},
-        tau[j],
-        c[j],
-        ct[j]};
-  }
+  KAC_FN kac::NoiseConstants<T> at(int j) const { return {map.at(j), tau[j], c[j], ct[j]}; }
   KAC_FN void put(int j, const kac::NoiseConstants<T>& k) {
-    last_atom[j] = k.map.last_atom;
-    never[j] = k.map.never;
-    last_odd[j] = k.map.last_odd;
-    inverse_even[j] = k.map.inverse_even;
-    d_max[j] = k.map.d_max;
-    s[j] = k.map.s;
-    inverse_s[j] = k.map.inverse_s;
-    m[j] = k.map.m;
+    map.put(j, k.map);
     tau[j] = k.tau;
     c[j] = k.c;
     ct[j] = k.ct;
   }
-  /// f(from's array, this table's array) for every array.
   template <class F>
   void each(const NoiseTable& from, F f) {
-    f(from.last_atom, last_atom);
-    f(from.never, never);
-    f(from.last_odd, last_odd);
-    f(from.inverse_even, inverse_even);
-    f(from.d_max, d_max);
-    f(from.s, s);
-    f(from.inverse_s, inverse_s);
-    f(from.m, m);
+    map.each(from.map, f);
     f(from.tau, tau);
     f(from.c, c);
     f(from.ct, ct);

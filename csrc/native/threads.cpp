@@ -69,7 +69,7 @@ void parallel_for(std::int64_t n, std::int64_t grain, int threads, RangeFunction
     return;
   }
   const std::int64_t eighth = n / (8 * team_size);
-  Range range{n, std::max(grain / 4, eighth - eighth % 64), work, job};
+  Range range{n, std::max({std::int64_t{1}, grain / 4, eighth - eighth % 64}), work, job};
   if (const Team team = openmp_team()) {
     team(take_all, &range, static_cast<unsigned>(team_size), 0);
     return;

@@ -15,6 +15,7 @@ namespace kacflow {
 namespace py = pybind11;
 
 void register_info(py::module_& m);
+void register_paths(py::module_& m);
 void register_sampling(py::module_& m);
 void register_velocity(py::module_& m);
 
@@ -29,6 +30,9 @@ void* to_output(py::array& a, const char* name, const Layout& layout, Storage st
 
 /// Strided view of a float32 or float64 array of shape (n0 or 1, n1 or 1).
 Parameter to_parameter(const py::array& a, const char* name, const Layout& layout);
+
+/// Strided view of an array of shape (n0 or 1, n1 or 1, n), n >= 1, of the storage's width.
+Grid to_grid(const py::array& a, const char* name, const Layout& layout, Storage storage);
 
 }  // namespace kacflow
 

@@ -72,4 +72,23 @@ Parameter to_parameter(const py::array& a, const char* name, const Layout& layou
   return p;
 }
 
+Grid to_grid(const py::array& a, const char* name, const Layout& layout, Storage storage) {
+  const auto itemsize = a.itemsize();
+  if (itemsize != width(storage)) refuse(name, "element size does not match the storage");
+  if (a.ndim() != 3 || (a.shape(0) != layout.n0 && a.shape(0) != 1) ||
+      (a.shape(1) != layout.n1 && a.shape(1) != 1) || a.shape(2) < 1) {
+    refuse(name, "shape must be (n0 or 1, n1 or 1, n) of the layout, n >= 1");
+  }
+  if (a.strides(0) % itemsize != 0 || a.strides(1) % itemsize != 0 ||
+      (a.shape(2) > 1 && a.strides(2) != itemsize)) {
+    refuse(name, "strides must be whole elements, and one element along the grid");
+  }
+  Grid g;
+  g.data = a.data();
+  g.n = a.shape(2);
+  g.stride0 = a.shape(0) == 1 ? 0 : a.strides(0) / itemsize;
+  g.stride1 = a.shape(1) == 1 ? 0 : a.strides(1) / itemsize;
+  return g;
+}
+
 }  // namespace kacflow

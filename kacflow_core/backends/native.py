@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from kacflow_core._dispatch import Backend, native_module
 from kacflow_core._layout import Array, Layout, storage_code
 
@@ -47,6 +49,29 @@ class NativeBackend:
         self._native.velocity_grad(
             *layout, storage_code(x.dtype), x, dv_dx, dv_dt, t, a, c, threads
         )
+
+    def sample_path(
+        self, positions: Array, directions: Array, layout: Layout, times: Array, a: Array, c: Array,
+        *, seed: int, offset: int, threads: int,
+    ) -> None:  # fmt: skip
+        self._native.sample_path(
+            *layout, storage_code(positions.dtype), positions, directions, times, a, c,
+            seed, offset, threads,
+        )  # fmt: skip
+
+    def simulate_events(
+        self, layout: Layout, t_max: Array, a: Array, *, seed: int, offset: int, threads: int
+    ) -> tuple[Array, Array, Array]:
+        offsets = np.zeros(layout.size + 1, np.int64)
+        directions = np.empty(layout.size)
+        words, expected = (seed, offset), float(np.mean(a * t_max, dtype=np.float64))
+        self._native.count_events(
+            *layout, offsets[1:], directions, t_max, a, *words, expected, threads
+        )
+        np.cumsum(offsets, out=offsets)
+        times = np.empty(int(offsets[-1]))
+        self._native.fill_events(*layout, times, offsets, t_max, a, *words, expected, threads)
+        return times, offsets, directions
 
 
 def load() -> Backend:

@@ -14,19 +14,19 @@ from kacflow_core import reference
 from kacflow_core._dispatch import Backend
 from kacflow_core._layout import Array, Layout, full_rows, working_dtype
 from kacflow_core.backends._storage import store, widen
-from kacflow_core.reference import pair, philox, sampler
+from kacflow_core.reference import events, pair, path, philox, sampler
 
 _PIECE = 1 << 15
 
 
 def _pieces(
-    layout: Layout, working: np.dtype, *parameters: Array
+    layout: Layout, working: np.dtype, *parameters: Array, size: int = _PIECE
 ) -> Iterator[tuple[slice, list[Array]]]:
     """Slices of the flat array, each with its elements' parameters, rounded to the working type."""
     rounded = [p.astype(working).astype(np.float64) for p in parameters]
     rows = full_rows(layout, *rounded)
-    for start in range(0, layout.size, _PIECE):
-        piece = slice(start, min(start + _PIECE, layout.size))
+    for start in range(0, layout.size, size):
+        piece = slice(start, min(start + size, layout.size))
         index = np.arange(piece.start, piece.stop) // layout.inner
         i0, i1 = np.divmod(index, layout.n1)
         yield piece, [p[i0, i1] for p in rows]
@@ -91,6 +91,42 @@ class ReferenceBackend:
             with np.errstate(over="ignore"):
                 for slope, out in zip(slopes, (dv_dx, dv_dt), strict=True):
                     store(slope.astype(working), out[piece])
+
+    def sample_path(
+        self, positions: Array, directions: Array, layout: Layout, times: Array, a: Array, c: Array,
+        *, seed: int, offset: int, threads: int,
+    ) -> None:  # fmt: skip
+        working, n = positions.dtype, times.shape[-1]
+        grids = np.broadcast_to(times, (layout.n0, layout.n1, n))
+        out, out_directions = positions.reshape(-1, n), directions.reshape(-1, n)
+        pieces = _pieces(layout, working, a, c, size=max(1, _PIECE // n))
+        for piece, (rates, speeds) in pieces:
+            i0, i1 = np.divmod(np.arange(piece.start, piece.stop) // layout.inner, layout.n1)
+            when = grids[i0, i1]
+            counters = philox.counters((offset + piece.start) % 2**64, rates.size)
+            place = np.zeros(rates.size)
+            here = np.zeros(rates.size, working)
+            walk = path.steps(when.astype(np.float64), rates, seed, counters, working)
+            for j, step in enumerate(walk):
+                cone = speeds.astype(working) * (when[:, j] - when[:, j - 1] if j else when[:, 0])
+                place = place + speeds * step.length * step.xi
+                target = place if j else cone.astype(np.float64) * step.xi  # first: as in `sample`
+                here = path.limited(here, target.astype(working), cone)
+                out[piece, j], out_directions[piece, j] = here, step.direction
+
+    def simulate_events(
+        self, layout: Layout, t_max: Array, a: Array, *, seed: int, offset: int, threads: int
+    ) -> tuple[Array, Array, Array]:
+        times, counts = [], []
+        size = max(1, _PIECE // (8 + int(np.max(a * t_max))))
+        for piece, (ends, rates) in _pieces(layout, np.dtype(np.float64), t_max, a, size=size):
+            counters = philox.counters((offset + piece.start) % 2**64, rates.size)
+            found, number = events.turning_times(ends, rates, seed, counters)
+            times.append(found)
+            counts.append(number)
+        offsets = np.concatenate([[0], np.cumsum(np.concatenate(counts))])
+        counters = philox.counters(offset, layout.size)
+        return np.concatenate(times), offsets, philox.first_directions(seed, counters)
 
 
 def load() -> Backend:

@@ -8,14 +8,18 @@ rounding of the light cone) of that working type, and results are float64 in eit
 ``sampler``   uniforms to K(t)
 ``velocity``  conditional velocity and derivatives
 ``pair``      the training pair
+``path``      whole paths on a time grid
+``events``    turning times
 ``law``       moments, characteristic function, atoms
 """
 
 from __future__ import annotations
 
-from kacflow_core.reference import law, pair, philox, sampler
+from kacflow_core.reference import events, law, pair, path, philox, sampler
+from kacflow_core.reference.events import simulate_events
 from kacflow_core.reference.law import atom_mass, char_fn, variance
 from kacflow_core.reference.pair import sample_pair
+from kacflow_core.reference.path import sample_path
 from kacflow_core.reference.sampler import sample
 from kacflow_core.reference.velocity import bessel_ratio, velocity, velocity_grad
 
@@ -23,12 +27,16 @@ __all__ = [
     "atom_mass",
     "bessel_ratio",
     "char_fn",
+    "events",
     "law",
     "pair",
+    "path",
     "philox",
     "sample",
     "sample_pair",
+    "sample_path",
     "sampler",
+    "simulate_events",
     "variance",
     "velocity",
     "velocity_grad",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 import kacflow_core
 from kacflow_core._layout import BFLOAT16, Array
@@ -15,6 +16,29 @@ FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 def working_dtype(dtype: torch.dtype) -> torch.dtype:
     """The type that data of ``dtype`` computes in: float64 for float64, else float32."""
     return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def plain(*values: object) -> bool:
+    """Whether the numbers of these tensors may be read here and now, without waiting for a device.
+
+    Only in eager mode on the CPU, outside ``torch.func`` transforms and forward-mode derivatives.
+    """
+    return (
+        all(v.device.type == "cpu" for v in values if isinstance(v, Tensor))
+        and not torch.compiler.is_compiling()
+        and not torch._C._are_functorch_transforms_active()
+        and forward_ad._current_level < 0
+    )
+
+
+def scalar(value: float, dtype: torch.dtype, device: torch.device | None) -> Tensor:
+    """A 0-d tensor, filled on the device."""
+    return torch.full((), value, dtype=dtype, device=device)
+
+
+def move(value: Tensor, device: torch.device | None, dtype: torch.dtype) -> Tensor:
+    """A parameter beside the data: only 0-d ones change device, from the CPU, without waiting."""
+    return value.to(device=device, dtype=dtype, non_blocking=value.device.type == "cpu")
 
 
 def check_data(name: str, x: Tensor) -> None:

@@ -162,8 +162,10 @@ def generate(
     grid = _time_grid(path.T, steps, t_min, t_grid)
 
     def field(x: Tensor, t: Any) -> Tensor:
-        time = torch.as_tensor(t, dtype=x.dtype, device=x.device)
-        return model(x, time.expand(x.shape[0] if x.ndim else 1))
+        batch = x.shape[0] if x.ndim else 1
+        if isinstance(t, Tensor):
+            return model(x, t.to(x.dtype).expand(batch))
+        return model(x, x.new_full((), t).expand(batch))  # filled on the device: nothing waits
 
     if method in FIXED_STEP:
         if options:
@@ -187,6 +189,8 @@ def generate(
             dtype=_bridge.working_dtype(x_T.dtype),
             device=x_T.device,
         )
+        # A step ends at t_min: interpolation to it would cost more accuracy than the tolerance.
+        options["options"] = {"step_t": times[-1:], **(options.get("options") or {})}
         solution = odeint(lambda t, x: field(x, t), x_T, times, method=method, **options)
         return solution if return_trajectory else solution[-1]
     raise ValueError(f"method: got {method!r}; allowed: {', '.join((*FIXED_STEP, *ADAPTIVE))}")

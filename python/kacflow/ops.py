@@ -13,9 +13,17 @@ operator           what it computes
 ``velocity_grad``  (dv/dx, dv/dt)
 =================  ==============================================================================
 
-Gradients: ``sample_pair`` with respect to ``x_0``, ``signal`` and ``dsignal``, in which it is
-linear; ``velocity`` with respect to all four inputs, by the Riccati formula.  A draw is treated as
-constant in ``t``, ``a`` and ``c``: asking for such a gradient is an error, never a silent zero.
+Derivatives are closed forms (:mod:`kacflow._derivatives`), in reverse and forward mode, with
+respect to every float input: ``velocity`` twice, by the Riccati formula; draws by implicit
+reparameterisation, so that gradients of expectations are right.  What is not linear in the second
+output of ``sample_pair``, the velocity of a draw, has no such gradient in ``a`` and ``clock``; see
+:meth:`kacflow.KacPath.sample`.  One derivative more is an error, never a silent zero.
+
+``torch.func`` and ``torch.vmap`` work on all of them.  Under ``vmap`` the operators that draw are
+still functions of their seed: an entry of the batch is the call that a loop would make, with its
+own noise if the seeds are batched and with the noise of all others if they are not.  A seed from
+``torch.randint`` is therefore batched with ``randomness="different"``, common with
+``randomness="same"`` and refused with ``randomness="error"``, as for torch's own random operators.
 
 Importing this module registers the operators.
 """
@@ -28,7 +36,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kacflow import _bridge
+from kacflow import _autograd, _batching, _bridge, _derivatives
+from kacflow._velocity_hessian import velocity_hessian
 
 _LIB = torch.library.Library("kacflow", "DEF")
 _TAGS = (torch.Tag.pt2_compliant_tag,)
@@ -45,6 +54,13 @@ _LIB.define(
 )
 _LIB.define("velocity(Tensor x, Tensor t, Tensor a, Tensor c) -> Tensor", tags=_TAGS)
 _LIB.define("velocity_grad(Tensor x, Tensor t, Tensor a, Tensor c) -> (Tensor, Tensor)", tags=_TAGS)
+# For the derivatives of the others; on every device, from the operators above.
+_LIB.define(
+    "_velocity_hessian(Tensor x, Tensor t, Tensor a, Tensor c) -> (Tensor, Tensor, Tensor)",
+    tags=_TAGS,
+)
+_LIB.define("_draw_velocity(Tensor x, Tensor t, Tensor a, Tensor c) -> Tensor", tags=_TAGS)
+_LIB.define("_draw_acceleration(Tensor x, Tensor t, Tensor a, Tensor c) -> Tensor", tags=_TAGS)
 
 
 # --- CPU ------------------------------------------------------------------------------------------
@@ -68,6 +84,17 @@ _LIB.impl("velocity", _bridge.velocity, "CPU")
 _LIB.impl("velocity_grad", _bridge.velocity_grad, "CPU")
 
 
+# --- every device ---------------------------------------------------------------------------------
+def _velocity_hessian(x: Tensor, t: Tensor, a: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    working = _bridge.working_dtype(x.dtype)
+    return velocity_hessian(*(value.to(working) for value in (x, t, a, c)))
+
+
+_LIB.impl("_velocity_hessian", _velocity_hessian, "CompositeExplicitAutograd")
+_LIB.impl("_draw_velocity", _derivatives.draw_velocity, "CompositeExplicitAutograd")
+_LIB.impl("_draw_acceleration", _derivatives.draw_acceleration, "CompositeExplicitAutograd")
+
+
 # --- shapes without data --------------------------------------------------------------------------
 @torch.library.register_fake("kacflow::sample", lib=_LIB)
 def _sample_fake(
@@ -82,6 +109,8 @@ def _sample_pair_fake(x_0: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
     return x_0.new_empty(x_0.shape), x_0.new_empty(x_0.shape)
 
 
+@torch.library.register_fake("kacflow::_draw_velocity", lib=_LIB)
+@torch.library.register_fake("kacflow::_draw_acceleration", lib=_LIB)
 @torch.library.register_fake("kacflow::velocity", lib=_LIB)
 def _velocity_fake(x: Tensor, t: Tensor, a: Tensor, c: Tensor) -> Tensor:
     return x.new_empty(torch.broadcast_shapes(x.shape, t.shape, a.shape, c.shape))
@@ -93,73 +122,33 @@ def _velocity_grad_fake(x: Tensor, t: Tensor, a: Tensor, c: Tensor) -> tuple[Ten
     return x.new_empty(shape), x.new_empty(shape)
 
 
-# --- gradients ------------------------------------------------------------------------------------
-def _leading(parameter: Tensor, ndim: int) -> Tensor:
-    """A parameter that aligns with leading axes, with trailing axes of length one added."""
-    return parameter.reshape(parameter.shape + (1,) * (ndim - parameter.ndim))
+@torch.library.register_fake("kacflow::_velocity_hessian", lib=_LIB)
+def _velocity_hessian_fake(
+    x: Tensor, t: Tensor, a: Tensor, c: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    shape = torch.broadcast_shapes(x.shape, t.shape, a.shape, c.shape)
+    dtype = _bridge.working_dtype(x.dtype)
+    return tuple(x.new_empty(shape, dtype=dtype) for _ in range(3))  # type: ignore[return-value]
 
 
-def _pair_setup(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    x_0, a, c, signal, dsignal, clock, dclock, _seed, _offset = inputs
-    constant = {"a": a, "c": c, "clock": clock, "dclock": dclock}
-    ctx.refused = [name for name, value in constant.items() if value.requires_grad]
-    ctx.save_for_backward(x_0, signal, dsignal)
-
-
-def _pair_backward(ctx: Any, grad_x: Tensor, grad_dx: Tensor) -> tuple[Tensor | None, ...]:
-    if ctx.refused:
-        raise RuntimeError(
-            f"kacflow::sample_pair has no gradient with respect to {', '.join(ctx.refused)}: "
-            "detach them"
-        )
-    x_0, signal, dsignal = ctx.saved_tensors
-    grad_0 = grad_signal = grad_dsignal = None
-    if ctx.needs_input_grad[0]:
-        grad_0 = _leading(signal, x_0.ndim).to(grad_x.dtype) * grad_x
-        grad_0 = grad_0 + _leading(dsignal, x_0.ndim).to(grad_x.dtype) * grad_dx
-    if ctx.needs_input_grad[3]:
-        grad_signal = _reduce(grad_x * x_0, signal)
-    if ctx.needs_input_grad[4]:
-        grad_dsignal = _reduce(grad_dx * x_0, dsignal)
-    return grad_0, None, None, grad_signal, grad_dsignal, None, None, None, None
-
-
-def _reduce(grad: Tensor, parameter: Tensor) -> Tensor:
-    """A gradient summed to a parameter that aligns with its leading axes."""
-    summed = grad.sum_to_size(_leading(parameter, grad.ndim).shape)
-    return summed.reshape(parameter.shape).to(parameter.dtype)
-
-
-torch.library.register_autograd(
-    "kacflow::sample_pair", _pair_backward, setup_context=_pair_setup, lib=_LIB
-)
-
-
-def _velocity_setup(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    ctx.save_for_backward(*inputs, output)
-
-
-def _velocity_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    x, t, a, c, v = ctx.saved_tensors
-    dv_dx, dv_dt = torch.ops.kacflow.velocity_grad(x, t, a, c)
-    working = _bridge.working_dtype(x.dtype)
-    slopes = {
-        0: lambda: dv_dx,
-        1: lambda: dv_dt,
-        2: lambda: (t * dv_dt.to(working) + x * dv_dx.to(working)) / a,
-        3: lambda: (v.to(working) - x * dv_dx.to(working)) / c,
-    }
-    return tuple(
-        (grad * slopes[i]()).sum_to_size(value.shape).to(value.dtype)
-        if ctx.needs_input_grad[i]
-        else None
-        for i, value in enumerate((x, t, a, c))
+# --- derivatives and batches ----------------------------------------------------------------------
+_RULES = {
+    "sample": _autograd.Rule(_derivatives.sample_jacobian, inputs=range(3), aligned_first=range(3)),
+    "sample_pair": _autograd.Rule(
+        _derivatives.pair_jacobian, inputs=range(7), aligned_first=range(1, 7)
+    ),
+    "velocity": _autograd.Rule(_derivatives.velocity_jacobian, inputs=range(4)),
+    "velocity_grad": _autograd.Rule(_derivatives.velocity_grad_jacobian, inputs=range(4)),
+    "_velocity_hessian": _autograd.Rule(_derivatives.no_third_derivatives, inputs=range(4)),
+    "_draw_velocity": _autograd.Rule(_derivatives.draw_velocity_jacobian, inputs=range(4)),
+    "_draw_acceleration": _autograd.Rule(_derivatives.no_third_derivatives, inputs=range(4)),
+}
+for _name, _rule in _RULES.items():
+    _autograd.register(_LIB, _name, _rule)
+    _batched = _batching.entry_by_entry if _name.startswith("sample") else _batching.broadcasting
+    torch.library.register_vmap(
+        f"kacflow::{_name}", _batched(getattr(torch.ops.kacflow, _name)), lib=_LIB
     )
-
-
-torch.library.register_autograd(
-    "kacflow::velocity", _velocity_backward, setup_context=_velocity_setup, lib=_LIB
-)
 
 sample = torch.ops.kacflow.sample
 sample_pair = torch.ops.kacflow.sample_pair

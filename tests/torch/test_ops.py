@@ -18,7 +18,8 @@ def pair_arguments(dtype=torch.float32, grad=False):
     x_0 = torch.randn(6, 3, dtype=dtype, generator=generator).requires_grad_(grad)
     t = torch.rand(6, dtype=dtype, generator=generator)
     one = torch.ones((), dtype=dtype)
-    return (x_0, 9 * one, 3 * one, 1 - t, -one, t, one, SEED, 7)
+    parameters = (9 * one, 3 * one, 1 - t, -one, t, one.clone())
+    return (x_0, *(p.requires_grad_(grad) for p in parameters), SEED, 7)
 
 
 def velocity_arguments(grad=False):
@@ -31,33 +32,48 @@ def velocity_arguments(grad=False):
 
 def test_opcheck():
     one = torch.tensor(1.0)
-    opcheck(OPS.sample, (torch.rand(6), 9 * one, 3 * one, SEED, 0, (6, 3), torch.float32))
+    t, a, c = (v.clone().requires_grad_() for v in (torch.rand(6), 9 * one, 3 * one))
+    opcheck(OPS.sample, (t, a, c, SEED, 0, (6, 3), torch.float32))
     opcheck(OPS.sample_pair, pair_arguments(grad=True))
     opcheck(OPS.sample_pair, pair_arguments(torch.float64))
     opcheck(OPS.velocity, velocity_arguments(grad=True))
-    opcheck(OPS.velocity_grad, velocity_arguments())
+    opcheck(OPS.velocity_grad, velocity_arguments(grad=True))
+    opcheck(OPS._draw_velocity, velocity_arguments(grad=True))
+    for op in (OPS._velocity_hessian, OPS._draw_acceleration):  # nothing to differentiate there
+        opcheck(op, velocity_arguments())
 
 
-def test_velocity_gradients():
-    assert torch.autograd.gradcheck(OPS.velocity, velocity_arguments(grad=True))
+@pytest.mark.parametrize("op", [OPS.velocity, OPS.velocity_grad])
+def test_velocity_gradients(op):
+    """Reverse and forward mode, batched and not; velocity_grad's are the second of velocity."""
+    assert torch.autograd.gradcheck(
+        op, velocity_arguments(grad=True), check_forward_ad=True, check_batched_grad=True,
+        check_batched_forward_grad=True,
+    )  # fmt: skip
+
+
+def test_second_velocity_gradients():
+    assert torch.autograd.gradgradcheck(
+        OPS.velocity, velocity_arguments(grad=True), check_fwd_over_rev=True
+    )
 
 
 def test_pair_gradients():
+    """In what the pair is linear in; test_draws has the others."""
     x_0, a, c, f, df, g, dg, seed, offset = pair_arguments(torch.float64, grad=True)
 
-    def pair(x_0, f, df):
-        return OPS.sample_pair(x_0, a, c, f, df, g, dg, seed, offset)
+    def pair(x_0, f, df, dg):
+        return OPS.sample_pair(x_0, a.detach(), c.detach(), f, df, g.detach(), dg, seed, offset)
 
-    f, df = f.requires_grad_(), df.requires_grad_()
-    assert torch.autograd.gradcheck(pair, (x_0, f, df))
+    assert torch.autograd.gradcheck(pair, (x_0, f, df, dg), check_forward_ad=True)
 
 
-def test_refused_gradients_say_so():
-    arguments = list(pair_arguments(grad=True))
-    arguments[1] = arguments[1].requires_grad_()
-    x_t, _ = OPS.sample_pair(*arguments)
-    with pytest.raises(RuntimeError, match="no gradient with respect to a"):
-        x_t.sum().backward()
+def test_third_derivatives_say_so():
+    x, t, a, c = (v.flatten()[0] for v in velocity_arguments())
+    for nested in (torch.func.grad, torch.func.jacfwd):
+        third = nested(nested(nested(lambda x: OPS.velocity(x, t, a, c))))
+        with pytest.raises(RuntimeError, match="asks for a further one"):
+            third(x)
 
 
 def test_functional_in_seed_and_offset():

@@ -252,11 +252,6 @@ X = torch.zeros(4, 2)
         (lambda: KacPath(Unbounded()), TypeError, "process: got Unbounded"),
         (lambda: GaussianPath("uniform"), ValueError, "kind: got 'uniform'"),
         (lambda: GaussianPath(sigma=0.0), ValueError, "sigma: got 0.0"),
-        (
-            lambda: PATH.process.sample(torch.ones(2, requires_grad=True)),
-            ValueError,
-            "t: requires grad",
-        ),
     ],
 )
 def test_bad_input(call, error, message):

@@ -127,11 +127,8 @@ def row_kernel(
         ``evaluate(data, first, e, n, lanes, words)`` the results of elements [e, e + n), whose data
         are at [first, first + n).
     """
-    shape, new_table, new_places = (
-        (constants, BLOCK),
-        local(real, constants * BLOCK),
-        local(np.uint64, BLOCK),
-    )
+    shape, new_table = (constants, BLOCK), local(real, constants * BLOCK)
+    new_places = local(np.uint64, BLOCK)
     kind = numba.from_dtype(real)
     read = [types.Array(kind, 1, "C", readonly=True)] * inputs
     written = [types.Array(kind, 1, "C")] * outputs

@@ -46,7 +46,7 @@ def run_in_pieces(
     if converted:
         run = _converting(run, len(inputs))
         length = min(length, _CONVERTED)
-    length -= length % 64
+    length = max(64, length - length % 64)
 
     def work(begin: int) -> None:
         end = min(begin + length, size)

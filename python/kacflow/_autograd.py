@@ -1,0 +1,172 @@
+"""Derivative rules of operators, for reverse and forward mode and every ``torch.func`` transform.
+
+``torch.library.register_autograd`` of torch 2.13 has no forward mode (a ``jvp`` comes out as zero)
+and fails under ``torch.func.grad``.  The kernel that :func:`register` puts on the Autograd key does
+what torch's own C++ operators do: it records one level of the transform stack and redispatches to
+the rest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import _C, Tensor
+from torch._functorch.utils import enable_single_level_autograd_function
+from torch.autograd import forward_ad
+
+#: For each output, its derivative with respect to each input asked for, by position.
+Jacobian = list[dict[int, Tensor]]
+
+
+def leading(parameter: Tensor, ndim: int) -> Tensor:
+    """A parameter that aligns with leading axes, with as many axes as the data: trailing axes of
+    length one are added, or left out.
+    """
+    return parameter.reshape(parameter.shape[:ndim] + (1,) * (ndim - parameter.ndim))
+
+
+class Rule:
+    """Derivatives of an elementwise operator; a derivative that a Jacobian lacks is zero.
+
+    Parameters
+    ----------
+    jacobian : callable
+        ``jacobian(inputs, outputs, wanted, used)``: the partial derivatives, of the outputs whose
+        ``used`` is true at least, with respect to at least the inputs at the positions ``wanted``;
+        each broadcastable with the outputs, in differentiable operations.
+    inputs : sequence of int
+        Positions of the inputs that have a derivative.
+    aligned_first : sequence of int
+        Those that align with the leading axes of the outputs; the others broadcast as in torch.
+    """
+
+    def __init__(
+        self,
+        jacobian: Callable[
+            [Sequence[Any], Sequence[Tensor], Sequence[int], Sequence[bool]], Jacobian
+        ],
+        inputs: Sequence[int],
+        aligned_first: Sequence[int] = (),
+    ) -> None:
+        self.jacobian = jacobian
+        self.inputs = tuple(inputs)
+        self.aligned_first = frozenset(aligned_first)
+
+    def _aligned(self, position: int, value: Tensor, ndim: int) -> Tensor:
+        return leading(value, ndim) if position in self.aligned_first else value
+
+    def backward(
+        self,
+        inputs: Sequence[Any],
+        outputs: Sequence[Tensor],
+        needed: Sequence[bool],
+        grads: Sequence[Tensor | None],
+    ) -> list[Tensor | None]:
+        """Gradients of all inputs from those of the outputs."""
+        result: list[Tensor | None] = [None] * len(inputs)
+        wanted = [i for i in self.inputs if needed[i]]
+        used = [grad is not None for grad in grads]
+        if not wanted or not any(used):
+            return result
+        rows = self.jacobian(inputs, outputs, wanted, used)
+        for i in wanted:
+            value: Tensor = inputs[i]
+            total: Tensor | None = None
+            for grad, row in zip(grads, rows, strict=True):
+                if grad is not None and i in row:
+                    term = grad * row[i]
+                    total = term if total is None else total + term
+            if total is not None:
+                ndim = total.ndim
+                summed = total.sum_to_size(self._aligned(i, value, ndim).shape)
+                result[i] = summed.reshape(value.shape).to(value.dtype)
+        return result
+
+    def jvp(
+        self, inputs: Sequence[Any], outputs: Sequence[Tensor], tangents: Sequence[Any]
+    ) -> list[Tensor]:
+        """Tangents of the outputs from those of the inputs."""
+        wanted = [i for i in self.inputs if tangents[i] is not None]
+        rows: Jacobian = [{} for _ in outputs]
+        if wanted:
+            rows = self.jacobian(inputs, outputs, wanted, [True] * len(outputs))
+        result = []
+        for output, row in zip(outputs, rows, strict=True):
+            total = torch.zeros_like(output)
+            for i in wanted:
+                if i in row:
+                    term = row[i] * self._aligned(i, tangents[i], output.ndim)
+                    total = total + term
+            result.append(total.to(output.dtype))
+        return result
+
+
+def _tuple(outputs: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
+    return (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
+
+
+def _function(op: Any, rule: Rule) -> Any:
+    """The ``autograd.Function`` of one level: inputs are the dispatch keys and the arguments."""
+
+    def redispatch(keys: Any, *args: Any) -> Any:
+        with contextlib.ExitStack() as stack:
+            if _C._are_functorch_transforms_active():
+                # A Function turns both modes off, but the outer transforms still differentiate.
+                stack.enter_context(torch.enable_grad())
+                stack.enter_context(forward_ad._set_fwd_grad_enabled(True))
+            stack.enter_context(_C._AutoDispatchBelowAutograd())
+            return op.redispatch(keys & _C._after_autograd_keyset, *args)
+
+    class Function(torch.autograd.Function):
+        @staticmethod
+        def forward(keys: Any, *args: Any) -> Any:
+            return redispatch(keys, *args)
+
+        @staticmethod
+        def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+            ctx.constants = [None if isinstance(v, Tensor) else v for v in inputs[1:]]
+            ctx.positions = [i for i, v in enumerate(inputs[1:]) if isinstance(v, Tensor)]
+            saved = [inputs[1 + i] for i in ctx.positions] + list(_tuple(output))
+            ctx.save_for_backward(*saved)
+            ctx.save_for_forward(*saved)
+            ctx.set_materialize_grads(False)
+
+        @staticmethod
+        def restore(ctx: Any) -> tuple[list[Any], list[Tensor]]:
+            """The operator's inputs and outputs."""
+            inputs, saved = list(ctx.constants), list(ctx.saved_tensors)
+            for i, value in zip(ctx.positions, saved, strict=False):
+                inputs[i] = value
+            return inputs, saved[len(ctx.positions) :]
+
+        @staticmethod
+        def backward(ctx: Any, *grads: Any) -> Any:
+            inputs, outputs = Function.restore(ctx)
+            return None, *rule.backward(inputs, outputs, ctx.needs_input_grad[1:], grads)
+
+        @staticmethod
+        def jvp(ctx: Any, _keys: None, *tangents: Any) -> Any:
+            inputs, outputs = Function.restore(ctx)
+            result = rule.jvp(inputs, outputs, tangents)
+            return result[0] if len(result) == 1 else tuple(result)
+
+    Function.__name__ = Function.__qualname__ = f"Kac_{op._opname}"
+    return Function
+
+
+def register(lib: torch.library.Library, name: str, rule: Rule) -> None:
+    """Give the operator ``name`` of ``lib`` the derivatives of ``rule``."""
+    op = getattr(torch.ops.kacflow, name).default
+    function = _function(op, rule)
+    # One level only: Function.apply would process the whole stack of transforms a second time.
+    apply = super(torch.autograd.Function, function).apply
+
+    def kernel(keys: Any, *args: Any) -> Any:
+        # Always: whether an input carries a tangent cannot be seen from here in a compiled graph.
+        with enable_single_level_autograd_function():
+            return apply(keys, *args)
+
+    lib.impl(name, kernel, "Autograd", with_keyset=True)
