@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kacflow_core._api import sample, sample_pair, velocity, velocity_grad
 from kacflow_core._dispatch import available_backends
+from kacflow_core._distribution import cdf, logpdf, pdf, ppf
 from kacflow_core._events import Events
 from kacflow_core._info import build_info, version
 from kacflow_core._law import atom_mass, char_fn, variance
@@ -25,7 +26,11 @@ __all__ = [
     "atom_mass",
     "available_backends",
     "build_info",
+    "cdf",
     "char_fn",
+    "logpdf",
+    "pdf",
+    "ppf",
     "reference",
     "sample",
     "sample_pair",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -11,6 +10,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from kacflow_core import _layout, _validate
 from kacflow_core._dispatch import get_backend
 from kacflow_core._layout import Array
+from kacflow_core._points import at_points
 from kacflow_core._threads import resolve
 
 
@@ -180,28 +180,6 @@ def sample_pair(
     return x_t.reshape(data.shape), dx_t.reshape(data.shape)
 
 
-def _at_points(
-    method: str,
-    outputs: int,
-    x: ArrayLike,
-    t: ArrayLike,
-    a: ArrayLike,
-    c: ArrayLike,
-    backend: str | None,
-    threads: int | None,
-) -> list[Array]:
-    """Broadcast, call the backend's method with that many output arrays, shape the results."""
-    data = _validate.data("x", x)
-    times, rates, speeds = _validate.process(t, a, c, _layout.working_dtype(data.dtype))
-    shape, layout, rows = _layout.broadcast(data.shape, {"t": times, "a": rates, "c": speeds})
-    kernels: Any = get_backend(backend)
-    flat = np.ascontiguousarray(np.broadcast_to(data, shape)).reshape(-1)
-    results = [np.empty_like(flat) for _ in range(outputs)]
-    if layout.size:
-        getattr(kernels, method)(flat, *results, layout, *rows, threads=resolve(threads))
-    return [result.reshape(shape) for result in results]
-
-
 def velocity(
     x: ArrayLike,
     t: ArrayLike,
@@ -255,7 +233,8 @@ def velocity(
     >>> float(kc.velocity(1.5, 0.5, a=9.0, c=3.0)), float(kc.velocity(0.0, 0.5, a=9.0, c=3.0))
     (3.0, 0.0)
     """
-    return _at_points("velocity", 1, x, t, a, c, backend, threads)[0]
+    method = get_backend(backend).velocity
+    return at_points(method, "x", _validate.data("x", x), t, a, c, threads)[0]
 
 
 def velocity_grad(
@@ -285,5 +264,6 @@ def velocity_grad(
     >>> bool(dv_dx > 0 > dv_dt)
     True
     """
-    dv_dx, dv_dt = _at_points("velocity_grad", 2, x, t, a, c, backend, threads)
+    method = get_backend(backend).velocity_grad
+    dv_dx, dv_dt = at_points(method, "x", _validate.data("x", x), t, a, c, threads, outputs=2)
     return dv_dx, dv_dt

@@ -10,9 +10,12 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from kacflow_core._layout import Array, Layout
+
+#: The functions of the law; ``x`` are probabilities for "ppf", else places; float32 or float64.
+DistributionKind = Literal["pdf", "logpdf", "cdf", "ppf"]
 
 
 class Backend(Protocol):
@@ -59,6 +62,11 @@ class Backend(Protocol):
         self, layout: Layout, t_max: Array, a: Array, *, seed: int, offset: int, threads: int
     ) -> tuple[Array, Array, Array]:
         """The fields of :class:`kacflow_core.Events`, all flat."""
+
+    def distribution(
+        self, kind: DistributionKind, x: Array, out: Array, layout: Layout,
+        t: Array, a: Array, c: Array, *, threads: int,
+    ) -> None: ...  # fmt: skip
 
 
 #: Names, fastest first.

@@ -61,9 +61,7 @@ class Events(NamedTuple):
         >>> positions.tolist(), directions.tolist()
         ([[1.0, 1.5, 2.0]], [[1.0, -1.0, 1.0]])
         """
-        when, _, speeds = _validate.process(times, 1.0, c, _FLOAT64, "times")
-        if not when.ndim:
-            raise ValueError("times: got a number; allowed: at least one axis, the last of times")
+        when, _, speeds = _validate.process(_validate.grid(times), 1.0, c, _FLOAT64, "times")
         shape = self.directions.shape
         grids = np.ascontiguousarray(when, dtype=np.float64)
         layout, (speed,) = _layout.leading_grids(shape, grids, {"c": speeds})
@@ -80,7 +78,8 @@ class Events(NamedTuple):
                 signs *= self.directions.reshape(-1)[piece, None]
                 positions[piece] = speed[i0, i1, None] * signs * place
                 directions[piece] = signs
-        return positions.reshape(*shape, -1), directions.reshape(*shape, -1)
+        whole = (*shape, grids.shape[-1])
+        return positions.reshape(whole), directions.reshape(whole)
 
     def _pieces(self, points: int) -> Iterator[slice]:
         """Slices of the paths whose turning times and points fill tables of about _PIECE."""

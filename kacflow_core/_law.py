@@ -97,6 +97,13 @@ def char_fn(k: ArrayLike, t: ArrayLike, *, a: ArrayLike, c: ArrayLike) -> Array:
     >>> float(kc.char_fn(0.0, 0.5, a=9.0, c=3.0))
     1.0
     """
+    return char_fn_with_slope(k, t, a, c)[0]
+
+
+def char_fn_with_slope(
+    k: ArrayLike, t: ArrayLike, a: ArrayLike, c: ArrayLike
+) -> tuple[Array, Array]:
+    """:func:`char_fn` and its derivative in t, -(c k)^2 t e^-tau sinh(m)/m."""
     times, rates, speeds = _float64(t, a, c)
     waves = _validate.parameter("k", k).astype(np.float64)
     tau, phase = np.broadcast_arrays(rates * times, np.abs(speeds * waves * times))
@@ -106,10 +113,11 @@ def char_fn(k: ArrayLike, t: ArrayLike, *, a: ArrayLike, c: ArrayLike) -> Array:
     slow = np.exp(-(phase**2) / np.maximum(m + tau, np.finfo(float).tiny))
     fast = np.exp(-(m + tau))
     near = np.exp(-tau) * _sinhc(np.clip(square, 0.0, 1.0))
-    sinhc = np.where(square > 1.0, (slow - fast) / (2.0 * np.maximum(m, 1.0)), near)
-    overdamped = 0.5 * (slow + fast) + tau * sinhc
-    oscillating = np.exp(-tau) * (np.cos(m) + tau * np.sinc(m / np.pi))
-    return np.where(square >= 0.0, overdamped, oscillating)
+    real = np.where(square > 1.0, (slow - fast) / (2.0 * np.maximum(m, 1.0)), near)
+    overdamped = square >= 0.0
+    sinhc = np.where(overdamped, real, np.exp(-tau) * np.sinc(m / np.pi))
+    cosh = np.where(overdamped, 0.5 * (slow + fast), np.exp(-tau) * np.cos(m))
+    return cosh + tau * sinhc, -phase * np.abs(speeds * waves) * sinhc
 
 
 def _sinhc(square: Array) -> Array:

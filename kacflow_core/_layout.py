@@ -155,9 +155,11 @@ def grid_rows(times: Array, layout: Layout, shape: Sequence[int]) -> Array:
 
 
 def broadcast(
-    x_shape: tuple[int, ...], parameters: Mapping[str, Array]
+    name: str, data_shape: tuple[int, ...], parameters: Mapping[str, Array]
 ) -> tuple[tuple[int, ...], Layout, list[Array]]:
     """Result shape, layout and 2-D views where everything broadcasts as in NumPy.
+
+    ``name`` is what messages call the data.
 
     Raises
     ------
@@ -165,10 +167,10 @@ def broadcast(
         If the shapes do not broadcast; the message lists them.
     """
     try:
-        shape = np.broadcast_shapes(x_shape, *(value.shape for value in parameters.values()))
+        shape = np.broadcast_shapes(data_shape, *(value.shape for value in parameters.values()))
     except ValueError:
         shapes = ", ".join(f"{name} {value.shape}" for name, value in parameters.items())
-        raise ValueError(f"shapes do not broadcast: x {x_shape}, {shapes}") from None
+        raise ValueError(f"shapes do not broadcast: {name} {data_shape}, {shapes}") from None
     aligned = {
         name: value.reshape((1,) * (len(shape) - value.ndim) + value.shape) if value.ndim else value
         for name, value in parameters.items()

@@ -105,8 +105,8 @@ def sample_path(
     """
     extents = _validate.shape(shape)
     kind = _validate.real_dtype(dtype)
-    _, rates, speeds = _validate.process(times, a, c, kind, "times")
-    grids = _validate.grid(times, kind)
+    given, rates, speeds = _validate.process(_validate.grid(times), a, c, kind, "times")
+    grids = _validate.increasing(given, kind)
     layout, rows = _layout.leading_grids(extents, grids, {"a": rates, "c": speeds})
     whole = _validate.shape((*extents, grids.shape[-1]))
     seed, offset = _validate.word64("seed", seed), _validate.word64("offset", offset)

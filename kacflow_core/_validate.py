@@ -126,24 +126,26 @@ def process(
     return times, rates, speeds
 
 
-def grid(value: ArrayLike, working: np.dtype[Any]) -> Array:
-    """Time grids along the last axis, already checked by :func:`process`, in the working type.
-
-    At least one time, and strictly increasing in that type.
-    """
+def grid(value: ArrayLike) -> Array:
+    """Time grids along the last axis: at least one time, values unchecked."""
     array = _real("times", value)
     if not array.ndim or not 1 <= array.shape[-1] <= _MAX_TIMES:
         raise ValueError(
             f"times: got shape {array.shape}; allowed: at least one axis, the last of 1 to "
             f"{_MAX_TIMES} times"
         )
+    return array
+
+
+def increasing(array: Array, working: np.dtype[Any]) -> Array:
+    """Time grids in the working type, contiguous: strictly increasing in that type."""
     times = np.ascontiguousarray(array, dtype=working)
     steps = times[..., 1:] > times[..., :-1]
     if not steps.all():
         at = np.unravel_index(np.argmin(steps), steps.shape)
         before, after = times[at], times[(*at[:-1], at[-1] + 1)]
         raise ValueError(
-            f"times: got {after!r} after {before!r} at {tuple(map(int, at))}; allowed: strictly "
+            f"times: got {after} after {before} at {tuple(map(int, at))}; allowed: strictly "
             f"increasing times, also when rounded to {working}"
         )
     return times
@@ -216,4 +218,13 @@ def data(name: str, value: ArrayLike, *, sixteen_bit: bool = True) -> Array:
     if not fine or not dtype.isnative:
         allowed = "float32, float64, float16 or bfloat16" if sixteen_bit else "float32 or float64"
         raise TypeError(f"{name}: got dtype {dtype}; allowed: {allowed}")
+    return array
+
+
+def probabilities(name: str, value: ArrayLike) -> Array:
+    """Numbers in [0, 1] as a float32 or float64 array; Python numbers become float64."""
+    array = data(name, value, sixteen_bit=False)
+    low, high = _extent(array)
+    if not (low >= 0.0 and high <= 1.0):  # NaN is refused as well
+        _refuse(name, low, high, 0.0, "probabilities in [0, 1]", FLOAT64_LIMITS)
     return array

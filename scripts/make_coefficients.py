@@ -293,13 +293,14 @@ def fits() -> list[Fit]:
                 "sin^2(pi v / 2) / t with t = v^2 on [0, 1/4].",
             )
         )  # fmt: skip
-    found.append(
-        polynomial(
-            "expm1_tail", "double", "r", expm1_tail, -half_ln2, half_ln2, 11,
-            lambda r: r**2 / mp.expm1(r) if r else mp.mpf(0),
-            "(e^r - 1 - r) / r^2 on |r| <= ln(2)/2, error relative to e^r - 1.",
-        )
-    )  # fmt: skip
+    for real, degree in (("float", 4), ("double", 11)):
+        found.append(
+            polynomial(
+                "expm1_tail", real, "r", expm1_tail, -half_ln2, half_ln2, degree,
+                lambda r: r**2 / mp.expm1(r) if r else mp.mpf(0),
+                "(e^r - 1 - r) / r^2 on |r| <= ln(2)/2, error relative to e^r - 1.",
+            )
+        )  # fmt: skip
     for real, degree in (("float", 6), ("double", 14)):
         found.append(
             polynomial(

@@ -99,6 +99,12 @@ KAC_FN double sin2_ratio(double t) {
 }
 
 /// (e^r - 1 - r) / r^2 on |r| <= ln(2)/2, error relative to e^r - 1.
+/// Degree 4; largest relative error 0.29 x 2^-24.
+KAC_FN float expm1_tail(float r) {
+  return fma(fma(fma(fma(0x1.6beadp-10f, r, 0x1.12280ap-7f), r, 0x1.555676p-5f), r, 0x1.5554bp-3f), r, 0x1.fffffep-2f);
+}
+
+/// (e^r - 1 - r) / r^2 on |r| <= ln(2)/2, error relative to e^r - 1.
 /// Degree 11; largest relative error 0.013 x 2^-53.
 KAC_FN double expm1_tail(double r) {
   const double s = r * r;

@@ -144,6 +144,11 @@ KAC_FN double from_bits(uint64 u) {
 }
 #endif
 
+KAC_FN float infinity(float) { return from_bits(0x7f800000u); }
+KAC_FN double infinity(double) { return from_bits(0x7ff0000000000000ull); }
+KAC_FN float quiet_nan(float) { return from_bits(0x7fc00000u); }
+KAC_FN double quiet_nan(double) { return from_bits(0x7ff8000000000000ull); }
+
 /// `yes` if the condition holds, else `no`; both are evaluated, so loops stay free of branches.
 template <class T>
 KAC_FN T select(bool condition, T yes, T no) {

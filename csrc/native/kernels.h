@@ -80,6 +80,17 @@ struct EventJob {
   double* times = nullptr;  // [offsets' last]: written by fill_events
 };
 
+enum class LawFunction : int { kPdf = 0, kLogPdf = 1, kCdf = 2, kPpf = 3 };
+
+struct LawJob {
+  Layout layout;
+  Storage storage;  // kFloat32 or kFloat64
+  LawFunction function;
+  Parameter t, a, c;
+  const void* in;  // [layout]: places, or probabilities for kPpf
+  void* out;       // [layout]
+};
+
 /// Each function handles the elements [begin, end); results do not depend on how a job is split.
 struct Kernels {
   const char* level;
@@ -89,6 +100,7 @@ struct Kernels {
   void (*path)(const PathJob&, std::int64_t begin, std::int64_t end);
   void (*count_events)(const EventJob&, std::int64_t begin, std::int64_t end);
   void (*fill_events)(const EventJob&, std::int64_t begin, std::int64_t end);
+  void (*law)(const LawJob&, std::int64_t begin, std::int64_t end);
 };
 
 extern const Kernels kKernelsBaseline;

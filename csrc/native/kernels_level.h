@@ -10,18 +10,19 @@
 #define KACFLOW_NATIVE_KERNELS_LEVEL_H_
 
 #include "level_events.h"
+#include "level_law.h"
 #include "level_path.h"
 #include "level_sampling.h"
 #include "level_velocity.h"
 
 #define KACFLOW_STRING_(x) #x
 #define KACFLOW_STRING(x) KACFLOW_STRING_(x)
-#define KACFLOW_DEFINE_KERNELS(variable)                                           \
-  namespace kacflow {                                                              \
-  extern const Kernels variable;                                                   \
-  const Kernels variable = {                                                       \
-      KACFLOW_STRING(KAC_LEVEL), run_sample,     run_pair, run_velocity, run_path, \
-      run_count_events,          run_fill_events};                                 \
+#define KACFLOW_DEFINE_KERNELS(variable)                                            \
+  namespace kacflow {                                                               \
+  extern const Kernels variable;                                                    \
+  const Kernels variable = {                                                        \
+      KACFLOW_STRING(KAC_LEVEL), run_sample,      run_pair, run_velocity, run_path, \
+      run_count_events,          run_fill_events, run_law};                         \
   }
 
 #endif  // KACFLOW_NATIVE_KERNELS_LEVEL_H_

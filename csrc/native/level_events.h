@@ -1,6 +1,7 @@
-// The loops of the event-by-event simulation: a path at a time, a batch of waiting times at a time.
-// Two passes, so that the result takes no memory but its own: one counts the events, the other
-// draws the same ones again and writes them.  See kernels_level.h for the rules.
+// The loops of the event-by-event simulation.  Two passes, so that the result takes no memory but
+// its own: one counts the events, the other draws the same ones again and writes them.  Where few
+// events are expected lanes are paths, and where many are they are the waiting times of one path;
+// the arithmetic of an event is the same.  See kernels_level.h for the rules.
 #ifndef KACFLOW_NATIVE_LEVEL_EVENTS_H_
 #define KACFLOW_NATIVE_LEVEL_EVENTS_H_
 
@@ -10,91 +11,177 @@
 namespace kacflow {
 namespace {
 
-/// kBatch waiting times from number `first`, even, on.
-template <int kBatch>
-void waiting_times(uint64 seed, uint64 path, uint64 first, double a, double* __restrict out) {
-  constexpr int kBlocks = kBatch / 2;
-  uint32 w0[kBlocks], w1[kBlocks], w2[kBlocks], w3[kBlocks];
-  const uint32 block = static_cast<uint32>(1 + first / 2);
-  for (int k = 0; k < kBlocks; ++k) {
-    const kac::Words w = kac::philox(seed, path, block + static_cast<uint32>(k), kac::kEventStream);
-    w0[k] = w.w0;
-    w1[k] = w.w1;
-    w2[k] = w.w2;
-    w3[k] = w.w3;
+constexpr int kFewEvents = 64;  // expected on a path: fewer, and lanes are paths
+constexpr int kEventTile = 8;   // turns of a block of paths that are written together
+
+/// A block of consecutive paths.
+struct EventBlock {
+  int n = 0;
+  double t_max[kBlock], a[kBlock];  ///< lanes from n on are past their end
+  uint64 counter = 0;
+  bool few = true;
+
+  EventBlock(const EventJob& job, int64 e, int64 end) {
+    n = static_cast<int>(smallest(kBlock, end - e));
+    counter = job.offset + static_cast<uint64>(e);
+    const int64 inner = job.layout.inner, row = e / inner;
+    const int rows = static_cast<int>((e + n - 1) / inner - row + 1);
+    double row_t_max[kBlock], row_a[kBlock];
+    load(job.t_max, job.layout, row, rows, row_t_max);
+    load(job.a, job.layout, row, rows, row_a);
+    int64 left = inner - e % inner;
+    double expected = 0.0;
+    for (int l = 0, r = 0; l < kBlock; ++l) {
+      t_max[l] = l < n ? row_t_max[r] : -1.0;
+      a[l] = row_a[r];
+      expected += l < n ? a[l] * t_max[l] : 0.0;
+      if (--left == 0 && l + 1 < n) {
+        ++r;
+        left = inner;
+      }
+    }
+    few = expected < static_cast<double>(kFewEvents * n);
   }
-  for (int k = 0; k < kBlocks; ++k) {
-    out[2 * k] = kac::exponential(w0[k], w1[k]) / a;
-    out[2 * k + 1] = kac::exponential(w2[k], w3[k]) / a;
+};
+
+struct EventWords {
+  uint32 w0[kBlock], w1[kBlock], w2[kBlock], w3[kBlock];
+
+  KAC_FN void put(int l, const kac::Words& w) {
+    w0[l] = w.w0;
+    w1[l] = w.w1;
+    w2[l] = w.w2;
+    w3[l] = w.w3;
+  }
+};
+
+/// Turns 2 k and 2 k + 1 of every path of a block, after those at t.
+void next_turns(uint64 seed, const EventBlock& block, uint32 k, const double* __restrict t,
+                double* __restrict first, double* __restrict second) {
+  EventWords w;
+  for (int l = 0; l < kBlock; ++l) {
+    w.put(l, kac::philox(seed, block.counter + static_cast<uint64>(l), 1 + k, kac::kEventStream));
+  }
+  for (int l = 0; l < kBlock; ++l) {
+    first[l] = t[l] + kac::exponential(w.w0[l], w.w1[l]) / block.a[l];
+    second[l] = first[l] + kac::exponential(w.w2[l], w.w3[l]) / block.a[l];
+  }
+}
+
+void count_few(uint64 seed, const EventBlock& block, int64* counts) {
+  double t[kBlock] = {}, first[kBlock], second[kBlock];
+  int64 count[kBlock] = {};
+  int64 running = 1;
+  for (uint32 k = 0; running; ++k) {
+    next_turns(seed, block, k, t, first, second);
+    running = 0;
+    for (int l = 0; l < kBlock; ++l) {
+      const int64 one = first[l] <= block.t_max[l] ? 1 : 0;
+      const int64 two = second[l] <= block.t_max[l] ? 1 : 0;
+      count[l] += one + two;
+      running += two;
+      t[l] = second[l];
+    }
+  }
+  for (int l = 0; l < block.n; ++l) counts[l] = count[l];
+}
+
+void fill_few(uint64 seed, const EventBlock& block, const int64* offsets, double* times) {
+  double t[kBlock] = {}, turns[kEventTile][kBlock];
+  int64 most = 0;
+  for (int l = 0; l < block.n; ++l) {
+    const int64 count = offsets[l + 1] - offsets[l];
+    most = count > most ? count : most;
+  }
+  for (int64 m = 0; m < most; m += kEventTile) {
+    for (int i = 0; i < kEventTile; i += 2) {
+      const uint32 k = static_cast<uint32>((m + i) / 2);
+      next_turns(seed, block, k, i ? turns[i - 1] : t, turns[i], turns[i + 1]);
+    }
+    for (int l = 0; l < kBlock; ++l) t[l] = turns[kEventTile - 1][l];
+    for (int l = 0; l < block.n; ++l) {
+      double* const out = times + offsets[l] + m;
+      const int64 left = offsets[l + 1] - offsets[l] - m;
+      if (left >= kEventTile) {
+        for (int i = 0; i < kEventTile; ++i) out[i] = turns[i][l];
+      } else {
+        for (int i = 0; i < static_cast<int>(left); ++i) out[i] = turns[i][l];
+      }
+    }
+  }
+}
+
+/// kBlock waiting times of one path from number `first`, even, on.
+void waiting_times(uint64 seed, uint64 path, int64 first, double a, double* __restrict out) {
+  EventWords w;
+  const uint32 block = static_cast<uint32>(1 + first / 2);
+  for (int k = 0; k < kBlock / 2; ++k) {
+    w.put(k, kac::philox(seed, path, block + static_cast<uint32>(k), kac::kEventStream));
+  }
+  for (int k = 0; k < kBlock / 2; ++k) {
+    out[2 * k] = kac::exponential(w.w0[k], w.w1[k]) / a;
+    out[2 * k + 1] = kac::exponential(w.w2[k], w.w3[k]) / a;
   }
 }
 
 /// Number of turning times up to t_max.
-template <int kBatch>
-int64 count_path(uint64 seed, uint64 path, double t_max, double a) {
-  double wait[kBatch];
-  double t = 0.0;
-  for (int64 n = 0;; n += kBatch) {
-    waiting_times<kBatch>(seed, path, static_cast<uint64>(n), a, wait);
-    for (int m = 0; m < kBatch; ++m) {
-      t += wait[m];
-      if (!(t <= t_max)) return n + m;
+int64 count_many(uint64 seed, uint64 path, double t_max, double a) {
+  double wait[kBlock], t = 0.0;
+  for (int64 m = 0;; m += kBlock) {
+    waiting_times(seed, path, m, a, wait);
+    for (int k = 0; k < kBlock; ++k) {
+      t += wait[k];
+      if (!(t <= t_max)) return m + k;
     }
   }
 }
 
 /// The first n turning times.
-template <int kBatch>
-void fill_path(uint64 seed, uint64 path, double a, int64 n, double* out) {
-  double wait[kBatch];
-  double t = 0.0;
-  for (int64 m = 0; m < n; m += kBatch) {
-    waiting_times<kBatch>(seed, path, static_cast<uint64>(m), a, wait);
-    const int rest = static_cast<int>(smallest(kBatch, n - m));
+void fill_many(uint64 seed, uint64 path, double a, int64 n, double* out) {
+  double wait[kBlock], t = 0.0;
+  for (int64 m = 0; m < n; m += kBlock) {
+    waiting_times(seed, path, m, a, wait);
+    const int rest = static_cast<int>(smallest(kBlock, n - m));
     for (int k = 0; k < rest; ++k) out[m + k] = t += wait[k];
   }
 }
 
-/// f(path, t_max, a) for the paths [begin, end).
-template <class F>
-void each_path(const EventJob& job, int64 begin, int64 end, F f) {
-  double t_max[kBlock], a[kBlock];
-  const int64 inner = job.layout.inner;
-  const int64 last_row = (end - 1) / inner;
-  for (int64 row = begin / inner; row <= last_row; row += kBlock) {
-    const int rows = static_cast<int>(smallest(kBlock, last_row + 1 - row));
-    load(job.t_max, job.layout, row, rows, t_max);
-    load(job.a, job.layout, row, rows, a);
-    for (int r = 0; r < rows; ++r) {
-      const int64 first = (row + r) * inner;
-      const int64 stop = smallest(end, first + inner);
-      for (int64 e = first > begin ? first : begin; e < stop; ++e) f(e, t_max[r], a[r]);
+void run_count_events(const EventJob& job, std::int64_t begin, std::int64_t end) {
+  for (int64 e = begin; e < end; e += kBlock) {
+    const EventBlock block(job, e, end);
+    double directions[kBlock];
+    for (int l = 0; l < kBlock; ++l) {
+      directions[l] = kac::first_direction(job.seed, block.counter + static_cast<uint64>(l));
+    }
+    for (int l = 0; l < block.n; ++l) job.directions[e + l] = directions[l];
+    if (block.few) {
+      int64 counts[kBlock];
+      count_few(job.seed, block, counts);
+      for (int l = 0; l < block.n; ++l) job.counts[e + l] = counts[l];
+      continue;
+    }
+    for (int l = 0; l < block.n; ++l) {
+      const uint64 path = block.counter + static_cast<uint64>(l);
+      job.counts[e + l] = count_many(job.seed, path, block.t_max[l], block.a[l]);
     }
   }
 }
 
-constexpr int kFew = 16, kMany = 64;  // batches: many events are drawn in longer ones
-
-void run_count_events(const EventJob& job, std::int64_t begin, std::int64_t end) {
-  each_path(job, begin, end, [&](int64 e, double t_max, double a) {
-    const uint64 path = job.offset + static_cast<uint64>(e);
-    job.directions[e] = kac::first_direction(job.seed, path);
-    job.counts[e] = a * t_max < kMany ? count_path<kFew>(job.seed, path, t_max, a)
-                                      : count_path<kMany>(job.seed, path, t_max, a);
-  });
-}
-
 void run_fill_events(const EventJob& job, std::int64_t begin, std::int64_t end) {
-  each_path(job, begin, end, [&](int64 e, double, double a) {
-    const uint64 path = job.offset + static_cast<uint64>(e);
-    const int64 n = job.offsets[e + 1] - job.offsets[e];
-    double* const out = job.times + job.offsets[e];
-    if (n < kMany) {
-      fill_path<kFew>(job.seed, path, a, n, out);
-    } else {
-      fill_path<kMany>(job.seed, path, a, n, out);
+  for (int64 e = begin; e < end; e += kBlock) {
+    const EventBlock block(job, e, end);
+    if (block.few) {
+      int64 offsets[kBlock + 1];
+      for (int l = 0; l <= block.n; ++l) offsets[l] = job.offsets[e + l];
+      fill_few(job.seed, block, offsets, job.times);
+      continue;
     }
-  });
+    for (int l = 0; l < block.n; ++l) {
+      const uint64 path = block.counter + static_cast<uint64>(l);
+      const int64 first = job.offsets[e + l];
+      fill_many(job.seed, path, block.a[l], job.offsets[e + l + 1] - first, job.times + first);
+    }
+  }
 }
 
 }  // namespace

@@ -16,6 +16,7 @@ namespace py = pybind11;
 
 void register_info(py::module_& m);
 void register_paths(py::module_& m);
+void register_law(py::module_& m);
 void register_sampling(py::module_& m);
 void register_velocity(py::module_& m);
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from kacflow_core._dispatch import Backend, native_module
+from kacflow_core._dispatch import Backend, DistributionKind, native_module
 from kacflow_core._layout import Array, Layout, storage_code
 
 
@@ -72,6 +72,13 @@ class NativeBackend:
         times = np.empty(int(offsets[-1]))
         self._native.fill_events(*layout, times, offsets, t_max, a, *words, expected, threads)
         return times, offsets, directions
+
+    def distribution(
+        self, kind: DistributionKind, x: Array, out: Array, layout: Layout,
+        t: Array, a: Array, c: Array, *, threads: int,
+    ) -> None:  # fmt: skip
+        function = getattr(self._native, kind)
+        function(*layout, storage_code(x.dtype), x, out, t, a, c, threads)
 
 
 def load() -> Backend:

@@ -2,7 +2,7 @@
 
 Same words, same formulas and the same order of operations as the compiled core, in float32 for
 float32 and 16-bit data and in float64 for float64.  A function is compiled for a type when it is
-first called with it, which takes seconds.
+first called with it, which takes one to three seconds.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from kacflow_core._layout import Array, Layout, working_dtype
 
 _OLDEST = (0, 59)
 
-# Elements below which a further thread costs more than it saves: starting one takes 0.06 ms.
+# Elements below which a further thread costs more than it saves.
 _GRAIN_DRAWS = 1 << 16
 _GRAIN_VELOCITY = 1 << 17
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from kacflow_core import reference
-from kacflow_core._dispatch import Backend
+from kacflow_core._dispatch import Backend, DistributionKind
 from kacflow_core._layout import Array, Layout, full_rows, working_dtype
 from kacflow_core.backends._storage import store, widen
 from kacflow_core.reference import events, pair, path, philox, sampler
@@ -127,6 +127,16 @@ class ReferenceBackend:
         offsets = np.concatenate([[0], np.cumsum(np.concatenate(counts))])
         counters = philox.counters(offset, layout.size)
         return np.concatenate(times), offsets, philox.first_directions(seed, counters)
+
+    def distribution(
+        self, kind: DistributionKind, x: Array, out: Array, layout: Layout,
+        t: Array, a: Array, c: Array, *, threads: int,
+    ) -> None:  # fmt: skip
+        function = getattr(reference, kind)
+        for piece, (times, rates, speeds) in _pieces(layout, x.dtype, t, a, c):
+            values = function(x[piece], times, a=rates, c=speeds, dtype=x.dtype)
+            with np.errstate(over="ignore", under="ignore"):
+                out[piece] = values
 
 
 def load() -> Backend:

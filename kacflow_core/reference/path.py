@@ -18,6 +18,7 @@ for even turns; either with probability 1/2, whatever xi, for odd ones.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -94,7 +95,7 @@ def grids(times: ArrayLike, shape: Sequence[int]) -> Array:
         return array[None]
     *lead, n = array.shape
     array = array.reshape(*lead, *[1] * (len(shape) - len(lead)), n)
-    return np.broadcast_to(array, (*shape, n)).reshape(-1, n)
+    return np.broadcast_to(array, (*shape, n)).reshape(math.prod(shape), n)
 
 
 def sample_path(
@@ -142,4 +143,5 @@ def sample_path(
     for j, step in enumerate(steps(when, rates, seed, counters, dtype)):
         place = place + speeds * step.length * step.xi
         positions[:, j], directions[:, j] = place, step.direction
-    return positions.reshape(*extents, -1), directions.reshape(*extents, -1)
+    whole = (*extents, when.shape[-1])
+    return positions.reshape(whole), directions.reshape(whole)

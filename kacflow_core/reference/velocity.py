@@ -74,17 +74,18 @@ def bessel_ratio(z: ArrayLike) -> BesselRatio:
         return BesselRatio(*(np.where(z < _SWITCH, n, f) for n, f in zip(near, far, strict=True)))
 
 
-class _Cone(NamedTuple):
+class Cone(NamedTuple):
     """A point in the light cone."""
 
     tau: Array  #: a t rounded,
     tau_low: Array  #: and its rounding error
     y: Array  #: a x/c
     z: Array
+    edge: Array  #: c t rounded in the working type
     atom: NDArray[np.bool_]
 
 
-def _cone(x: Array, t: Array, a: Array, c: Array, dtype: DTypeLike) -> _Cone:
+def cone(x: Array, t: Array, a: Array, c: Array, dtype: DTypeLike) -> Cone:
     """z from the exact product c t, so that it keeps its relative accuracy up to the edge."""
     edge = (c * t).astype(dtype).astype(np.float64)
     tau, tau_low = exact_product(a, t)
@@ -95,10 +96,10 @@ def _cone(x: Array, t: Array, a: Array, c: Array, dtype: DTypeLike) -> _Cone:
     root = np.sqrt(np.ldexp(gap, -exponent) * np.ldexp(ct + distance, -exponent))
     slope = a / np.ldexp(c, -exponent)
     y = slope * np.ldexp(x, -exponent)
-    return _Cone(tau, tau_low, y, slope * root, distance >= edge)
+    return Cone(tau, tau_low, y, slope * root, edge, distance >= edge)
 
 
-def _arrays(x: ArrayLike, t: ArrayLike, a: ArrayLike, c: ArrayLike) -> list[Array]:
+def arrays(x: ArrayLike, t: ArrayLike, a: ArrayLike, c: ArrayLike) -> list[Array]:
     return list(np.broadcast_arrays(*(np.asarray(p, dtype=np.float64) for p in (x, t, a, c))))
 
 
@@ -125,9 +126,9 @@ def velocity(
     >>> float(reference.velocity(0.0, 0.5, a=9.0, c=3.0))
     0.0
     """
-    x, t, a, c = _arrays(x, t, a, c)
+    x, t, a, c = arrays(x, t, a, c)
     with np.errstate(all="ignore"):
-        tau, tau_low, _, z, atom = _cone(x, t, a, c, dtype)
+        tau, tau_low, _, z, _, atom = cone(x, t, a, c, dtype)
         inside = a * x / (tau + (bessel_ratio(z).q + tau_low))
         return np.where(atom, c * np.sign(x), inside)
 
@@ -144,9 +145,9 @@ def velocity_grad(
 
     and both 0 on the atoms.  Arguments as in :func:`velocity`.
     """
-    x, t, a, c = _arrays(x, t, a, c)
+    x, t, a, c = arrays(x, t, a, c)
     with np.errstate(all="ignore"):
-        tau, _, y, z, atom = _cone(x, t, a, c, dtype)
+        tau, _, y, z, _, atom = cone(x, t, a, c, dtype)
         q, rho = bessel_ratio(z)
         inverse = 1.0 / (tau + q)
         dv_dx = a * inverse * (1.0 + y * inverse * y * rho)

@@ -280,7 +280,7 @@ def points(draw: Any, dtype: str = "float64", beyond: bool = True) -> Points:
     edge = kind(c) * kind(t)
     beside = [edge]
     for _ in range(3):
-        beside = [np.nextafter(beside[0], kind(0)), *beside, np.nextafter(beside[-1], kind(9e9))]
+        beside = [np.nextafter(beside[0], kind(0)), *beside, np.nextafter(beside[-1], kind(np.inf))]
     least = np.finfo(dtype).smallest_subnormal
     elements = st.one_of(
         st.floats(-1.25, 1.25, width=8 * kind().itemsize).map(lambda xi: kind(xi) * edge),

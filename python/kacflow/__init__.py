@@ -1,7 +1,8 @@
 """kacflow: generative models on the telegrapher's equation, for PyTorch.
 
 Data is at t = 0, noise at t = T.  ``KacProcess`` is the noise, ``KacPath`` the training pair,
-``generate`` the sampler, ``train`` a complete training run; ``GaussianPath`` holds the baselines.
+``generate`` the sampler, ``train`` a complete training run; ``GaussianPath`` holds the baselines,
+``telegrapher`` solves the equation itself.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from kacflow import ops
+from kacflow import ops, telegrapher
 from kacflow.gaussian import GaussianPath
 from kacflow.generate import generate
 from kacflow.path import KacPath, PathSample
@@ -28,6 +29,7 @@ __all__ = [
     "__version__",
     "generate",
     "ops",
+    "telegrapher",
     "train",
 ]
 

@@ -28,6 +28,9 @@ def leading(parameter: Tensor, ndim: int) -> Tensor:
     return parameter.reshape(parameter.shape[:ndim] + (1,) * (ndim - parameter.ndim))
 
 
+_Shape = tuple[Sequence[int], torch.dtype, torch.device]
+
+
 class Rule:
     """Derivatives of an elementwise operator; a derivative that a Jacobian lacks is zero.
 
@@ -41,6 +44,9 @@ class Rule:
         Positions of the inputs that have a derivative.
     aligned_first : sequence of int
         Those that align with the leading axes of the outputs; the others broadcast as in torch.
+    keeps_outputs : bool
+        Whether ``jacobian`` looks at the outputs.  If not they are not kept, and may be changed in
+        place: ``outputs`` is then empty.
     """
 
     def __init__(
@@ -50,10 +56,12 @@ class Rule:
         ],
         inputs: Sequence[int],
         aligned_first: Sequence[int] = (),
+        keeps_outputs: bool = True,
     ) -> None:
         self.jacobian = jacobian
         self.inputs = tuple(inputs)
         self.aligned_first = frozenset(aligned_first)
+        self.keeps_outputs = keeps_outputs
 
     def _aligned(self, position: int, value: Tensor, ndim: int) -> Tensor:
         return leading(value, ndim) if position in self.aligned_first else value
@@ -86,21 +94,24 @@ class Rule:
         return result
 
     def jvp(
-        self, inputs: Sequence[Any], outputs: Sequence[Tensor], tangents: Sequence[Any]
+        self,
+        inputs: Sequence[Any],
+        outputs: Sequence[Tensor],
+        tangents: Sequence[Any],
+        shapes: Sequence[_Shape],
     ) -> list[Tensor]:
-        """Tangents of the outputs from those of the inputs."""
+        """Tangents of the outputs, of these shapes, from those of the inputs."""
         wanted = [i for i in self.inputs if tangents[i] is not None]
-        rows: Jacobian = [{} for _ in outputs]
+        rows: Jacobian = [{} for _ in shapes]
         if wanted:
-            rows = self.jacobian(inputs, outputs, wanted, [True] * len(outputs))
+            rows = self.jacobian(inputs, outputs, wanted, [True] * len(shapes))
         result = []
-        for output, row in zip(outputs, rows, strict=True):
-            total = torch.zeros_like(output)
+        for (shape, dtype, device), row in zip(shapes, rows, strict=True):
+            total = torch.zeros(shape, dtype=dtype, device=device)
             for i in wanted:
                 if i in row:
-                    term = row[i] * self._aligned(i, tangents[i], output.ndim)
-                    total = total + term
-            result.append(total.to(output.dtype))
+                    total = total + row[i] * self._aligned(i, tangents[i], len(shape))
+            result.append(total.to(dtype))
         return result
 
 
@@ -129,14 +140,17 @@ def _function(op: Any, rule: Rule) -> Any:
         def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
             ctx.constants = [None if isinstance(v, Tensor) else v for v in inputs[1:]]
             ctx.positions = [i for i, v in enumerate(inputs[1:]) if isinstance(v, Tensor)]
-            saved = [inputs[1 + i] for i in ctx.positions] + list(_tuple(output))
+            outputs = _tuple(output)
+            ctx.shapes = [(v.shape, v.dtype, v.device) for v in outputs]
+            saved = [inputs[1 + i] for i in ctx.positions]
+            saved += outputs if rule.keeps_outputs else ()
             ctx.save_for_backward(*saved)
             ctx.save_for_forward(*saved)
             ctx.set_materialize_grads(False)
 
         @staticmethod
         def restore(ctx: Any) -> tuple[list[Any], list[Tensor]]:
-            """The operator's inputs and outputs."""
+            """The operator's inputs, and its outputs where they were kept."""
             inputs, saved = list(ctx.constants), list(ctx.saved_tensors)
             for i, value in zip(ctx.positions, saved, strict=False):
                 inputs[i] = value
@@ -150,7 +164,7 @@ def _function(op: Any, rule: Rule) -> Any:
         @staticmethod
         def jvp(ctx: Any, _keys: None, *tangents: Any) -> Any:
             inputs, outputs = Function.restore(ctx)
-            result = rule.jvp(inputs, outputs, tangents)
+            result = rule.jvp(inputs, outputs, tangents, ctx.shapes)
             return result[0] if len(result) == 1 else tuple(result)
 
     Function.__name__ = Function.__qualname__ = f"Kac_{op._opname}"

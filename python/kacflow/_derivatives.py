@@ -9,7 +9,9 @@ dF/dt = -p v for the distribution function, which depends on a t and x/(c t) onl
 
     dx/dt = v(t, x),    dx/da = (t v(t, x) - x)/a,    dx/dc = x/c
 
-with v = ±c on the atoms.  For every differentiable f, E f(x) then has the right gradient.
+with v = ±c on the atoms, which are known exactly: a draw returns them as ±c t rounded once.  (So
+is, next to never, a draw that rounds to that.)  For every differentiable f, E f(x) then has the
+right gradient.
 
 **The velocity of a draw**, w = v(t, x), jumps at the edge of the light cone: from c on the atom to
 e = c a t/(a t + 2) inside.  Atoms turn at rate a, and their mass arrives at the edge inside, so ::

@@ -135,13 +135,17 @@ def _velocity_hessian_fake(
 _RULES = {
     "sample": _autograd.Rule(_derivatives.sample_jacobian, inputs=range(3), aligned_first=range(3)),
     "sample_pair": _autograd.Rule(
-        _derivatives.pair_jacobian, inputs=range(7), aligned_first=range(1, 7)
+        _derivatives.pair_jacobian, inputs=range(7), aligned_first=range(1, 7), keeps_outputs=False
     ),
     "velocity": _autograd.Rule(_derivatives.velocity_jacobian, inputs=range(4)),
     "velocity_grad": _autograd.Rule(_derivatives.velocity_grad_jacobian, inputs=range(4)),
-    "_velocity_hessian": _autograd.Rule(_derivatives.no_third_derivatives, inputs=range(4)),
+    "_velocity_hessian": _autograd.Rule(
+        _derivatives.no_third_derivatives, inputs=range(4), keeps_outputs=False
+    ),
     "_draw_velocity": _autograd.Rule(_derivatives.draw_velocity_jacobian, inputs=range(4)),
-    "_draw_acceleration": _autograd.Rule(_derivatives.no_third_derivatives, inputs=range(4)),
+    "_draw_acceleration": _autograd.Rule(
+        _derivatives.no_third_derivatives, inputs=range(4), keeps_outputs=False
+    ),
 }
 for _name, _rule in _RULES.items():
     _autograd.register(_LIB, _name, _rule)

@@ -47,7 +47,10 @@ class KacProcess:
     ----------
     a, c : float or Tensor
         Jump rate (1/time) and speed (length/time), finite and > 0.  Tensors broadcast: against the
-        leading axes of a sample (shape ``(1, C)`` is per channel), as in torch for ``velocity``.
+        leading axes of a sample (shape ``(1, C)`` is per channel), also in all of
+        :class:`KacPath`; as in torch for ``velocity``, ``divergence`` and the closed forms.  They
+        may require grad, which everything here is differentiable in.  Values on a GPU, in a
+        compiled graph or under a transform are not checked here, so that nothing waits for them.
 
     Raises
     ------
@@ -228,8 +231,8 @@ class KacProcess:
         --------
         >>> import torch
         >>> from kacflow import KacProcess
-        >>> KacProcess(9.0, 3.0).divergence(torch.zeros(2, 5), 4.0)  # near d/(2 t), that of x/(2 t)
-        tensor([0.6163, 0.6163])
+        >>> KacProcess(9.0, 3.0).divergence(torch.zeros(2, 5), 4.0)  # that of x/(2 t) is 0.625
+        tensor([0.6206, 0.6206])
         """
         _bridge.check_data("x", x)
         time = self._time(t, x.device, x.dtype)

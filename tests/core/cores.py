@@ -48,6 +48,12 @@ class Core:
     def sample_pair(self, *args: Any, **kwargs: Any) -> tuple[np.ndarray, np.ndarray]:
         return self._call("sample_pair", *args, **kwargs)
 
+    def sample_path(self, *args: Any, **kwargs: Any) -> tuple[np.ndarray, np.ndarray]:
+        return self._call("sample_path", *args, **kwargs)
+
+    def simulate_events(self, *args: Any, **kwargs: Any) -> kacflow_core.Events:
+        return self._call("simulate_events", *args, **kwargs)
+
     def velocity(self, *args: Any, **kwargs: Any) -> np.ndarray:
         return self._call("velocity", *args, **kwargs)
 

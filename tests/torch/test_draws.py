@@ -273,3 +273,11 @@ def test_compiled_training_of_rate_and_speed():
         results.append(torch.autograd.grad(function(logs), logs)[0])
     torch.testing.assert_close(*results)
     assert ops.sample is OPS.sample
+
+
+def test_outputs_may_be_changed_in_place():
+    """The pair keeps neither of its outputs for the backward pass."""
+    a = torch.tensor(9.0, requires_grad=True)
+    pair = KacPath(KacProcess(a, 3.0)).sample(torch.zeros(8, 2), 0.5)
+    (pair.x_t.mul_(2).sum() + pair.dx_t.add_(1).sum()).backward()
+    assert torch.isfinite(a.grad)

@@ -198,10 +198,11 @@ def product_minus(real: Any) -> Any:
 
 @template
 def local(kind: Any, size: int) -> Any:
-    """A function that returns a pointer to ``size`` numbers on the kernel's stack, new per call.
+    """A function that returns a pointer to ``size`` numbers on the kernel's stack.
 
-    LLVM sees that nothing else points there, which arrays from the heap would hide: loops over them
-    become vector instructions without checks for overlap.  Only kernels may call it, outside loops.
+    Each place that calls it has its own, from the start of the kernel to its end.  LLVM sees that
+    nothing else points there, which arrays from the heap would hide: loops over them become vector
+    instructions without checks for overlap.
     """
     pointer = numba.types.CPointer(numba.from_dtype(kind))
 

@@ -2,8 +2,8 @@
 
 Functions are templates over the working type, as in ``csrc/kac``: a Python function of ``real``
 (``np.float32`` or ``np.float64``) that builds a compiled one, once per type.  An *element* function
-is compiled into its callers; a *kernel* is what Python calls, compiled for one signature when it is
-first wanted, so that a process pays for what it uses.
+or a *part* is compiled into its callers; a *kernel* is what Python calls, compiled for one
+signature when it is first wanted, so that a process pays for what it uses.
 
 No fastmath: NaN, infinities and denormal numbers mean what IEEE 754 says, and operations are fused
 only where the text says fma.  ``error_model="numpy"``: divisions have no branch.
@@ -55,6 +55,11 @@ def template(build: Callable[..., Any]) -> Callable[..., Any]:
 def element(function: Callable[..., Any]) -> Any:
     """Compile a function into whatever calls it."""
     return numba.njit(forceinline=True, no_cpython_wrapper=True, **_OPTIONS)(function)
+
+
+def part(function: Callable[..., Any]) -> Any:
+    """Like ``element``, for a large function with one caller: not compiled on its own before."""
+    return numba.njit(inline="always", no_cpython_wrapper=True, **_OPTIONS)(function)
 
 
 def kernel(*signature: Any) -> Callable[[Callable[..., Any]], Any]:

@@ -12,7 +12,7 @@ import numpy as np
 from numba import carray
 
 from kacflow_core.backends._numba.arithmetic import fma, local, select, sqrt
-from kacflow_core.backends._numba.compiler import element, template
+from kacflow_core.backends._numba.compiler import element, part, template
 from kacflow_core.backends._numba.philox import LINES, draw, fill
 from kacflow_core.backends._numba.rows import BLOCK, load, row_kernel
 from kacflow_core.backends._numba.sampler import CT, NOISE_LINES, TAU, C, endpoint, noise_rows
@@ -49,14 +49,14 @@ def sample_pair(real: Any) -> Any:
     rows, fill_words, uniforms, drawn = noise_rows(real), fill(real), draw(real), noise(real)
     new_words, shape = local(np.uint32, LINES[real] * BLOCK), (LINES[real], BLOCK)
 
-    @element
+    @part
     def prepare(block, n1, parameters, table):
         rows(block, n1, parameters, table)
         load(parameters[3], n1, block, table[SIGNAL])
         load(parameters[4], n1, block, table[DSIGNAL])
         load(parameters[5], n1, block, table[DCLOCK])
 
-    @element
+    @part
     def evaluate(data, first, e, n, lanes, words):
         raw = carray(new_words(), shape)
         fill_words(raw, words[0], words[1] + np.uint64(e), n)

@@ -122,7 +122,7 @@ def row_kernel(
         first in its arrays.
     constants : int
         How many constants a row has.
-    prepare, evaluate : element functions
+    prepare, evaluate : functions compiled by ``part``
         ``prepare(block, n1, parameters, table)`` computes the constants of the block's new rows;
         ``evaluate(data, first, e, n, lanes, words)`` the results of elements [e, e + n), whose data
         are at [first, first + n).

@@ -23,7 +23,7 @@ from kacflow_core.backends._numba.arithmetic import (
     sqrt,
     with_sign,
 )
-from kacflow_core.backends._numba.compiler import element, template
+from kacflow_core.backends._numba.compiler import element, part, template
 from kacflow_core.backends._numba.logarithm import decay, log_sum
 from kacflow_core.backends._numba.philox import LINES, draw, fill
 from kacflow_core.backends._numba.rows import BLOCK, load, row_kernel
@@ -211,7 +211,7 @@ def noise_rows(real: Any) -> Any:
     """prepare of row_kernel, for parameters of which (t, a, c) are the first."""
     constants, new_values = noise_constants(real), local(real, BLOCK)
 
-    @element
+    @part
     def noise_rows(block, n1, parameters, table):
         times, rates = carray(new_values(), BLOCK), carray(new_values(), BLOCK)
         speeds = carray(new_values(), BLOCK)
@@ -230,7 +230,7 @@ def sample(real: Any) -> Any:
     fill_words, uniforms, place = fill(real), draw(real), endpoint(real)
     new_words, shape = local(np.uint32, LINES[real] * BLOCK), (LINES[real], BLOCK)
 
-    @element
+    @part
     def evaluate(data, first, e, n, lanes, words):
         raw = carray(new_words(), shape)
         fill_words(raw, words[0], words[1] + np.uint64(e), n)

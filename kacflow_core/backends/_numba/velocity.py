@@ -24,7 +24,7 @@ from kacflow_core.backends._numba.arithmetic import (
     sqrt,
     with_sign,
 )
-from kacflow_core.backends._numba.compiler import element, template
+from kacflow_core.backends._numba.compiler import element, part, template
 from kacflow_core.backends._numba.rows import BLOCK, load, row_kernel
 
 A = 0
@@ -202,7 +202,7 @@ def cones(real: Any) -> Any:
     """prepare of row_kernel, for the parameters (t, a, c)."""
     constants, new_values = cone(real), local(real, BLOCK)
 
-    @element
+    @part
     def cones(block, n1, parameters, table):
         t, a, c = parameters
         times, rates = carray(new_values(), BLOCK), carray(new_values(), BLOCK)
@@ -228,7 +228,7 @@ def velocity(real: Any) -> Any:
     """Kernel with data (x, v), parameters (t, a, c) and no words."""
     value = velocity_at(real)
 
-    @element
+    @part
     def evaluate(data, first, e, n, lanes, words):
         x, v = data[0][first : first + n], data[1][first : first + n]
         for i in range(n):
@@ -242,7 +242,7 @@ def velocity_grad(real: Any) -> Any:
     """Kernel with data (x, dv_dx, dv_dt), parameters (t, a, c) and no words."""
     value = gradient_at(real)
 
-    @element
+    @part
     def evaluate(data, first, e, n, lanes, words):
         x = data[0][first : first + n]
         dv_dx, dv_dt = data[1][first : first + n], data[2][first : first + n]

@@ -4,5 +4,7 @@
 ``endpoint``   the endpoint map in 40 digits.
 ``velocity``   q(z), the conditional velocity and its derivatives in 40 digits and more.
 ``law``        moments, characteristic function, density and cdf of the law.
+``path``       whole paths in 40 digits, and samplers of paths: from turn to turn, and by the
+               closed-form step with switchable defects.
 ``events``     event-by-event simulation, and a sampler with switchable defects.
 """

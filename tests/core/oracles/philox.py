@@ -34,10 +34,10 @@ def philox4x32(counter: tuple[int, int, int, int], key: tuple[int, int]) -> tupl
     return c0, c1, c2, c3
 
 
-def element_words(seed: int, index: int, block: int = 0) -> tuple[int, ...]:
-    """Words of element ``index`` (offset included) of the endpoint stream."""
+def element_words(seed: int, index: int, block: int = 0, stream: int = 0) -> tuple[int, ...]:
+    """Words of element ``index`` (offset included), by default of the endpoint stream."""
     index %= 2**64
-    return philox4x32((index & MASK, index >> 32, block, 0), (seed & MASK, seed >> 32))
+    return philox4x32((index & MASK, index >> 32, block, stream), (seed & MASK, seed >> 32))
 
 
 def philox4x32_array(counters: np.ndarray, seed: int, block: int = 0) -> np.ndarray:
@@ -85,6 +85,38 @@ def element_uniforms(seed: int, index: int, dtype: str) -> Uniforms:
     """Uniforms of one element for ``dtype`` "float32" or "float64"."""
     high = element_words(seed, index)
     return uniforms(high, element_words(seed, index, 1) if dtype == "float64" else None)
+
+
+class Interval(NamedTuple):
+    """What one interval of a path draws."""
+
+    endpoint: Uniforms
+    u3: Fraction  #: in (0, 1)
+    coin: int  #: +1 or -1
+
+
+def interval(seed: int, index: int, j: int, dtype: str) -> Interval:
+    """Interval ``j`` of the path ``index`` (offset included)."""
+    high = element_words(seed, index, 0, j)
+    u3 = (Fraction(high[3] >> 1) + Fraction(1, 2)) / 2**31
+    coin = 1 if high[3] >> 31 else -1
+    if dtype == "float32":
+        return Interval(uniforms(high), u3, coin)
+    low = element_words(seed, index, 1, j)
+    u3 = Fraction(high[3] >> 1, 2**31) + (Fraction(low[3] >> 1) + Fraction(1, 2)) / 2**62
+    return Interval(uniforms(high, low), u3, coin)
+
+
+def waiting_uniform(seed: int, index: int, m: int) -> Fraction:
+    """Uniform of waiting time ``m`` of the path ``index`` (offset included)."""
+    words = element_words(seed, index, 1 + m // 2, MASK)
+    high, low = words[2 * (m % 2) : 2 * (m % 2) + 2]
+    return Fraction(2 * ((high << 32 | low) >> 12) + 1, 2**53)
+
+
+def starts_right(seed: int, index: int) -> bool:
+    """Whether the event simulation of the path ``index`` starts in the direction +1."""
+    return element_words(seed, index, 0, MASK)[0] >= 2**31
 
 
 def many_uniforms(seed: int, offset: int, n: int, dtype: str) -> list[Uniforms]:
