@@ -72,6 +72,24 @@ struct PointJob {
   void* out_dt;   // [layout], the second result where there are two
 };
 
+/// Time grids of n numbers of the working type, one per row, as a strided (n0, n1, n) view.
+struct TimeGrid {
+  const void* data;
+  int64 n;
+  int64 stride0, stride1, stride;
+};
+
+/// Elements are paths; Tiling::groups is the number of intervals that a round takes.
+struct PathJob {
+  Layout layout;
+  Tiling tiling;
+  Noise noise;
+  Parameter a, c;
+  TimeGrid times;
+  void* positions;   // [layout, times.n]
+  void* directions;  // [layout, times.n]
+};
+
 }  // namespace device
 }  // namespace kacflow
 

@@ -21,6 +21,7 @@ struct CompiledKernel {
 /// Ended by an entry without a function.
 extern const CompiledKernel kNoiseKernels[];
 extern const CompiledKernel kPointKernels[];
+extern const CompiledKernel kPathKernels[];
 
 struct Grid {
   unsigned blocks, threads;

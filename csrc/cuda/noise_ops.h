@@ -73,9 +73,8 @@ struct SampleOp {
     }
   };
 
-  static KAC_FN Row row(const Job& job, int64 i0, int64 i1) {
-    return kac::noise_constants<Real>(value_at(job.a, i0, i1), value_at(job.c, i0, i1),
-                                      value_at(job.t, i0, i1));
+  static KAC_FN Row row(const Job& job, const RowIndex& i) {
+    return kac::noise_constants<Real>(value_at(job.a, i), value_at(job.c, i), value_at(job.t, i));
   }
   static KAC_FN Real apply(const Row& row, const Inputs& in, int32 j) {
     return kac::displacement(row, in.noise.words[j].value());
@@ -115,12 +114,11 @@ struct PairOp {
     }
   };
 
-  static KAC_FN Row row(const Job& job, int64 i0, int64 i1) {
-    return {kac::noise_constants<Real>(value_at(job.a, i0, i1), value_at(job.c, i0, i1),
-                                       value_at(job.clock, i0, i1)),
-            {static_cast<Real>(value_at(job.signal, i0, i1)),
-             static_cast<Real>(value_at(job.dsignal, i0, i1)),
-             static_cast<Real>(value_at(job.dclock, i0, i1))}};
+  static KAC_FN Row row(const Job& job, const RowIndex& i) {
+    return {
+        kac::noise_constants<Real>(value_at(job.a, i), value_at(job.c, i), value_at(job.clock, i)),
+        {static_cast<Real>(value_at(job.signal, i)), static_cast<Real>(value_at(job.dsignal, i)),
+         static_cast<Real>(value_at(job.dclock, i))}};
   }
   static KAC_FN kac::Pair<Real> apply(const Row& row, const Inputs& in, int32 j) {
     return kac::pair(kac::noise(row.noise, in.noise.words[j].value()), row.schedule,

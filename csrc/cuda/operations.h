@@ -4,6 +4,7 @@
 #define KACFLOW_CUDA_OPERATIONS_H_
 
 #include "noise_ops.h"
+#include "path_ops.h"
 #include "point_ops.h"
 
 #define KACFLOW_REAL_STORAGES(X, name, Op) \
@@ -20,5 +21,7 @@
 #define KACFLOW_POINT_OPERATIONS(X)             \
   KACFLOW_ALL_STORAGES(X, velocity, VelocityOp) \
   KACFLOW_ALL_STORAGES(X, velocity_grad, GradientOp)
+
+#define KACFLOW_PATH_OPERATIONS(X) KACFLOW_REAL_STORAGES(X, sample_path, PathOp)
 
 #endif  // KACFLOW_CUDA_OPERATIONS_H_

@@ -37,9 +37,8 @@ struct PointOp {
   using Inputs = PointInputs<Stored>;
   using Outputs = PointOutputs<Stored>;
 
-  static KAC_FN Row row(const Job& job, int64 i0, int64 i1) {
-    return kac::cone<Real>(value_at(job.a, i0, i1), value_at(job.c, i0, i1),
-                           value_at(job.t, i0, i1));
+  static KAC_FN Row row(const Job& job, const RowIndex& i) {
+    return kac::cone<Real>(value_at(job.a, i), value_at(job.c, i), value_at(job.t, i));
   }
   static KAC_FN Real apply(const Row& row, const Inputs& in, int32 j) {
     return Function<Real>::at(row, kac::widen(in.x.values[j]));

@@ -56,10 +56,28 @@ KAC_FN void write(void* data, int64 first, int32 count, bool wide, const Vector<
   }
 }
 
-/// The parameter of row (i0, i1).
-KAC_FN double value_at(const Parameter& p, int64 i0, int64 i1) {
+/// n / d for n >= 0, d > 0, by 32-bit division where that is enough.
+KAC_FN int64 quotient(int64 n, int64 d) {
+  if (((n | d) >> 32) == 0) {
+    return static_cast<int64>(static_cast<uint32>(n) / static_cast<uint32>(d));
+  }
+  return n / d;
+}
+
+/// Row i0 n1 + i1.
+struct RowIndex {
+  int64 i0, i1;
+};
+
+KAC_FN RowIndex index_of(const Layout& layout, int64 row) {
+  const int64 i0 = layout.n1 == 1 ? row : quotient(row, layout.n1);
+  return {i0, row - i0 * layout.n1};
+}
+
+/// The parameter of a row.
+KAC_FN double value_at(const Parameter& p, const RowIndex& i) {
   if (!p.data) return p.value;
-  const int64 k = i0 * p.stride0 + i1 * p.stride1;
+  const int64 k = i.i0 * p.stride0 + i.i1 * p.stride1;
   return p.is_double ? static_cast<const double*>(p.data)[k]
                      : static_cast<double>(static_cast<const float*>(p.data)[k]);
 }
@@ -79,12 +97,15 @@ struct Table {
   Entry<Row> entries[1];   ///< as many as Tiling::rows
 };
 
-/// n / d for n >= 0, d > 0, by 32-bit division where that is enough.
-KAC_FN int64 quotient(int64 n, int64 d) {
-  if (((n | d) >> 32) == 0) {
-    return static_cast<int64>(static_cast<uint32>(n) / static_cast<uint32>(d));
-  }
-  return n / d;
+/// Which row, counted from the tile's first, its l-th element belongs to; `left` elements of the
+/// first row lie in the tile.
+KAC_FN int32 row_of(const Tiling& tiling, int32 left, int32 l) {
+  const int32 beyond = l - left;
+  // beyond / inner, exactly: both are below 2^15, so that the excess of magic adds less than
+  // 1/2^31.
+  const uint64 scaled =
+      kac::wide_product(static_cast<uint32>(beyond), static_cast<uint32>(tiling.magic));
+  return beyond < 0 ? 0 : 1 + static_cast<int32>(scaled >> 31);
 }
 
 /// The tile of a block.
@@ -101,21 +122,29 @@ KAC_FN Tile tile_of(const typename Op::Job& job, const Place& at) {
   return {first, static_cast<int32>(kac::smaller<int64>(job.layout.size - first, size))};
 }
 
-/// First phase: the block's first threads fill the table.  Op::row(job, i0, i1) makes a row.
+/// The rows of a tile.
+struct Rows {
+  int64 first;
+  int32 left;  ///< elements of the first one that lie in the tile
+};
+
+KAC_FN Rows rows_of(const Layout& layout, const Tile& tile) {
+  const int64 first = quotient(tile.first, layout.inner);
+  const int64 to_end = (first + 1) * layout.inner - tile.first;
+  return {first, static_cast<int32>(kac::smaller<int64>(to_end, tile.count))};
+}
+
+/// First phase: the block's first threads fill the table.  Op::row(job, index) makes a row.
 template <class Op>
 KAC_FN void fill_table(const typename Op::Job& job, const Place& at,
                        Table<typename Op::Row>* table) {
-  const int32 rows = static_cast<int32>(job.tiling.rows);
-  if (static_cast<int32>(at.thread) >= rows) return;
-  const Tile tile = tile_of<Op>(job, at);
-  const int64 first_row = quotient(tile.first, job.layout.inner);
-  const int64 to_end = (first_row + 1) * job.layout.inner - tile.first;
-  if (at.thread == 0) table->left = static_cast<int32>(kac::smaller<int64>(to_end, tile.count));
-  for (int32 r = static_cast<int32>(at.thread); r < rows; r += static_cast<int32>(at.threads)) {
-    const int64 row = first_row + r;
-    if (row >= job.layout.rows) return;
-    const int64 i0 = job.layout.n1 == 1 ? row : quotient(row, job.layout.n1);
-    table->entries[r].row = Op::row(job, i0, row - i0 * job.layout.n1);
+  const int32 count = static_cast<int32>(job.tiling.rows);
+  if (static_cast<int32>(at.thread) >= count) return;
+  const Rows rows = rows_of(job.layout, tile_of<Op>(job, at));
+  if (at.thread == 0) table->left = rows.left;
+  for (int32 r = static_cast<int32>(at.thread); r < count; r += static_cast<int32>(at.threads)) {
+    if (rows.first + r >= job.layout.rows) return;
+    table->entries[r].row = Op::row(job, index_of(job.layout, rows.first + r));
   }
 }
 
@@ -149,26 +178,16 @@ struct Thread {
   }
 
  private:
-  /// Which entry the l-th element of the tile belongs to.
-  static KAC_FN int32 entry(const Tiling& tiling, const Table<typename Op::Row>& table, int32 l) {
-    const int32 beyond = l - table.left;
-    // beyond / inner, exactly: both are below 2^15, so that the excess of magic adds less than
-    // 1/2^31.
-    const uint64 scaled =
-        kac::wide_product(static_cast<uint32>(beyond), static_cast<uint32>(tiling.magic));
-    return beyond < 0 ? 0 : 1 + static_cast<int32>(scaled >> 31);
-  }
-
   KAC_FN void results(const typename Op::Job& job, const Table<typename Op::Row>& table,
                       const Tile& tile, int32 l) const {
     const int32 count = tile.count - l;
     typename Op::Outputs out;
     if (kWhole) {
-      const typename Op::Row row = table.entries[entry(job.tiling, table, l)].row;
+      const typename Op::Row row = table.entries[row_of(job.tiling, table.left, l)].row;
       for (int32 j = 0; j < Op::kVector; ++j) out.set(j, Op::apply(row, in, j));
     } else {
       for (int32 j = 0; j < Op::kVector; ++j) {
-        const int32 e = entry(job.tiling, table, l + kac::smaller(j, count - 1));
+        const int32 e = row_of(job.tiling, table.left, l + kac::smaller(j, count - 1));
         out.set(j, Op::apply(table.entries[e].row, in, j));
       }
     }

@@ -15,7 +15,7 @@ import numpy as np
 
 from kacflow_core._layout import Array, Layout, is_bfloat16
 from kacflow_core.backends import _jobs
-from kacflow_core.backends._jobs import Launch, Noise, Parameter
+from kacflow_core.backends._jobs import Grid, Launch, Noise, Parameter
 
 
 class Memory(Protocol):
@@ -72,6 +72,14 @@ class DeviceBackend:
     ) -> None:  # fmt: skip
         """The training pair; ``parameters`` are a, c, signal, dsignal, clock and dclock."""
         launch = _jobs.sample_pair(storage, layout, x_0, x_t, dx_t, parameters, noise)
+        self.driver.launch(launch, device, stream)
+
+    def launch_path(
+        self, storage: str, layout: Layout, positions: int, directions: int, times: Grid,
+        a: Parameter, c: Parameter, noise: Noise, device: int, stream: int,
+    ) -> None:  # fmt: skip
+        """Paths on time grids, into ``positions`` and ``directions``."""
+        launch = _jobs.sample_path(storage, layout, positions, directions, times, a, c, noise)
         self.driver.launch(launch, device, stream)
 
     def launch_point(
@@ -133,6 +141,31 @@ class DeviceBackend:
         for result, out in zip(results, (x_t, dx_t), strict=True):
             result.download(out)
         del kept
+
+    def sample_path(
+        self, positions: Array, directions: Array, layout: Layout, times: Array, a: Array, c: Array,
+        *, seed: int, offset: int, threads: int,
+    ) -> None:  # fmt: skip
+        results = self._on_device([positions, directions])
+        grids = np.ascontiguousarray(times)
+        memory = self.driver.upload(grids)
+        n0, n1, n = grids.shape
+        grid = Grid(memory.pointer, n, n1 * n if n0 > 1 else 0, n if n1 > 1 else 0, 1)
+        parameters, kept = self._parameters(a, c)
+        self.launch_path(
+            storage_name(positions.dtype), layout, *(r.pointer for r in results), grid,
+            *parameters, Noise(seed, offset), self.driver.current_device(), 0,
+        )  # fmt: skip
+        for result, out in zip(results, (positions, directions), strict=True):
+            result.download(out)
+        del kept, memory
+
+    def simulate_events(
+        self, layout: Layout, t_max: Array, a: Array, *, seed: int, offset: int, threads: int
+    ) -> tuple[Array, Array, Array]:
+        raise ValueError(
+            f"backend: {self.name!r} does not simulate events; allowed: native, numba, reference"
+        )
 
     def _point(
         self, operation: str, x: Array, outputs: Sequence[Array], layout: Layout, *values: Array

@@ -14,12 +14,14 @@ from typing import NamedTuple
 
 from kacflow_core._layout import Layout
 
-#: Operations: the C++ name, and the words of a row's constants (csrc/cuda/noise_ops.h, point_ops.h).
+#: Operations: the C++ name (csrc/cuda/operations.h), and of what the constants of a row consist:
+#: words of the working type, and doubles.
 OPERATIONS = {
-    "sample": ("SampleOp", 11),
-    "sample_pair": ("PairOp", 14),
-    "velocity": ("VelocityOp", 7),
-    "velocity_grad": ("GradientOp", 7),
+    "sample": ("SampleOp", 11, 0),
+    "sample_pair": ("PairOp", 14, 0),
+    "sample_path": ("PathOp", 9, 1),
+    "velocity": ("VelocityOp", 7, 0),
+    "velocity_grad": ("GradientOp", 7, 0),
 }
 #: Storage: the C++ type, and the bytes of an element and of the working type.
 STORAGES = {
@@ -67,6 +69,16 @@ class Parameter(NamedTuple):
     stride1: int = 0
 
 
+class Grid(NamedTuple):
+    """Time grids on the device, one per row; strides in elements."""
+
+    pointer: int
+    n: int  #: times of a grid
+    stride0: int
+    stride1: int
+    stride: int
+
+
 class Noise(NamedTuple):
     """Key and counter: the seed as a number, or where it is on the device."""
 
@@ -77,8 +89,26 @@ class Noise(NamedTuple):
 
 def entry_bytes(operation: str, storage: str) -> int:
     """Size of an entry of the table of rows: an odd number of 16 bytes."""
-    words = OPERATIONS[operation][1] * STORAGES[storage][2]
-    return _ACCESS * (-(-words // _ACCESS) | 1)
+    _, words, doubles = OPERATIONS[operation]
+    size = words * STORAGES[storage][2] + doubles * 8
+    return _ACCESS * (-(-size // _ACCESS) | 1)
+
+
+def touched(tile: int, inner: int, rows: int) -> int:
+    """The most rows that a tile of consecutive elements can lie in."""
+    return min((tile - 1) // inner + 2, tile, rows)
+
+
+def _magic(inner: int, tile: int) -> int:
+    """Multiplier that stands for 1/inner, in units of 2^-31."""
+    return -(-(2**31) // inner) if inner < tile else 0
+
+
+def _blocks(size: int, tile: int) -> int:
+    blocks = -(-size // tile)
+    if blocks > _MAX_BLOCKS:
+        raise ValueError(f"{size} elements: more than the {_MAX_BLOCKS * tile} of one launch")
+    return blocks
 
 
 @functools.lru_cache(maxsize=1024)
@@ -94,45 +124,67 @@ def plan(operation: str, storage: str, rows: int, inner: int) -> Plan:
     size, entry = rows * inner, entry_bytes(operation, storage)
     threads, groups = (256 if vector <= 4 else 128), 4
 
-    def touched() -> int:
-        tile = threads * groups * vector
-        return min((tile - 1) // inner + 2, tile, rows)
+    def table() -> int:
+        return touched(threads * groups * vector, inner, rows)
 
     # Several groups a thread spread the cost of a table, as long as there are blocks enough and one
     # warp fills it; then fewer threads where many short rows need a large table.
-    while groups > 1 and (
-        size < _ENOUGH_BLOCKS * threads * groups * vector or touched() > _WARP
-    ):
+    while groups > 1 and (size < _ENOUGH_BLOCKS * threads * groups * vector or table() > _WARP):
         groups //= 2
-    while threads > _WARP and _ACCESS + touched() * entry > _SHARED:
+    while threads > _WARP and _ACCESS + table() * entry > _SHARED:
         threads //= 2
     tile = threads * groups * vector
-    blocks = -(-size // tile)
-    if blocks > _MAX_BLOCKS:
-        raise ValueError(f"{size} elements: more than the {_MAX_BLOCKS * tile} of one launch")
     return Plan(
-        blocks=blocks,
+        blocks=_blocks(size, tile),
         threads=threads,
-        shared=_ACCESS + touched() * entry,
+        shared=_ACCESS + table() * entry,
         groups=groups,
-        rows=touched(),
-        magic=-(-(2**31) // inner) if inner < tile else 0,
+        rows=table(),
+        magic=_magic(inner, tile),
         whole=inner % vector == 0,
     )
 
 
-def _head(operation: str, storage: str, layout: Layout, data: Sequence[int]) -> tuple[Plan, tuple]:
-    """The plan, and the words that every job begins with."""
+@functools.lru_cache(maxsize=1024)
+def path_plan(storage: str, rows: int, inner: int) -> Plan:
+    """The launch for ``rows`` rows of ``inner`` paths; ``groups`` is the intervals of a round."""
+    entry, real = entry_bytes("sample_path", storage), STORAGES[storage][2]
+    threads, intervals = 128, 16
+
+    def shared() -> int:
+        results = 2 * threads * (intervals + 1) * real
+        return touched(threads, inner, rows) * intervals * entry + results
+
+    while threads > _WARP and shared() > _SHARED:
+        threads //= 2
+    while shared() > _SHARED:
+        intervals //= 2
+    return Plan(
+        blocks=_blocks(rows * inner, threads),
+        threads=threads,
+        shared=shared(),
+        groups=intervals,
+        rows=touched(threads, inner, rows),
+        magic=_magic(inner, threads),
+        whole=True,
+    )
+
+
+def _head(p: Plan, layout: Layout, data: Sequence[int]) -> tuple[int, ...]:
+    """The words that every job begins with."""
     rows = layout.n0 * layout.n1
-    p = plan(operation, storage, rows, layout.inner)
     wide = not any(pointer % _ACCESS for pointer in data)
-    words = (rows, layout.n1, layout.inner, rows * layout.inner, p.groups, p.rows, p.magic, wide)
-    return p, words
+    return rows, layout.n1, layout.inner, rows * layout.inner, p.groups, p.rows, p.magic, wide
+
+
+def _plan_of(operation: str, storage: str, layout: Layout) -> Plan:
+    return plan(operation, storage, layout.n0 * layout.n1, layout.inner)
 
 
 _HEAD, _NOISE, _PARAMETER = "8q", "3Q", "Qd3q"
 _SAMPLE = struct.Struct("<" + _HEAD + _NOISE + 3 * _PARAMETER + "Q")
 _PAIR = struct.Struct("<" + _HEAD + _NOISE + 6 * _PARAMETER + "3Q")
+_PATH = struct.Struct("<" + _HEAD + _NOISE + 2 * _PARAMETER + "Q4q" + "2Q")
 _POINT = struct.Struct("<" + _HEAD + 3 * _PARAMETER + "3Q")
 
 
@@ -140,7 +192,8 @@ def sample(
     storage: str, layout: Layout, out: int, t: Parameter, a: Parameter, c: Parameter, noise: Noise
 ) -> Launch:
     """K(t) into the array at ``out``."""
-    p, head = _head("sample", storage, layout, (out,))
+    p = _plan_of("sample", storage, layout)
+    head = _head(p, layout, (out,))
     seed, offset, pointer = noise
     return Launch("sample", storage, p, _SAMPLE.pack(*head, pointer, seed, offset, *t, *a, *c, out))
 
@@ -150,7 +203,8 @@ def sample_pair(
     parameters: Sequence[Parameter], noise: Noise,
 ) -> Launch:  # fmt: skip
     """The training pair; ``parameters`` are a, c, signal, dsignal, clock and dclock."""
-    p, head = _head("sample_pair", storage, layout, (x_0, x_t, dx_t))
+    p = _plan_of("sample_pair", storage, layout)
+    head = _head(p, layout, (x_0, x_t, dx_t))
     a, c, f, df, g, dg = parameters
     seed, offset, pointer = noise
     job = _PAIR.pack(
@@ -159,12 +213,26 @@ def sample_pair(
     return Launch("sample_pair", storage, p, job)
 
 
+def sample_path(
+    storage: str, layout: Layout, positions: int, directions: int, times: Grid,
+    a: Parameter, c: Parameter, noise: Noise,
+) -> Launch:  # fmt: skip
+    """Paths on time grids; elements are paths."""
+    p = path_plan(storage, layout.n0 * layout.n1, layout.inner)
+    seed, offset, pointer = noise
+    job = _PATH.pack(
+        *_head(p, layout, ()), pointer, seed, offset, *a, *c, *times, positions, directions
+    )
+    return Launch("sample_path", storage, p, job)
+
+
 def point(
     operation: str, storage: str, layout: Layout, x: int, outputs: Sequence[int],
     t: Parameter, a: Parameter, c: Parameter,
 ) -> Launch:  # fmt: skip
     """A function of the position with one or two results."""
-    p, head = _head(operation, storage, layout, (x, *outputs))
+    p = _plan_of(operation, storage, layout)
+    head = _head(p, layout, (x, *outputs))
     first, second = (*outputs, 0)[:2]
     job = _POINT.pack(*head, *t, *a, *c, x, first, second)
     return Launch(operation, storage, p, job)

@@ -50,19 +50,41 @@ namespace {
 using namespace kacflow::device;
 
 template <class Op, bool kWhole>
+struct Run {
+  static void block(const typename Op::Job& job, uint32 block, uint32 threads, void* shared) {
+    auto* const table = static_cast<Table<typename Op::Row>*>(shared);
+    std::vector<Thread<Op, kWhole>> work(threads);
+    for (uint32 i = 0; i < threads; ++i) fill_table<Op>(job, {block, i, threads}, table);
+    for (uint32 i = 0; i < threads; ++i) work[i].begin(job, {block, i, threads});
+    for (uint32 i = 0; i < threads; ++i) work[i].finish(job, {block, i, threads}, *table);
+  }
+};
+
+template <class Real, bool kWhole>
+struct Run<PathOp<Real>, kWhole> {
+  static void block(const PathJob& job, uint32 block, uint32 threads, void* memory) {
+    using Op = PathOp<Real>;
+    const typename Op::Shared shared(memory, job, {block, 0, threads});
+    std::vector<typename Op::Walk> walks(threads);
+    for (uint32 i = 0; i < threads; ++i) walks[i].begin(job, {block, i, threads});
+    for (int64 j = 0; j < job.times.n; j += job.tiling.groups) {
+      for (uint32 i = 0; i < threads; ++i) Op::fill(job, {block, i, threads}, walks[i], j, shared);
+      for (uint32 i = 0; i < threads; ++i) Op::step(job, {block, i, threads}, j, shared, &walks[i]);
+      for (uint32 i = 0; i < threads; ++i) Op::write(job, {block, i, threads}, walks[i], j, shared);
+    }
+  }
+};
+
+template <class Op, bool kWhole>
 int simulate(unsigned blocks, unsigned threads, std::size_t shared_bytes, const void* bytes,
              std::size_t size) {
   typename Op::Job job;
   if (size != sizeof job) return 1;
   std::memcpy(&job, bytes, size);
   void* const shared = std::aligned_alloc(16, shared_bytes);
-  auto* const table = static_cast<Table<typename Op::Row>*>(shared);
-  std::vector<Thread<Op, kWhole>> work(threads);
   for (uint32 block = 0; block < blocks; ++block) {
     std::memset(shared, 0xff, shared_bytes);
-    for (uint32 i = 0; i < threads; ++i) fill_table<Op>(job, {block, i, threads}, table);
-    for (uint32 i = 0; i < threads; ++i) work[i].begin(job, {block, i, threads});
-    for (uint32 i = 0; i < threads; ++i) work[i].finish(job, {block, i, threads}, *table);
+    Run<Op, kWhole>::block(job, block, threads, shared);
   }
   std::free(shared);
   return 0;
@@ -81,6 +103,7 @@ extern "C" int kacflow_simulate(const char* name, const char* storage, int whole
   }
   KACFLOW_NOISE_OPERATIONS(KACFLOW_TRY)
   KACFLOW_POINT_OPERATIONS(KACFLOW_TRY)
+  KACFLOW_PATH_OPERATIONS(KACFLOW_TRY)
   return 2;
 }
 
@@ -92,5 +115,6 @@ extern "C" std::size_t kacflow_entry_bytes(const char* name, const char* storage
   }
   KACFLOW_NOISE_OPERATIONS(KACFLOW_SIZE)
   KACFLOW_POINT_OPERATIONS(KACFLOW_SIZE)
+  KACFLOW_PATH_OPERATIONS(KACFLOW_SIZE)
   return 0;
 }
