@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TORCH := torch==2.13.0
+TORCHCFM := torchcfm==1.0.7  # its requirements bring torchvision, and with it another torch
 SOURCES := $(shell find csrc kacflow_core python -name '*.py' -o -name '*.h' -o -name '*.cpp' -o -name '*.txt')
 PYTHON_FILES := setup.py kacflow_core python benchmarks scripts tests
 CXX_FILES := $(shell find csrc tests -name '*.h' -o -name '*.cpp' | grep -v coefficients.h)
@@ -18,6 +19,7 @@ $(VENV)/.deps: pyproject.toml
 	$(BIN)/python -m pip install -q $(TORCH)
 	$(BIN)/python scripts/requirements.py > $(VENV)/requirements.txt
 	$(BIN)/python -m pip install -q -r $(VENV)/requirements.txt
+	$(BIN)/python -m pip install -q --no-deps $(TORCHCFM)
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.deps setup.py $(SOURCES)

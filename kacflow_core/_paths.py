@@ -81,13 +81,13 @@ def sample_path(
     The light cone holds strictly for the returned numbers, in exact arithmetic and as ``dtype``
     evaluates it: ``|x[j+1] - x[j]| <= c (times[j+1] - times[j])``, from 0 at time 0 on, hence
     between any two times.  Positions are summed in float64 and rounded to ``dtype`` once; then each
-    is limited to what the last one can reach at c (1 - 7 u), u = 2**-24 or 2**-53.  A stretch
-    without turns therefore lags behind by up to 7 u c D and one spacing of ``dtype`` at x per
-    interval, until the path turns.  Where c D is below that spacing the position stands still: a
-    float32 grid of more than some thousand intervals asks for float64.
+    is limited to what the last one can reach at c (1 - 7 u), u = 2**-24 or 2**-53.  A run of n
+    intervals without a turn therefore lags behind by up to 7 u of its length and n spacings of
+    ``dtype`` at x, 2**-23 |x| each in float32, until the path turns; where c D is below that
+    spacing the position stands still.  Grids of many thousand intervals ask for float64.
 
     Accuracy of each interval's displacement as in :func:`sample`; the probability of its sign is
-    right to 2**-24 of itself in float32.
+    right to a few units in the last place.
 
     References
     ----------

@@ -113,7 +113,8 @@ def process(
     c_least, c_most = _extent(speeds)
     if not (c_least >= limits.least and c_most <= limits.most):
         _refuse("c", c_least, c_most, limits.least, _POSITIVE, limits)
-    if t_most > 0.0 and a_most * t_most > limits.tau:
+    t_most = max(t_most, 0.0)  # every maximum is -inf where there is nothing
+    if a_most * t_most > limits.tau:
         raise ValueError(
             f"a*{time_name}: got up to {a_most * t_most:g}; allowed: at most {limits.tau:g} in "
             f"{limits.name}"

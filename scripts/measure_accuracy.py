@@ -5,7 +5,18 @@
 Sampler: |xi - exact| / min(1, tau^-1/2) on the same uniforms, tau log-uniform in [1e-9, 1e7].
 Velocity: error in units in the last place of the exact value, over a in [1e-4, 1e5], c in
 [1e-3, 1e3], t in [1e-5, 1e2] and all of |x| < c t, half of the points within 1e-12..1 of the edge.
+Path: |x - exact| in units of c t times the unit roundoff, over grids of 16 intervals, each of a
+tau log-uniform in [1e-6, 1e4], a sixteenth as many paths; the light-cone rule is part of it.
+Waiting times: error in ulp of the first one of each path, float64 only.
 Gradient: relative error of dv/dx and dv/dt over the same points, a fifth as many.
+Law: errors of pdf, logpdf, cdf and ppf over tau log-uniform in [1e-6, 1e6], c and t in [0.05, 20]
+and D = tau - z up to 700 (float64) or 80 (float32), log-uniform from the centre and uniform; a
+tenth as many points.  Rounding x, tau or D alone changes p and the tail of F by D ulps, hence
+  pdf_scaled_error     |p/exact - 1| / (1 + D)
+  logpdf_scaled_error  |ln p - exact| / (1 + D + |exact|)
+  cdf_error            |F - exact|
+  tail_scaled_error    |F(-|x|)/exact - 1| / (1 + D)
+  ppf_scaled_error     |F(x) - q| / (q (1 + D) + |x| p) with exact F and p, for q <= 1/2
 The oracles are those of the tests (tests/core/oracles), which share no code with the kernels.
 """
 
@@ -24,7 +35,7 @@ import kacflow_core as kc
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "core"))
 
-from oracles import endpoint, philox, velocity  # noqa: E402
+from oracles import distribution, endpoint, path, philox, velocity  # noqa: E402
 
 
 def sampler_error(dtype: str, points: int, backend: str | None) -> float:
@@ -83,6 +94,88 @@ def gradient_error(dtype: str, points: int, backend: str | None) -> float:
     return worst
 
 
+def path_error(dtype: str, points: int, backend: str | None) -> float:
+    """Largest |x - exact| / (c t u); a path ends where rounding may decide a sign."""
+    seed, intervals = 20250620, 16
+    rng = np.random.default_rng(seed)
+    roundoff = float(np.finfo(dtype).eps) / 2
+    worst = 0.0
+    for k in range(max(points // intervals, 1)):
+        taus = np.exp(rng.uniform(np.log(1e-6), np.log(1e4), intervals))
+        times = np.unique(np.cumsum(taus).astype(dtype))
+        got, _ = kc.sample_path(
+            times, 1, a=1.0, c=3.0, seed=seed, offset=k, dtype=dtype, backend=backend
+        )
+        for j, point in enumerate(path.exact(times.tolist(), 1.0, 3.0, seed, k, dtype)):
+            if point.margin < 64 * roundoff:
+                break
+            error = float(abs(mp.mpf(float(got[0, j])) - point.position))
+            worst = max(worst, error / (3.0 * float(times[j]) * roundoff))
+    return worst
+
+
+def waiting_time_error(points: int, backend: str | None) -> float:
+    """Largest error of a waiting time, in ulp."""
+    seed = 20250620
+    events = kc.simulate_events(40.0, points, a=1.0, c=1.0, seed=seed, backend=backend)
+    worst = 0.0
+    with mp.workprec(120):
+        for k, start in enumerate(events.offsets[:-1]):
+            u = philox.waiting_uniform(seed, k, 0)
+            exact = -mp.log(mp.mpf(u.numerator) / u.denominator)
+            error = abs(mp.mpf(float(events.times[start])) - exact)
+            worst = max(worst, float(error) / float(np.spacing(float(exact))))
+    return worst
+
+
+def law_points(dtype: str, points: int, seed: int) -> tuple[np.ndarray, ...]:
+    """x <= 0, t, a, c over the ranges of the accuracy statement."""
+    rng = np.random.default_rng(seed)
+    real = np.dtype(dtype).type
+    tau = np.exp(rng.uniform(np.log(1e-6), np.log(1e6), points))
+    c, t = np.exp(rng.uniform(np.log(0.05), np.log(20.0), (2, points))).astype(real)
+    a = (tau / t).astype(real)
+    share = np.where(rng.random(points) < 0.5, rng.random(points), np.exp(-40 * rng.random(points)))
+    delta = share * np.minimum(1.0, {"float32": 80.0, "float64": 700.0}[dtype] / tau)
+    x = (c * t * np.sqrt(delta * (2.0 - delta))).astype(real)
+    return -np.minimum(x, np.nextafter(c * t, real(0))), t, a, c
+
+
+def law_errors(dtype: str, points: int, backend: str | None) -> dict[str, float]:
+    """Largest errors of pdf, logpdf, cdf and ppf as defined above."""
+    x, t, a, c = law_points(dtype, points, 11)
+    keys = dict(a=a, c=c, backend=backend)
+    p, log_p, low = (f(x, t, **keys) for f in (kc.pdf, kc.logpdf, kc.cdf))
+    high = kc.cdf(-x, t, **keys)
+    least = float(np.finfo(dtype).tiny)  # relative accuracy ends where denormal numbers begin
+    errors: dict[str, list[float]] = {}
+
+    def note(name: str, error: mp.mpf) -> None:
+        errors.setdefault(name, []).append(float(error))
+
+    for i in range(points):
+        with mp.workprec(distribution.PRECISION):
+            exact = distribution.values(*(float(v[i]) for v in (x, t, a, c)))
+            scale = 1 + exact.decay
+            log_scale = scale + abs(exact.logpdf)
+            note("logpdf_scaled_error", abs(float(log_p[i]) - exact.logpdf) / log_scale)
+            note("cdf_error", abs(float(low[i]) - exact.lower))
+            note("cdf_error", abs(float(high[i]) - (1 - exact.lower)))
+            if exact.pdf > least:
+                note("pdf_scaled_error", abs(float(p[i]) / exact.pdf - 1) / scale)
+            if exact.lower > least:
+                note("tail_scaled_error", abs(float(low[i]) / exact.lower - 1) / scale)
+    inner = (low > np.exp(-a.astype(float) * t) / 2) & (low > least)
+    q, t, a, c = low[inner], t[inner], a[inner], c[inner]
+    x = kc.ppf(q, t, a=a, c=c, backend=backend)
+    for i in range(q.size):
+        with mp.workprec(distribution.PRECISION):
+            exact = distribution.values(*(float(v[i]) for v in (x, t, a, c)))
+            scale = exact.lower * (1 + exact.decay) + abs(float(x[i])) * exact.pdf
+            note("ppf_scaled_error", abs(exact.lower - float(q[i])) / scale)
+    return {name: max(values) for name, values in errors.items()}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--points", type=int, default=100_000, help="points per figure")
@@ -94,9 +187,13 @@ def main() -> int:
     for dtype in ("float32", "float64"):
         figures[dtype] = {
             "sampler_scaled_error": sampler_error(dtype, n, backend),
+            "path_error_units": path_error(dtype, n, backend),
             "velocity_ulp": velocity_error(dtype, n, backend),
             "gradient_relative_error": gradient_error(dtype, max(n // 5, 1), backend),
+            **law_errors(dtype, max(n // 10, 1), backend),
         }
+        if dtype == "float64":
+            figures[dtype]["waiting_time_ulp"] = waiting_time_error(n, backend)
         for name, value in figures[dtype].items():
             print(f"{dtype}  {name:26s} {value:.3g}", flush=True)
     info = kc.build_info()

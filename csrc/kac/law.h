@@ -37,7 +37,16 @@
 // All functions work on n elements side by side (arrays of length n; laws.at(l) is the law of
 // element l): n = 1 for a single one, a block on a CPU, whose loops become vector instructions.
 //
-// Measured: TABLE
+// Measured: largest errors against 40 digits over tau in [1e-6, 1e6], c and t in [0.05, 20] and
+// D <= 80 (float) or 700 (double), 3e4 points in five draws, with and without a hardware fma,
+// rounded up (scripts/measure_accuracy.py defines the scales, tests/core compares).  p and the tail
+// of F are relative to 1 + D, since rounding x alone changes them by D ulps.
+//
+//   pdf_scaled_error          float32 5.5e-07   float64 1.2e-15
+//   logpdf_scaled_error       float32 4.0e-07   float64 1.0e-15
+//   cdf_error                 float32 2.2e-07   float64 5.5e-16
+//   tail_scaled_error         float32 4.0e-07   float64 1.1e-15
+//   ppf_scaled_error          float32 4.0e-07   float64 9.5e-16
 #ifndef KAC_LAW_H_
 #define KAC_LAW_H_
 
@@ -48,8 +57,9 @@
 namespace kac {
 inline namespace KAC_LEVEL {
 
-/// The quadrature's J and L, and Newton steps of a quantile: relative error 2e-8 and 5e-17 of I0e
-/// and M for every z; the fourth step (float), the fifth (double) are below rounding.
+/// The quadrature's J and L: relative errors of I0e and M below 6e-8 (float) and 1e-16 (double).
+/// Newton steps of a quantile: four leave 1e-12 c t min(1, tau^-1/2), five 1e-24.  tests/core has
+/// the same rule and iteration in 40 digits.
 template <class T>
 struct Nodes;
 template <>
@@ -269,7 +279,8 @@ KAC_FN void ppf(const Laws& laws, const T (&q)[n], T (&out)[n]) {
   for (int l = 0; l < n; ++l) {
     const Law<T> k = laws.at(l);
     const T low = smaller(q[l], T(1) - q[l]);
-    const T distance = select(low <= k.last_atom, k.cone.ct, xi[l] * k.cone.ct);
+    const T inside = smaller(xi[l] * k.cone.ct, from_bits(to_bits(k.cone.ct) - 1));  // not an atom
+    const T distance = select(low <= k.last_atom, k.cone.ct, inside);
     const T x = select(low == T(0.5), T(0), with_sign(distance, q[l] - T(0.5)));
     out[l] = select(low >= T(0), x, quiet_nan(T(0)));
   }

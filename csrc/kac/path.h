@@ -26,6 +26,12 @@
 //
 // Positions are summed in double, whatever the working type.  What is returned obeys the light cone
 // strictly: see limited().
+//
+// Measured: largest |x - exact| in units of c t times the unit roundoff, against the same steps in
+// 40 digits on the same words, grids of 16 intervals with tau from 1e-6 to 1e4, 6e3 paths
+// (scripts/measure_accuracy.py, tests/core compares):
+//
+//   path_error_units          float32 17        float64 16
 #ifndef KAC_PATH_H_
 #define KAC_PATH_H_
 
@@ -105,10 +111,10 @@ struct PathPoint {
 ///   |x_(j+1) - x_j| <= c (t_(j+1) - t_j)
 ///
 /// in exact arithmetic, and, since rounding is monotone, also where the working type evaluates both
-/// sides.  The price: over an interval without a turn the returned position falls behind by up to
-/// 7 u c Delta and one spacing of the working type at x.  It catches up where the path has turned.
-/// Where c Delta is below that spacing it stands still; for float this takes grids of neighbouring
-/// numbers or nearly so, |x| <= c t.
+/// sides.  The price: in every interval of a run without a turn the returned position falls behind
+/// by up to 7 u c Delta and one spacing of the working type at x; it catches up once the path
+/// turns. Where c Delta is below that spacing it stands still: |x| <= c t, so the interval must
+/// then be of a few spacings of t.
 template <class T>
 KAC_FN T limited(T from, T target, T cone) {
   const T margin = fma(T(-4) * Rounding<T>::unit, cone, cone) - T(2) * Rounding<T>::least;

@@ -2,7 +2,8 @@
 
 Same words, same formulas and the same order of operations as the compiled core, in float32 for
 float32 and 16-bit data and in float64 for float64.  A function is compiled for a type when it is
-first called with it, which takes one to three seconds.
+first called with it, which takes one to three seconds; a forked child keeps what its parent had
+compiled.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from kacflow_core._dispatch import Backend
+from kacflow_core._dispatch import Backend, DistributionKind
 from kacflow_core._layout import Array, Layout, working_dtype
 
 _OLDEST = (0, 59)
@@ -21,6 +22,8 @@ _OLDEST = (0, 59)
 # Elements below which a further thread costs more than it saves.
 _GRAIN_DRAWS = 1 << 16
 _GRAIN_VELOCITY = 1 << 17
+_GRAIN_LAW = 1 << 13
+_GRAIN_EVENTS = 1 << 14
 
 
 def _parameters(real: Any, *values: Array) -> tuple[Array, ...]:
@@ -42,14 +45,17 @@ class NumbaBackend:
     name = "numba"
 
     def __init__(self) -> None:
-        from kacflow_core.backends._numba import pair, sampler, threads, velocity
+        from kacflow_core.backends._numba import events, law, pair, path, sampler, threads, velocity
 
         self._kernels = {
             "sample": (sampler.sample, _GRAIN_DRAWS),
             "sample_pair": (pair.sample_pair, _GRAIN_DRAWS),
             "velocity": (velocity.velocity, _GRAIN_VELOCITY),
             "velocity_grad": (velocity.velocity_grad, _GRAIN_VELOCITY),
+            **{kind: (getattr(law, kind), _GRAIN_LAW) for kind in ("pdf", "logpdf", "cdf", "ppf")},
         }
+        self._path = path.sample_path
+        self._events = events.count_events, events.fill_events
         self._run_in_pieces = threads.run_in_pieces
 
     def _run(
@@ -90,6 +96,51 @@ class NumbaBackend:
         *, threads: int,
     ) -> None:  # fmt: skip
         self._run("velocity_grad", layout, (x,), (dv_dx, dv_dt), (t, a, c), threads)
+
+    def distribution(
+        self, kind: DistributionKind, x: Array, out: Array, layout: Layout,
+        t: Array, a: Array, c: Array, *, threads: int,
+    ) -> None:  # fmt: skip
+        self._run(kind, layout, (x,), (out,), (t, a, c), threads)
+
+    def sample_path(
+        self, positions: Array, directions: Array, layout: Layout, times: Array, a: Array, c: Array,
+        *, seed: int, offset: int, threads: int,
+    ) -> None:  # fmt: skip
+        real, n = positions.dtype.type, times.shape[-1]
+        kernel = self._path(real)
+        rates, speeds = _parameters(real, a, c)
+        keys = np.uint64(seed), np.uint64(offset)
+
+        def run(data: tuple[Array, ...], begin: int, end: int) -> None:
+            kernel(*data, begin, end, layout.n1, layout.inner, times, rates, speeds, *keys)
+
+        outputs = positions.reshape(-1, n), directions.reshape(-1, n)
+        grain = max(1, _GRAIN_DRAWS // n)
+        self._run_in_pieces(run, layout.size, (), outputs, threads=threads, grain=grain)
+
+    def simulate_events(
+        self, layout: Layout, t_max: Array, a: Array, *, seed: int, offset: int, threads: int
+    ) -> tuple[Array, Array, Array]:
+        count, fill = (build(np.float64) for build in self._events)
+        ends, rates = _parameters(np.float64, t_max, a)
+        keys = np.uint64(seed), np.uint64(offset)
+        grain = max(1, _GRAIN_EVENTS // (1 + int(np.mean(a * t_max, dtype=np.float64))))
+        offsets, directions = np.zeros(layout.size + 1, np.int64), np.empty(layout.size)
+
+        def run_count(data: tuple[Array, ...], begin: int, end: int) -> None:
+            count(*data, begin, end, layout.n1, layout.inner, ends, rates, *keys)
+
+        results = offsets[1:], directions
+        self._run_in_pieces(run_count, layout.size, (), results, threads=threads, grain=grain)
+        np.cumsum(offsets, out=offsets)
+        times = np.empty(int(offsets[-1]))
+
+        def run_fill(data: tuple[Array, ...], begin: int, end: int) -> None:
+            fill(times, offsets, begin, end, layout.n1, layout.inner, rates, *keys)
+
+        self._run_in_pieces(run_fill, layout.size, (), results, threads=threads, grain=grain)
+        return times, offsets, directions
 
 
 def _numba() -> ModuleType:

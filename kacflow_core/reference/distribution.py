@@ -20,41 +20,54 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from kacflow_core.reference._exact import Array, exact_product
-from kacflow_core.reference.velocity import arrays, bessel_ratio, cone
+from kacflow_core.reference.velocity import arrays, cone
 
-_SWITCH = 30.0  # between the two series of I0; both are good to rounding from 20 to 40
+_SWITCH = 30.0  # between the two series; both are good to rounding from 20 to 40
 _SERIES = 64  # terms of the power series: converged to rounding for z <= 40
 _TERMS = 24  # of the asymptotic series: converged to rounding for z >= 20
 _LARGE_TAU = 1000.0  # above it F is an integral: the sum needs about 9 sqrt(z) terms
-_REACH = 42.0  # e^-42 ends an integral: below rounding
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(64)
-_HALVINGS = 60
+_REACH = 39.0  # e^-39 ends an integral: below rounding
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(80)
+_NEWTON_STEPS = 8  # five are enough
 
 
-def scaled_bessel(z: ArrayLike) -> Array:
-    """e^-z I0(z) for z >= 0, to a few units in the last place.
+class ScaledBessel(NamedTuple):
+    """e^-z I0(z) and e^-z I1(z)/z."""
 
-    Up to z = 30 by the power series sum_k (z^2/4)^k/(k!)^2 (DLMF 10.25.2), beyond by the asymptotic
-    series (2 pi z)^-1/2 (1 + 1/(8 z) + 1 9/(2! (8 z)^2) + ...) (DLMF 10.40.1).
+    i0: Array
+    i1_over_z: Array
+
+
+def scaled_bessel(z: ArrayLike) -> ScaledBessel:
+    """e^-z I0(z) and e^-z I1(z)/z for z >= 0, to a few units in the last place.
+
+    Up to z = 30 by the power series (DLMF 10.25.2), beyond by the asymptotic series (10.40.1)::
+
+        I0(z) = sum_k (z^2/4)^k/(k!)^2,    I1(z)/z = 1/2 sum_k (z^2/4)^k/(k! (k + 1)!)
+        I_n(z) = e^z (2 pi z)^-1/2 (1 - (4 n^2 - 1)/(8 z) + (4 n^2 - 1)(4 n^2 - 9)/(2! (8 z)^2) ...)
     """
     z = np.asarray(z, dtype=np.float64)
-    with np.errstate(all="ignore"):
-        small = np.where(z < _SWITCH, z, _SWITCH)
-        series = np.ones_like(z)
-        for k in range(_SERIES, 0, -1):
-            series = 1.0 + small * small / (4.0 * k * k) * series
-        near = np.exp(-small) * series
-
-        big = np.where(z < _SWITCH, _SWITCH, z)
-        series = np.ones_like(z)
-        for k in range(_TERMS, 0, -1):
-            series = 1.0 + (2.0 * k - 1.0) ** 2 / (8.0 * k * big) * series
-        return np.where(z < _SWITCH, near, series / np.sqrt(2.0 * np.pi * big))
+    near = z < _SWITCH
+    i0, i1_over_z = np.empty_like(z), np.empty_like(z)
+    small, big = z[near], z[~near]
+    zero, one = np.ones((2, small.size))
+    for k in range(_SERIES, 0, -1):
+        zero = 1.0 + small * small / (4.0 * k * k) * zero
+        one = 1.0 + small * small / (4.0 * k * (k + 1.0)) * one
+    i0[near], i1_over_z[near] = np.exp(-small) * zero, 0.5 * np.exp(-small) * one
+    zero, one = np.ones((2, big.size))
+    for k in range(_TERMS, 0, -1):
+        zero = 1.0 + (2.0 * k - 1.0) ** 2 / (8.0 * k * big) * zero
+        one = 1.0 + ((2.0 * k - 1.0) ** 2 - 4.0) / (8.0 * k * big) * one
+    scale = 1.0 / np.sqrt(2.0 * np.pi * big)
+    i0[~near], i1_over_z[~near] = scale * zero, scale * one / big
+    return ScaledBessel(i0, i1_over_z)
 
 
 def _density(tau: Array, z: Array) -> Array:
     """e^-z (I0(z) + tau I1(z)/z): the density but for (a/2c) e^-D."""
-    return scaled_bessel(z) * (1.0 + tau / bessel_ratio(z).q)
+    i0, i1_over_z = scaled_bessel(z)
+    return i0 + tau * i1_over_z
 
 
 class _Place(NamedTuple):
@@ -80,7 +93,8 @@ def _skellam(place: _Place) -> Array:
     Both sums are evaluated from the far end; e^z = I0 + 2 sum I_k fixes the scale.
     """
     z, r = place.z, place.r
-    last = int(9.2 * np.sqrt(np.max(z, initial=0.0))) + 50  # I_k/I_0 < e^-42 from here on
+    largest = np.max(z[z >= 0.0], initial=0.0)  # of those that are not NaN
+    last = int(9.2 * np.sqrt(largest)) + 50  # I_k/I_0 < e^-42 from here on
     ratio, tail, total = np.zeros((3, *z.shape))
     for k in range(last, 0, -1):
         ratio = z / (2.0 * k + z * ratio)
@@ -90,7 +104,7 @@ def _skellam(place: _Place) -> Array:
 
 
 def _integral(place: _Place) -> Array:
-    """The same as the integral of e^(D - D') _density/2 over y' below, where D' - D < 42."""
+    """The same as the integral of e^(D - D') _density/2 over y' below, where D' - D < 39."""
     tau, _, decay, _ = place
     top = np.sqrt(decay * (2.0 * tau - decay))
     end = np.minimum(decay + _REACH, tau)
@@ -194,7 +208,7 @@ def cdf(
         place = _place(at.tau, at.y, at.z)
         atom = _atom(a, t)
         low = np.maximum(np.exp(-place.decay) * _tail(place), atom)
-        inside = np.where(x > 0.0, 1.0 - low, low)
+        inside = np.where(x == 0.0, 0.5, np.where(x > 0.0, 1.0 - low, low))
         below = np.where(x < -at.edge, 0.0, np.where(x == -at.edge, atom, inside))
         return np.where(x >= at.edge, 1.0, below)
 
@@ -204,8 +218,9 @@ def ppf(
 ) -> Array:
     """Quantiles, the least x with P(K(t) <= x) >= q: :func:`kacflow_core.ppf` as plain NumPy.
 
-    By bisection on the lower half, in the variable w = D^1/2, 0 <= w^2 <= min(-ln 2q, tau), since
-    F <= e^-D/2; ``dtype`` is that of the product c t.  Other arguments as in :func:`cdf`.
+    By Newton's iteration on ln F in the lower half.  ln F is concave, and F <= e^-D/2, so from the
+    place where e^-D/2 = q it climbs to the root and never passes it.  ``dtype`` is that of the
+    product c t; other arguments as in :func:`cdf`.
 
     Examples
     --------
@@ -218,22 +233,16 @@ def ppf(
         edge = (c * t).astype(dtype).astype(np.float64)
         low = np.where(q < 0.5, q, 1.0 - q)
         tau = np.asarray(a * t)
-        target = -np.log(2.0 * low)  # in terms of -ln 2F = D - ln 2 F e^D
-        near, far = np.zeros_like(tau), np.sqrt(np.minimum(target, tau))
-        for _ in range(_HALVINGS):
-            w = 0.5 * (near + far)
-            beyond = _decay_of(w, tau) > target
-            near, far = np.where(beyond, near, w), np.where(beyond, w, far)
-        delta = np.where(tau > 0.0, far * far / tau, 0.0)
-        inside = edge * np.sqrt(delta * (2.0 - delta))
+        target = np.log(2.0 * low)
+        delta = np.where(tau > 0.0, np.minimum(-target, tau) / tau, 0.0)
+        xi = np.sqrt(delta * (2.0 - delta))
+        for _ in range(_NEWTON_STEPS):
+            place = _place(tau, tau * xi, tau * np.sqrt((1.0 - xi) * (1.0 + xi)))
+            tail = 2.0 * _tail(place)  # 2 F e^D; and d(ln F)/d(xi) = -tau density/tail
+            gap = np.log(tail) - place.decay - target
+            xi = np.clip(xi + gap * tail / (tau * _density(tau, place.z)), 0.0, 1.0)
+        last = np.nextafter(edge.astype(dtype), np.zeros((), dtype)).astype(np.float64)
+        inside = np.minimum(edge * xi, last)  # not an atom
         distance = np.where(low <= _atom(a, t), edge, inside)
         x = np.where(low == 0.5, 0.0, np.where(q < 0.5, -distance, distance))
         return np.where((q >= 0.0) & (q <= 1.0), x, np.nan)
-
-
-def _decay_of(w: Array, tau: Array) -> Array:
-    """-ln 2F at the place -|x| with D = w^2."""
-    decay = w * w
-    y = np.sqrt(decay * (2.0 * tau - decay))
-    place = _Place(tau, tau - decay, decay, np.where(tau > 0.0, (tau - decay) / (tau + y), 0.0))
-    return decay - np.log(2.0 * _tail(place))

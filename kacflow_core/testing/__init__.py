@@ -12,6 +12,9 @@ and for a backend of your own, an object with the methods of
     register_backend("mine", MyBackend)
     print(check_backend("mine"))
 
+It need not have all of the methods: ``check_backend("mine", partial=True)`` lists the checks of the
+others as missing.
+
 ``strategies``          Hypothesis strategies for parameters, places and data
 ``check_backend``       run the checks; :class:`ConformanceError` says what is wrong
 ``register_backend``    make a backend of your own known under a name

@@ -20,6 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--backend", metavar="NAME", help="default: every one usable here")
     parser.add_argument("--thorough", action="store_true", help="25 times as many examples")
+    parser.add_argument("--partial", action="store_true", help="accept missing methods")
     parser.add_argument(
         "--only", metavar="CHECK", action="append", choices=check_names(), help="may be repeated"
     )
@@ -32,7 +33,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     good = True
     for name in [options.backend] if options.backend else available_backends():
         try:
-            print(check_backend(name, thorough=options.thorough, only=options.only))
+            print(
+                check_backend(
+                    name, thorough=options.thorough, only=options.only, partial=options.partial
+                )
+            )
         except ConformanceError as failure:
             good = False
             print(failure.report)

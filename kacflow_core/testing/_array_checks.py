@@ -147,6 +147,16 @@ def row_parameters(core: Subject) -> None:
             equal(got, want, f"{x.dtype} {name} for data of shape {x.shape}")
 
     core.search(holds, arguments=strategies.dtypes().flatmap(pair_arguments))
+    for dtype in DTYPES:  # each parameter differs along other axes
+        rows = [
+            np.linspace(0.5, 2, int(np.prod(shape)), dtype=dtype).reshape(shape)
+            for shape in ((1, 3), (5,), (5, 3), (1, 3), (1, 3, 4), (5, 1))
+        ]
+        names = ("a", "c", "signal", "dsignal", "clock", "dclock")
+        x, _ = positions(60, dtype)
+        for turn in range(6):  # and each of them in turn along all
+            turned = dict(zip(names, rows[turn:] + rows[:turn], strict=True))
+            holds({"x0": x.reshape(5, 3, 4), **turned, "seed": 1, "offset": 0})
 
 
 def _aligned(parameter: Array, ndim: int) -> Array:

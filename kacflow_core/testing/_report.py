@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
+class MissingMethod(AttributeError):
+    """A check asked for a method that the backend does not have."""
+
+
 class Result(NamedTuple):
     """The outcome of one check."""
 
@@ -19,16 +23,26 @@ class Result(NamedTuple):
         return self.error is None
 
     @property
+    def missing(self) -> bool:
+        """Whether the backend lacks a method that the check needs."""
+        return isinstance(self.error, MissingMethod)
+
+    @property
     def message(self) -> str:
         """What is wrong, in a line; empty where nothing is."""
         if self.error is None:
             return ""
         text = " ".join(str(self.error).split())
-        return text if isinstance(self.error, AssertionError) else f"{_kind(self.error)}: {text}"
+        own = isinstance(self.error, (AssertionError, MissingMethod))
+        return text if own else f"{_kind(self.error)}: {text}"
 
 
 def _kind(error: Exception) -> str:
     return type(error).__name__
+
+
+def _state(result: Result) -> str:
+    return "ok" if result.ok else "missing" if result.missing else "FAILED"
 
 
 class Report(NamedTuple):
@@ -44,17 +58,23 @@ class Report(NamedTuple):
 
     @property
     def failed(self) -> list[Result]:
-        """The results of the checks that did not pass."""
-        return [result for result in self.results if not result.ok]
+        """The results of the checks that did not pass, but for the missing ones."""
+        return [result for result in self.results if not (result.ok or result.missing)]
+
+    @property
+    def missing(self) -> list[Result]:
+        """The results of the checks whose method the backend does not have."""
+        return [result for result in self.results if result.missing]
 
     def __str__(self) -> str:
         width = max((len(result.name) for result in self.results), default=0)
         lines = [
-            f"{'ok    ' if result.ok else 'FAILED'}  {result.name:{width}}  "
+            f"{_state(result):7}  {result.name:{width}}  "
             f"{result.promise if result.ok else result.message}"
             for result in self.results
         ]
-        total = f"{len(self.results) - len(self.failed)} of {len(self.results)} checks passed"
+        passed = sum(result.ok for result in self.results)
+        total = f"{passed} of {len(self.results)} checks passed"
         return "\n".join([f"backend {self.backend!r}: {total}", *lines])
 
 
@@ -62,16 +82,18 @@ class ConformanceError(AssertionError):
     """A backend does not do what :mod:`kacflow_core.reference` defines.
 
     The message lists every failed check: what it demands, what is wrong, and the smallest failing
-    example.  ``report`` holds the results, ``__cause__`` the first error with its traceback.
+    example; and every check whose method is missing, unless that was allowed.  ``report`` holds the
+    results, ``__cause__`` the first error with its traceback.
     """
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: Report, partial: bool = False) -> None:
         self.report = report
+        wrong = [r for r in report.results if not (r.ok or (partial and r.missing))]
         parts = [
-            f"backend {report.backend!r} fails {len(report.failed)} of {len(report.results)} "
+            f"backend {report.backend!r} fails {len(wrong)} of {len(report.results)} "
             "conformance checks"
         ]
-        for result in report.failed:
+        for result in wrong:
             parts.append(f"{result.name}: {result.promise}\n    {result.message}")
             if result.example:
                 parts.append(f"    smallest failing example: {result.example}")

@@ -13,10 +13,19 @@ from hypothesis.strategies import SearchStrategy
 import kacflow_core
 from kacflow_core._layout import Array
 from kacflow_core.testing._compare import plain
+from kacflow_core.testing._report import MissingMethod
 
-#: Which positional arguments of a backend's methods are output arrays.  Methods that are not listed
-#: are called without a fence.
-OUTPUTS = {"sample": (0,), "sample_pair": (1, 2), "velocity": (1,), "velocity_grad": (1, 2)}
+#: Which positional arguments of a backend's methods are output arrays.  Inputs of methods that are
+#: not listed are not watched either.
+OUTPUTS: dict[str, tuple[int, ...]] = {
+    "sample": (0,),
+    "sample_pair": (1, 2),
+    "velocity": (1,),
+    "velocity_grad": (1, 2),
+    "distribution": (2,),
+    "sample_path": (0, 1),
+    "simulate_events": (),  # returns new arrays
+}
 
 _SHOWN = 12  # elements of an array that are printed
 _FENCE = 256  # bytes on either side
@@ -56,17 +65,19 @@ class FencedBackend:
         self._backend = backend
 
     def __getattr__(self, method: str) -> Any:
-        found = getattr(self._backend, method)
+        found = getattr(self._backend, method, None)
+        if found is None:
+            raise MissingMethod(f"backend {self.name!r} has no method {method}")
         return functools.partial(self._call, method, found) if method in OUTPUTS else found
 
-    def _call(self, method: str, function: Any, *arguments: Any, **keywords: Any) -> None:
+    def _call(self, method: str, function: Any, *arguments: Any, **keywords: Any) -> Any:
         fences = {place: Fence(arguments[place]) for place in OUTPUTS[method]}
         before = {
             place: value.copy()
             for place, value in enumerate(arguments)
             if isinstance(value, np.ndarray) and place not in fences
         }
-        function(
+        result = function(
             *(fences[i].array if i in fences else value for i, value in enumerate(arguments)),
             **keywords,
         )
@@ -78,6 +89,7 @@ class FencedBackend:
             )
         for place, fence in fences.items():
             arguments[place][...] = fence.array
+        return result
 
 
 class Subject:
@@ -111,6 +123,8 @@ class Subject:
         def recorded(**values: Any) -> None:
             try:
                 holds(**values)
+            except MissingMethod:
+                raise
             except Exception:
                 self.example = _text(values)  # the last one to raise is the smallest
                 raise

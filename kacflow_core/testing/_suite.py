@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from kacflow_core._dispatch import get_backend, register_backend
-from kacflow_core.testing import _array_checks, _noise_checks, _velocity_checks
+from kacflow_core.testing import (
+    _array_checks,
+    _law_checks,
+    _noise_checks,
+    _path_checks,
+    _velocity_checks,
+)
 from kacflow_core.testing._report import ConformanceError, Report, Result
 from kacflow_core.testing._subject import FencedBackend, Subject
 
@@ -17,6 +23,8 @@ CHECKS: tuple[Check, ...] = (
     *_noise_checks.CHECKS,
     *_velocity_checks.CHECKS,
     *_array_checks.CHECKS,
+    *_law_checks.CHECKS,
+    *_path_checks.CHECKS,
 )
 
 _EXAMPLES, _THOROUGH = 40, 1000
@@ -55,7 +63,11 @@ def _run(check: Check, subject: Subject) -> Result:
 
 
 def check_backend(
-    name: str, *, thorough: bool = False, only: Iterable[str] | None = None
+    name: str,
+    *,
+    thorough: bool = False,
+    only: Iterable[str] | None = None,
+    partial: bool = False,
 ) -> Report:
     """Test a backend, built in or your own, against :mod:`kacflow_core.reference`.
 
@@ -74,17 +86,21 @@ def check_backend(
         Search through 1000 instead of 40 examples for every property.
     only : iterable of str, optional
         Run these checks alone, out of :func:`check_names`; for work on one kernel.
+    partial : bool
+        Accept a backend without some of the methods.  A check that needs one of them is reported as
+        missing, neither passed nor failed; without ``partial`` that is an error.
 
     Returns
     -------
     Report
-        With ``results``, one for each check; as text a table of one line per check.
+        With ``results``, one for each check; as text a table of one line per check.  ``missing``
+        lists the checks without their method; ``ok`` is true only where there are none.
 
     Raises
     ------
     ConformanceError
-        An AssertionError, if a check fails: it lists every failed check with the smallest failing
-        example found, and carries the report.
+        An AssertionError, if a check fails or a method is missing: it lists every such check with
+        the smallest failing example found, and carries the report.
     ValueError, TypeError
         If there is no such backend or check.
     RuntimeError
@@ -106,6 +122,7 @@ def check_backend(
         report = Report(name, [_run(check, subject) for check in checks])
     finally:
         register_backend(fenced, None)
-    if not report.ok:
-        raise ConformanceError(report) from report.failed[0].error
+    if report.failed or (report.missing and not partial):
+        cause = (report.failed or report.missing)[0].error
+        raise ConformanceError(report, partial) from cause
     return report

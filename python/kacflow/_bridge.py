@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -78,6 +81,15 @@ def draw_seed(generator: torch.Generator | None, device: torch.device | None = N
     return torch.randint(0x7FFFFFFFFFFFFFFF, (), generator=generator, device=device)
 
 
+def first_element(offset: int, shape: Sequence[int]) -> int:
+    """Number of the first element of a batch whose first sample is number ``offset``."""
+    if isinstance(offset, bool) or not isinstance(offset, (int, torch.SymInt)):
+        raise TypeError(f"offset: got {type(offset).__name__}; allowed: an int >= 0")
+    if offset < 0:
+        raise ValueError(f"offset: got {offset}; allowed: an int >= 0")
+    return offset * math.prod(shape[1:])
+
+
 def sample(
     t: Tensor, a: Tensor, c: Tensor, seed: int, offset: int, shape: tuple[int, ...],
     dtype: torch.dtype,
@@ -134,3 +146,31 @@ def velocity_grad(x: Tensor, t: Tensor, a: Tensor, c: Tensor) -> tuple[Tensor, T
         to_array(x), to_array(t), a=to_array(a), c=to_array(c), threads=torch.get_num_threads()
     )
     return to_tensor(dx), to_tensor(dt)
+
+
+def sample_path(
+    times: Tensor, a: Tensor, c: Tensor, seed: int, offset: int, shape: tuple[int, ...],
+    dtype: torch.dtype,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """(positions, directions) of paths on the CPU."""
+    positions, directions = kacflow_core.sample_path(
+        to_array(times), shape, a=to_array(a), c=to_array(c), seed=seed, offset=offset,
+        dtype="float64" if dtype == torch.float64 else "float32",
+        threads=torch.get_num_threads(),
+    )  # fmt: skip
+    return to_tensor(positions), to_tensor(directions)
+
+
+def distribution(kind: str) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
+    """``"logpdf"``, ``"cdf"`` or ``"ppf"`` on the CPU, a function of (x, t, a, c)."""
+    function = getattr(kacflow_core, kind)
+
+    def on_cpu(x: Tensor, t: Tensor, a: Tensor, c: Tensor) -> Tensor:
+        return to_tensor(
+            function(
+                to_array(x), to_array(t), a=to_array(a), c=to_array(c),
+                threads=torch.get_num_threads(),
+            )
+        )  # fmt: skip
+
+    return on_cpu

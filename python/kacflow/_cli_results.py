@@ -7,9 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from kacflow import plotting
+from kacflow._process_pictures import PICTURES
+from kacflow.training import processes
 from kacflow.training.checkpoint import FILE_NAME, TrainedModel, load_model
 from kacflow.training.data import load_dataset, random_samples
-from kacflow.training.sampling import draw_samples, motion_strip
+from kacflow.training.sampling import draw_samples, draw_samples_together, motion_strip
+
+#: Pictures of a run.
+_OF_RUN = ("loss", "strip", "samples")
 
 
 def _positive(text: str) -> int:
@@ -57,24 +62,29 @@ def add_plot_parser(commands: Any) -> None:
     """Add ``plot`` to the subparsers ``commands``."""
     parser = commands.add_parser(
         "plot",
-        help="draw loss, noising and samples of a run",
+        help="draw loss, noising and samples of a run, or pictures of the process itself",
         description="Draw loss.png (loss curve), strip.png (data turning into noise and back) and "
-        "samples.png (generated beside real samples) of a run.",
-        epilog="example: kacflow plot runs/digits",
+        "samples.png (generated beside real samples) of a run. With the word 'process' in place of "
+        "a run, draw the Kac process beside diffusion: paths.png, density.png, velocity.png, "
+        "norm.png (of the velocity as t -> 0) and wave.png (the damped wave equation).",
+        epilog="examples: kacflow plot runs/digits; kacflow plot process --out pictures",
     )
     _add_common(parser)
     parser.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="where to write (default: the run's folder)"
-    )
+        "--out", type=Path, metavar="FOLDER", help="where to write (default: the run's folder, or "
+        "this one)",
+    )  # fmt: skip
     parser.add_argument(
-        "--only", choices=("loss", "strip", "samples"), action="append",
+        "--only", choices=(*_OF_RUN, *PICTURES), action="append",
         help="draw only this; may be given more than once",
     )  # fmt: skip
     parser.set_defaults(run=_plot)
 
 
-def _model(arguments: argparse.Namespace) -> TrainedModel:
-    return load_model(arguments.checkpoint, ema=not arguments.last_weights, device=arguments.device)
+def _model(arguments: argparse.Namespace, device: Any = None) -> TrainedModel:
+    return load_model(
+        arguments.checkpoint, ema=not arguments.last_weights, device=device or arguments.device
+    )
 
 
 def _folder(arguments: argparse.Namespace) -> Path:
@@ -82,10 +92,17 @@ def _folder(arguments: argparse.Namespace) -> Path:
     return place if place.is_dir() else place.parent
 
 
-def _draw(model: TrainedModel, arguments: argparse.Namespace) -> Any:
-    return draw_samples(
-        model, arguments.n, steps=arguments.steps, method=arguments.method, seed=arguments.seed
-    )
+def _options(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {"steps": arguments.steps, "method": arguments.method, "seed": arguments.seed}
+
+
+def _draw_alone_or_together(arguments: argparse.Namespace) -> Any:
+    """The samples; processes that torchrun started divide the work."""
+    if processes.launched() == 1:
+        return draw_samples(_model(arguments), arguments.n, **_options(arguments))
+    accelerator = processes.accelerator(arguments.device)
+    model = _model(arguments, accelerator.device)
+    return draw_samples_together(accelerator, model, arguments.n, **_options(arguments))
 
 
 def _sample(arguments: argparse.Namespace) -> None:
@@ -93,7 +110,9 @@ def _sample(arguments: argparse.Namespace) -> None:
     for file in files:
         if file.suffix.lower() not in (".png", ".npz"):
             raise ValueError(f"--out: got {str(file)!r}; allowed: a file ending in .png or .npz")
-    samples = _draw(_model(arguments), arguments)
+    samples = _draw_alone_or_together(arguments)
+    if not processes.is_main():
+        return
     for file in files:
         if file.suffix.lower() == ".png":
             plotting.plot_samples(samples, file)
@@ -110,7 +129,23 @@ def _write_numbers(samples: Any, file: Path) -> None:
 
 
 def _plot(arguments: argparse.Namespace) -> None:
-    wanted = set(arguments.only or ("loss", "strip", "samples"))
+    of_process = arguments.checkpoint == "process"
+    known = tuple(PICTURES) if of_process else _OF_RUN
+    wanted = [name for name in known if name in (arguments.only or known)]
+    if set(arguments.only or ()) - set(known):
+        raise ValueError(
+            f"--only: got {', '.join(arguments.only)}; allowed for "
+            f"{'the process' if of_process else 'a run'}: {', '.join(known)}"
+        )
+    if of_process:
+        done = [PICTURES[name]((arguments.out or Path()) / f"{name}.png") for name in wanted]
+    else:
+        done = _plot_run(arguments, set(wanted))
+    for file in done:
+        print(f"wrote {file}")
+
+
+def _plot_run(arguments: argparse.Namespace, wanted: set[str]) -> list[Path]:
     folder = arguments.out or _folder(arguments)
     done = []
     if "loss" in wanted:
@@ -124,7 +159,6 @@ def _plot(arguments: argparse.Namespace) -> None:
             rows, times = motion_strip(model, real[: 16 if image else None], steps=arguments.steps)
             done.append(plotting.plot_strip(rows, times, folder / "strip.png"))
         if "samples" in wanted:
-            samples = _draw(model, arguments)
+            samples = draw_samples(model, arguments.n, **_options(arguments))
             done.append(plotting.plot_samples(samples, folder / "samples.png", real=real))
-    for file in done:
-        print(f"wrote {file}")
+    return done

@@ -9,6 +9,7 @@ import math
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from kacflow.training import processes
 from kacflow.training.checkpoint import load_checkpoint
 from kacflow.training.config import RESUMABLE, TrainConfig
 from kacflow.training.loop import train
@@ -90,6 +91,8 @@ def _run(arguments: argparse.Namespace) -> None:
         overwrite=arguments.overwrite,
         progress=not arguments.quiet,
     )
+    if not processes.is_main():
+        return
     if math.isnan(result.loss):
         done = f"nothing left to do: all {result.step} steps are trained"
     else:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from kacflow import _cli_info, _cli_results, _cli_train
+from kacflow.training.processes import process_group
 
 _DESCRIPTION = """\
 Generative models on the telegrapher's equation: data at time 0 turns into the noise of a Kac
@@ -42,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = build_parser().parse_args(argv)
     try:
-        arguments.run(arguments)
+        with process_group():
+            arguments.run(arguments)
     except KeyboardInterrupt as stop:
         print(f"kacflow: {stop or 'stopped'}", file=sys.stderr)
         return 130

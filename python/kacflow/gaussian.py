@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from kacflow import _bridge
+from kacflow._normal import normal
 from kacflow.path import PathSample, batch_times, horizon, spread
 from kacflow.schedules import Schedule, clock_schedule, signal_schedule
 
@@ -78,15 +79,21 @@ class GaussianPath:
         return f"GaussianPath({self.kind!r}, T={self.T}, sigma={self.sigma})"
 
     def sample(
-        self, x_0: Tensor, t: float | Tensor, *, generator: torch.Generator | None = None
+        self,
+        x_0: Tensor,
+        t: float | Tensor,
+        *,
+        generator: torch.Generator | None = None,
+        offset: int = 0,
     ) -> PathSample:
         """Draw the path at t and its conditional velocity; arguments as :meth:`KacPath.sample`.
 
-        ``x_0.numel()`` normal numbers of the generator are consumed.
+        One 64-bit number of the generator is consumed.
         """
         _bridge.check_data("x_0", x_0)
         times = batch_times(t, x_0, self.T)
-        e = torch.empty_like(x_0).normal_(0.0, self.sigma, generator=generator)
+        e = self._noise(x_0.shape, generator, offset, _bridge.working_dtype(x_0.dtype), x_0.device)
+        e = e.to(x_0.dtype)
         if self.kind == "flow_matching":
             s = spread(times / self.T, x_0)
             return PathSample(x_0, times, (1.0 - s) * x_0 + s * e, (e - x_0) / self.T)
@@ -98,19 +105,33 @@ class GaussianPath:
             x_0, times, f * x_0 + spread(root, x_0) * e, df * x_0 + spread(rate, x_0) * e
         )
 
+    def _noise(
+        self,
+        shape: Sequence[int],
+        generator: torch.Generator | None,
+        offset: int,
+        dtype: torch.dtype,
+        device: torch.device | str | None,
+    ) -> Tensor:
+        """sigma e."""
+        return self.sigma * normal(
+            shape, generator=generator, offset=offset, dtype=dtype, device=device
+        )
+
     def sample_prior(
         self,
         shape: Sequence[int],
         *,
         x_0: Tensor | None = None,
         generator: torch.Generator | None = None,
+        offset: int = 0,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> Tensor:
         """Draw X_T; arguments as :meth:`KacPath.sample_prior`."""
-        noise = self.sigma * torch.randn(
-            tuple(shape), generator=generator, dtype=dtype, device=device
-        )
+        if dtype is None:
+            dtype = torch.get_default_dtype()
+        noise = self._noise(shape, generator, offset, dtype, device)
         if self.kind == "flow_matching":
             return noise
         end = torch.tensor(self.T, dtype=torch.float64)

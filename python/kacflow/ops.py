@@ -11,6 +11,9 @@ operator           what it computes
 ``sample_pair``    (f x_0 + K(g), f' x_0 + g' v); parameters against the leading axes of ``x_0``
 ``velocity``       v(t, x); everything broadcasts as in torch
 ``velocity_grad``  (dv/dx, dv/dt)
+``sample_path``    (positions, directions) on a grid of times; parameters as in ``sample``
+``logpdf``         logarithm of the density of the continuous part; broadcasts as in torch
+``cdf``, ``ppf``   distribution function and quantiles, atoms included; broadcast as in torch
 =================  ==============================================================================
 
 Derivatives are closed forms (:mod:`kacflow._derivatives`), in reverse and forward mode, with
@@ -36,23 +39,30 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kacflow import _autograd, _batching, _bridge, _derivatives
+from kacflow import _autograd, _batching, _bridge, _derivatives, _law_derivatives
 from kacflow._velocity_hessian import velocity_hessian
 
 _LIB = torch.library.Library("kacflow", "DEF")
 _TAGS = (torch.Tag.pt2_compliant_tag,)
 
 _LIB.define(
-    "sample(Tensor t, Tensor a, Tensor c, Tensor seed, int offset, SymInt[] shape, "
+    "sample(Tensor t, Tensor a, Tensor c, Tensor seed, SymInt offset, SymInt[] shape, "
     "ScalarType dtype) -> Tensor",
     tags=_TAGS,
 )
 _LIB.define(
     "sample_pair(Tensor x_0, Tensor a, Tensor c, Tensor signal, Tensor dsignal, Tensor clock, "
-    "Tensor dclock, Tensor seed, int offset) -> (Tensor, Tensor)",
+    "Tensor dclock, Tensor seed, SymInt offset) -> (Tensor, Tensor)",
     tags=_TAGS,
 )
 _LIB.define("velocity(Tensor x, Tensor t, Tensor a, Tensor c) -> Tensor", tags=_TAGS)
+_LIB.define(
+    "sample_path(Tensor times, Tensor a, Tensor c, Tensor seed, int offset, SymInt[] shape, "
+    "ScalarType dtype) -> (Tensor, Tensor)",
+    tags=_TAGS,
+)
+for _kind in ("logpdf", "cdf", "ppf"):
+    _LIB.define(f"{_kind}(Tensor x, Tensor t, Tensor a, Tensor c) -> Tensor", tags=_TAGS)
 _LIB.define("velocity_grad(Tensor x, Tensor t, Tensor a, Tensor c) -> (Tensor, Tensor)", tags=_TAGS)
 # For the derivatives of the others; on every device, from the operators above.
 _LIB.define(
@@ -78,7 +88,17 @@ def _sample_pair_cpu(
     return _bridge.sample_pair(x_0, a, c, signal, dsignal, clock, dclock, int(seed), offset)
 
 
+def _sample_path_cpu(
+    times: Tensor, a: Tensor, c: Tensor, seed: Tensor, offset: int, shape: Sequence[int],
+    dtype: torch.dtype,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    return _bridge.sample_path(times, a, c, int(seed), offset, tuple(shape), dtype)
+
+
 _LIB.impl("sample", _sample_cpu, "CPU")
+_LIB.impl("sample_path", _sample_path_cpu, "CPU")
+for _kind in ("logpdf", "cdf", "ppf"):
+    _LIB.impl(_kind, _bridge.distribution(_kind), "CPU")
 _LIB.impl("sample_pair", _sample_pair_cpu, "CPU")
 _LIB.impl("velocity", _bridge.velocity, "CPU")
 _LIB.impl("velocity_grad", _bridge.velocity_grad, "CPU")
@@ -109,6 +129,18 @@ def _sample_pair_fake(x_0: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
     return x_0.new_empty(x_0.shape), x_0.new_empty(x_0.shape)
 
 
+@torch.library.register_fake("kacflow::sample_path", lib=_LIB)
+def _sample_path_fake(
+    times: Tensor, a: Tensor, c: Tensor, seed: Tensor, offset: int, shape: Sequence[int],
+    dtype: torch.dtype,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    whole = (*shape, times.shape[-1])
+    return times.new_empty(whole, dtype=dtype), times.new_empty(whole, dtype=dtype)
+
+
+@torch.library.register_fake("kacflow::logpdf", lib=_LIB)
+@torch.library.register_fake("kacflow::cdf", lib=_LIB)
+@torch.library.register_fake("kacflow::ppf", lib=_LIB)
 @torch.library.register_fake("kacflow::_draw_velocity", lib=_LIB)
 @torch.library.register_fake("kacflow::_draw_acceleration", lib=_LIB)
 @torch.library.register_fake("kacflow::velocity", lib=_LIB)
@@ -137,6 +169,12 @@ _RULES = {
     "sample_pair": _autograd.Rule(
         _derivatives.pair_jacobian, inputs=range(7), aligned_first=range(1, 7), keeps_outputs=False
     ),
+    "sample_path": _autograd.Rule(
+        _law_derivatives.no_path_derivatives, inputs=range(3), aligned_first=range(3)
+    ),
+    "logpdf": _autograd.Rule(_law_derivatives.logpdf_jacobian, inputs=range(4)),
+    "cdf": _autograd.Rule(_law_derivatives.cdf_jacobian, inputs=range(4)),
+    "ppf": _autograd.Rule(_law_derivatives.ppf_jacobian, inputs=range(4)),
     "velocity": _autograd.Rule(_derivatives.velocity_jacobian, inputs=range(4)),
     "velocity_grad": _autograd.Rule(_derivatives.velocity_grad_jacobian, inputs=range(4)),
     "_velocity_hessian": _autograd.Rule(
@@ -156,5 +194,9 @@ for _name, _rule in _RULES.items():
 
 sample = torch.ops.kacflow.sample
 sample_pair = torch.ops.kacflow.sample_pair
+sample_path = torch.ops.kacflow.sample_path
+logpdf = torch.ops.kacflow.logpdf
+cdf = torch.ops.kacflow.cdf
+ppf = torch.ops.kacflow.ppf
 velocity = torch.ops.kacflow.velocity
 velocity_grad = torch.ops.kacflow.velocity_grad

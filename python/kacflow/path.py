@@ -135,7 +135,12 @@ class KacPath:
         return f"KacPath({self.process}, T={self.T}, signal={self.signal}, clock={self.clock})"
 
     def sample(
-        self, x_0: Tensor, t: float | Tensor, *, generator: torch.Generator | None = None
+        self,
+        x_0: Tensor,
+        t: float | Tensor,
+        *,
+        generator: torch.Generator | None = None,
+        offset: int = 0,
     ) -> PathSample:
         """Draw the path at t and its conditional velocity, in one pass over the data.
 
@@ -148,6 +153,11 @@ class KacPath:
             Time in [0, T]: one for all, or shape (B,).
         generator : torch.Generator, optional
             Source of the seed; by default torch's own.  One 64-bit number of it is consumed.
+        offset : int
+            Number of the first sample in a larger batch, >= 0.  Where several processes share a
+            batch, the process that holds the samples from number n on passes ``offset=n`` and a
+            generator in the same state as the others': together they draw the noise of the whole
+            batch.
 
         Returns
         -------
@@ -172,6 +182,7 @@ class KacPath:
         """
         _bridge.check_data("x_0", x_0)
         times = batch_times(t, x_0, self.T)
+        first = _bridge.first_element(offset, x_0.shape)
         f, df = self.signal.value(times), self.signal.derivative(times)
         g, dg = self.clock.value(times), self.clock.derivative(times)
         process = self.process
@@ -181,13 +192,13 @@ class KacPath:
         ):
             # Eager and without gradients: straight to the kernels, the dispatcher aside.
             seed = int(_bridge.draw_seed(generator))
-            x_t, dx_t = _bridge.pair_of_arrays(x_0, *arrays, f, df, g, dg, seed, 0)
+            x_t, dx_t = _bridge.pair_of_arrays(x_0, *arrays, f, df, g, dg, seed, first)
             return PathSample(x_0, times, x_t, dx_t)
         a, c = process._parameters(x_0.device, x_0.dtype)
         seed_device = generator.device if generator is not None else None
         x_t, dx_t = torch.ops.kacflow.sample_pair(
             x_0, a, c, *(as_tensor(v, times) for v in (f, df, g, dg)),
-            _bridge.draw_seed(generator, seed_device), 0,
+            _bridge.draw_seed(generator, seed_device), first,
         )  # fmt: skip
         return PathSample(x_0, times, x_t, dx_t)
 
@@ -202,6 +213,7 @@ class KacPath:
         *,
         x_0: Tensor | None = None,
         generator: torch.Generator | None = None,
+        offset: int = 0,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> Tensor:
@@ -216,7 +228,7 @@ class KacPath:
             Shape of the result.
         x_0 : Tensor, optional
             Data to add f(T) x_0 of; broadcasts with ``shape``.
-        generator, dtype, device
+        generator, offset, dtype, device
             As in :meth:`KacProcess.sample`; one 64-bit number is consumed.
 
         Returns
@@ -227,7 +239,7 @@ class KacPath:
         end = torch.tensor(self.T, dtype=torch.float64)
         clock = self.clock.value(end)
         noise = self.process.sample(
-            clock, shape, generator=generator, device=device,
+            clock, shape, generator=generator, offset=offset, device=device,
             dtype=torch.get_default_dtype() if dtype is None else dtype,
         )  # fmt: skip
         if x_0 is None:

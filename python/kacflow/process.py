@@ -119,6 +119,7 @@ class KacProcess:
         shape: Sequence[int] | None = None,
         *,
         generator: torch.Generator | None = None,
+        offset: int = 0,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> Tensor:
@@ -133,6 +134,9 @@ class KacProcess:
         generator : torch.Generator, optional
             Source of the seed; by default torch's own, which ``torch.manual_seed`` sets.  One
             64-bit number of it is consumed, whatever the shape.
+        offset : int
+            Number of the first sample (the first axis counts samples) in a larger batch, >= 0: with
+            equal seeds, a batch that is drawn in parts has the noise of the whole.
         dtype : torch.dtype, optional
             float32 or float64; by default that of ``t`` if it is a tensor, else torch's default.
         device : torch.device, optional
@@ -171,7 +175,9 @@ class KacProcess:
         a, c = self._parameters(device, dtype)
         extents = time.shape if shape is None else tuple(shape)
         seed = _bridge.draw_seed(generator, generator.device if generator is not None else None)
-        return torch.ops.kacflow.sample(time, a, c, seed, 0, extents, dtype)
+        return torch.ops.kacflow.sample(
+            time, a, c, seed, _bridge.first_element(offset, extents), extents, dtype
+        )
 
     def velocity(self, x: Tensor, t: float | Tensor) -> Tensor:
         """Conditional velocity v(t, x) of the flow that starts at 0, |v| <= c.
@@ -239,6 +245,139 @@ class KacProcess:
         a, c = self._parameters(x.device, x.dtype)
         dv_dx, _ = ops.velocity_grad(x.to(_bridge.working_dtype(x.dtype)), time, a, c)
         return over_dimensions(dv_dx)
+
+    def sample_path(
+        self,
+        times: Tensor,
+        shape: Sequence[int],
+        *,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Draw whole paths on a grid of times: positions and directions, jointly exact.
+
+        Parameters
+        ----------
+        times : Tensor
+            Times >= 0, strictly increasing along the last axis: one grid (T,) for all paths, or
+            leading axes of ``shape`` and then T.
+        shape : sequence of int
+            Shape of the paths; each element is an independent path, which starts in 0 at time 0.
+        generator, dtype, device
+            As in :meth:`sample`; one 64-bit number is consumed.
+
+        Returns
+        -------
+        positions, directions : Tensor
+            Of shape ``shape + (T,)``; directions are +1 or -1.  The returned positions keep
+            |x(t) - x(s)| <= c |t - s| strictly; see :func:`kacflow_core.sample_path`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Naming the argument, what was given and what is allowed.
+        RuntimeError
+            When a gradient through a path is asked for: it has none.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from kacflow import KacProcess
+        >>> x, d = KacProcess(9.0, 3.0).sample_path(torch.linspace(0, 1, 11), (4,))
+        >>> x.shape, x[:, 0].tolist()
+        (torch.Size([4, 11]), [0.0, 0.0, 0.0, 0.0])
+        """
+        if not isinstance(times, Tensor):
+            raise TypeError(f"times: got {type(times).__name__}; allowed: a float tensor")
+        kind = times.dtype if dtype is None else dtype
+        if kind not in (torch.float32, torch.float64):
+            name = "times: got dtype" if dtype is None else "dtype: got"
+            raise TypeError(f"{name} {kind}; allowed: torch.float32 or torch.float64")
+        device = self._device(times) if device is None else torch.device(device)
+        grid = self._time(times, device, kind)
+        a, c = self._parameters(device, kind)
+        seed = _bridge.draw_seed(generator, generator.device if generator is not None else None)
+        return torch.ops.kacflow.sample_path(grid, a, c, seed, 0, tuple(shape), kind)
+
+    def log_prob(self, x: Tensor, t: float | Tensor) -> Tensor:
+        """Logarithm of the density of K(t) on |x| < c t, elementwise.
+
+        The density of the continuous part, (a/2c) e^(-a t) (I0(z) + a t I1(z)/z), whose mass is
+        1 - e^(-a t): the atoms at ±c t have none, their mass is :meth:`atom_mass`.  The sum over
+        the dimensions of a sample is left to the caller.
+
+        Parameters
+        ----------
+        x : Tensor
+            Positions; float32 or float64.
+        t : float or Tensor
+            Time >= 0; ``x``, ``t``, a and c broadcast as in torch.
+
+        Returns
+        -------
+        Tensor
+            In the dtype of ``x``; it does not underflow.  -inf outside the light cone, and the
+            interior limit at |x| = c t.  Differentiable twice with respect to ``x``, ``t``, a, c.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Naming the argument, what was given and what is allowed.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from kacflow import KacProcess
+        >>> KacProcess(9.0, 3.0).log_prob(torch.tensor([0.0, 1.6]), 0.5)
+        tensor([-0.6020,    -inf])
+        """
+        return ops.logpdf(*self._of_law("x", x, t))
+
+    def cdf(self, x: Tensor, t: float | Tensor) -> Tensor:
+        """Distribution function P(K(t) <= x), atoms included.
+
+        Arguments as in :meth:`log_prob`; in [0, 1], in the dtype of ``x``, differentiable.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from kacflow import KacProcess
+        >>> KacProcess(9.0, 3.0).cdf(torch.tensor([-1.6, 0.0, 1.5]), 0.5)
+        tensor([0.0000, 0.5000, 1.0000])
+        """
+        return ops.cdf(*self._of_law("x", x, t))
+
+    def icdf(self, q: Tensor, t: float | Tensor) -> Tensor:
+        """Quantiles: the inverse of :meth:`cdf`, ±c t on the plateaus of the atoms.
+
+        Parameters
+        ----------
+        q : Tensor
+            Probabilities in [0, 1]; float32 or float64.
+        t : float or Tensor
+            Time >= 0; ``q``, ``t``, a and c broadcast as in torch.
+
+        Returns
+        -------
+        Tensor
+            Lengths in [-c t, c t], in the dtype of ``q``, differentiable.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from kacflow import KacProcess
+        >>> KacProcess(9.0, 3.0).icdf(torch.tensor([0.0, 0.5, 1.0]), 0.5)
+        tensor([-1.5000,  0.0000,  1.5000])
+        """
+        return ops.ppf(*self._of_law("q", q, t))
+
+    def _of_law(self, name: str, x: Tensor, t: float | Tensor) -> tuple[Tensor, ...]:
+        """Checked arguments of a distribution function."""
+        _bridge.check_data(name, x)
+        if x.dtype not in (torch.float32, torch.float64):
+            raise TypeError(f"{name}: got dtype {x.dtype}; allowed: float32 or float64")
+        return x, self._time(t, x.device, x.dtype), *self._parameters(x.device, x.dtype)
 
     def variance(self, t: float | Tensor) -> Tensor:
         """Variance of K(t): (c^2/a) (t - (1 - e^(-2 a t))/(2 a)).

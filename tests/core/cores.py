@@ -60,6 +60,18 @@ class Core:
     def velocity_grad(self, *args: Any, **kwargs: Any) -> tuple[np.ndarray, np.ndarray]:
         return self._call("velocity_grad", *args, **kwargs)
 
+    def pdf(self, *args: Any, **kwargs: Any) -> np.ndarray:
+        return self._call("pdf", *args, **kwargs)
+
+    def logpdf(self, *args: Any, **kwargs: Any) -> np.ndarray:
+        return self._call("logpdf", *args, **kwargs)
+
+    def cdf(self, *args: Any, **kwargs: Any) -> np.ndarray:
+        return self._call("cdf", *args, **kwargs)
+
+    def ppf(self, *args: Any, **kwargs: Any) -> np.ndarray:
+        return self._call("ppf", *args, **kwargs)
+
     def close(self) -> None:
         """Ends what the core started."""
 

@@ -30,6 +30,7 @@ class Noise(NamedTuple):
     xi: np.ndarray  #: K/(c t)
     one_minus_xi2: np.ndarray
     atom: np.ndarray
+    odd: np.ndarray  #: an odd number of turns
 
 
 class ExampleBackend:
@@ -38,6 +39,7 @@ class ExampleBackend:
     name = "example"
     multipliers = 0xD2511F53, 0xCD9E8D57
     weyl = 0x9E3779B9, 0xBB67AE85
+    event_stream = 2**32 - 1
 
     # --- what the interface asks for: fill the output arrays -------------------------------------
 
@@ -69,6 +71,41 @@ class ExampleBackend:
         self.store(dx, dv_dx)
         self.store(dt, dv_dt)
 
+    def sample_path(self, positions, directions, layout, times, a, c, *, seed, offset, threads):
+        working = positions.dtype
+        grid = self.per_path(layout, times)
+        a, c = self.per_element(layout, working, a, c)
+        out, out_directions = (v.reshape(layout.size, -1) for v in (positions, directions))
+        before, place = np.zeros(layout.size, working), np.zeros(layout.size)
+        here, direction = before, np.ones(layout.size)
+        for j in range(grid.shape[1]):
+            length = grid[:, j].astype(float) - before
+            cone = c.astype(working) * (grid[:, j] - before)
+            xi, direction = self.step(seed, offset, working, a, length, j, direction)
+            place = place + c * length * xi
+            target = place if j else cone * xi  # the first position is that of `sample`
+            here = self.limited(here, target.astype(working), cone)
+            out[:, j], out_directions[:, j], before = here, direction, grid[:, j]
+
+    def simulate_events(self, layout, t_max, a, *, seed, offset, threads):
+        t_max, a = self.per_element(layout, np.float64, t_max, a)
+        width = int(np.max(2 * a * t_max)) + 50
+        times = np.cumsum(self.waits(seed, offset, a.size, width) / a[:, None], axis=1)
+        while np.any(times[:, -1] <= t_max):
+            width *= 2
+            times = np.cumsum(self.waits(seed, offset, a.size, width) / a[:, None], axis=1)
+        known = self.until(times, t_max)
+        offsets = np.concatenate([[0], np.cumsum(known.sum(axis=1))])
+        first = self.words(seed, self.counters(offset, a.size), 0, self.event_stream)[0]
+        return times[known], offsets, np.where(first >= 2**31, 1.0, -1.0)
+
+    def distribution(self, kind, x, out, layout, t, a, c, *, threads):
+        t, a, c = self.per_element(layout, x.dtype, t, a, c)
+        edge = (c * t).astype(x.dtype).astype(float)
+        function = {"pdf": self.pdf, "logpdf": self.logpdf, "cdf": self.cdf, "ppf": self.ppf}[kind]
+        with np.errstate(all="ignore"):
+            self.store(function(x.astype(float), edge, t, a, c), out)
+
     # --- arrays ----------------------------------------------------------------------------------
 
     def working(self, dtype):
@@ -81,6 +118,12 @@ class ExampleBackend:
         shape = layout.n0, layout.n1
         rounded = [p.astype(working).astype(np.float64) for p in parameters]
         return [np.broadcast_to(p, shape)[i0, i1] for p in rounded]
+
+    def per_path(self, layout, times):
+        """The time grid of each path, (n, T)."""
+        index = np.arange(layout.size) // layout.inner
+        grids = np.broadcast_to(times, (layout.n0, layout.n1, times.shape[-1]))
+        return grids[index // layout.n1, index % layout.n1]
 
     def load(self, data):
         """Data as float64; bfloat16 is the upper half of a float32."""
@@ -114,17 +157,20 @@ class ExampleBackend:
             k0, k1 = (k0 + self.weyl[0]) % 2**32, (k1 + self.weyl[1]) % 2**32
         return np.stack([c0, c1, c2, c3])
 
+    def counters(self, offset, n):
+        with np.errstate(over="ignore"):  # past 2^64 the counter wraps to 0
+            return U64(offset) + np.arange(n, dtype=U64)
+
     # --- the endpoint map ------------------------------------------------------------------------
 
-    def noise(self, seed, offset, working, a, t):
+    def noise(self, seed, offset, working, a, t, stream=0):
         """The closed-form map of three uniforms to xi = K/(c t)."""
-        with np.errstate(over="ignore"):  # past 2^64 the counter wraps to 0
-            counters = U64(offset) + np.arange(a.size, dtype=U64)
-        w0, w1, w2, _ = self.words(seed, counters, 0)
+        counters = self.counters(offset, a.size)
+        w0, w1, w2, _ = self.words(seed, counters, 0, stream)
         bits, n1, turn = 32, w1 >> U64(1), w2 << U64(32)
         ones = U64(2**31 - 1)
         if working == np.float64:  # block 1 has the low halves
-            v0, v1, v2, _ = self.words(seed, counters, 1)
+            v0, v1, v2, _ = self.words(seed, counters, 1, stream)
             bits, n1, turn = 64, (w1 >> U64(1)) << U64(31) | v1 >> U64(1), turn | v2
             ones, w0 = U64(2**62 - 1), w0 << U64(32) | v0
         u1 = (2.0 * n1 + 1.0) / (2.0 * ones + 2.0)
@@ -135,14 +181,15 @@ class ExampleBackend:
         sine, cosine = np.sin(np.pi * fraction), np.cos(np.pi * fraction)
 
         with np.errstate(all="ignore"):
-            atom, w = self.cases(w0, bits, a * t)
+            atom, even, w = self.cases(w0, bits, a * t)
             s, less_s = self.radius(np.maximum(a * t, 1e-30), w, u1, rest)
             rho2 = less_s * (1.0 + s)  # 1 - S^2
             xi = np.where(atom, sign, sign * np.sqrt(rho2) * cosine)
-            return Noise(xi, s**2 + rho2 * sine**2, atom)
+            one_minus_xi2 = np.where(atom, 0.0, s**2 + rho2 * sine**2)
+            return Noise(xi, one_minus_xi2, atom, ~atom & ~even)
 
     def cases(self, word, bits, tau):
-        """Atoms, and the place w of the others among the even cases (1: odd), from integer counts.
+        """Atoms, even cases and the place w among these (1: odd), from integer counts.
 
         Words count from below: atoms, odd, even; a count is taken from the end it is nearer to.
         """
@@ -159,7 +206,7 @@ class ExampleBackend:
         even = np.where(late, U64(2 ** (bits - 1)) - above, count(np.where(late, 0, p * p / 2)))
         is_even = ~atom & (top < even)
         place = np.where(is_even, even - U64(1) - np.minimum(top, even - U64(1)), U64(0))
-        return atom, np.where(is_even, (2.0 * place + 1.0) / (2.0 * even), 1.0)
+        return atom, is_even, np.where(is_even, (2.0 * place + 1.0) / (2.0 * even), 1.0)
 
     def radius(self, tau, w, u1, rest):
         """S and 1 - S of sinh(tau' S) = u1 sinh tau', sinh(tau'/2) = sqrt(w) sinh(tau/2)."""
@@ -175,6 +222,133 @@ class ExampleBackend:
         less_s = np.where(tau > 300.0, far, less_s)
         near_one = less_s < 0.5
         return np.where(near_one, 1.0 - less_s, s), np.where(near_one, less_s, 1.0 - s)
+
+    # --- paths -----------------------------------------------------------------------------------
+
+    def step(self, seed, offset, working, a, length, j, direction):
+        """One interval: the displacement over c times its length, and the direction at its end."""
+        noise = self.noise(seed, offset, working, a, length, j)
+        xi, odd, coin = noise.xi, noise.odd, self.coin(seed, offset, a.size, j)
+        sign = np.where(self.against(noise, self.u3(seed, offset, working, a.size, j)), -1.0, 1.0)
+        if j == 0:  # the first direction given the displacement, by Bayes' rule
+            return xi, np.where(odd, coin, sign * np.sign(xi))
+        eta = np.where(odd, xi, sign * np.abs(xi))
+        return direction * eta, np.where(odd, -direction, direction)
+
+    def coin(self, seed, offset, n, j):
+        return np.where(self.words(seed, self.counters(offset, n), 0, j)[3] >= 2**31, 1.0, -1.0)
+
+    def u3(self, seed, offset, working, n, j):
+        counters = self.counters(offset, n)
+        top = self.words(seed, counters, 0, j)[3] >> U64(1)
+        if working == np.float32:
+            return (top + 0.5) * 2.0**-31
+        low = self.words(seed, counters, 1, j)[3] >> U64(1)
+        return (2.0 * (top << U64(31) | low) + 1.0) * 2.0**-63
+
+    def against(self, noise, u3):
+        """Even turns that lead against the direction: (1 - |xi|)/2 of them, no atom."""
+        return u3 < noise.one_minus_xi2 / (2.0 * (1.0 + np.abs(noise.xi)))
+
+    def limited(self, start, target, cone):
+        """The number nearest to target that c times the interval allows, in exact arithmetic."""
+        info = np.finfo(cone.dtype)
+        cap = np.maximum(cone - 4 * info.epsneg * cone - 2 * info.smallest_subnormal, 0)
+        step = np.where(target > start, cap, -cap)
+        edge = start + step
+        taken = edge - start
+        error = (start - (edge - taken)) + (step - taken)  # of the sum: Knuth's TwoSum
+        beyond = np.where(step > 0, error < 0, error > 0)
+        edge = np.where(beyond, np.nextafter(edge, start), edge)
+        return np.where(target > start, np.minimum(target, edge), np.maximum(target, edge))
+
+    def waits(self, seed, offset, n, width):
+        """-ln u, u = (2 k + 1) 2^-53 with k the top 52 bits of a pair of words; (n, width)."""
+        counters = self.counters(offset, n)
+        waits = np.empty((n, width + width % 2))
+        for m in range(0, width, 2):
+            words = self.words(seed, counters, 1 + m // 2, self.event_stream)
+            for i in (0, 1):
+                bits = (words[2 * i] << U64(32) | words[2 * i + 1]) >> U64(12)
+                waits[:, m + i] = -np.log((2.0 * bits + 1.0) * 2.0**-53)
+        return waits
+
+    def until(self, times, t_max):
+        return times <= t_max[:, None]
+
+    # --- the law ---------------------------------------------------------------------------------
+
+    def integrals(self, tau, xi, zeta):
+        """A = e^-z (I0(z) + tau I1(z)/z) and M: the density is a/(2 c) e^-D A, and F e^-D M/2.
+
+        z = tau zeta and D = tau - z.  Bessel's integral for I0, and Cauchy's for the number of
+        turns to the right less those to the left, by the midpoint rule on a circle::
+
+            e^-z I0 = 1/(2 pi) int e^(-z (1 - cos th)) d th
+            M       = 1/(2 pi) int e^(-z (1 - cos th)) xi/(1 - zeta cos th) d th
+
+        with the residue of the pole of M where that is nearer than the saddle point of the error.
+        """
+        nodes, digits = 24, 40.0  # e^-40 is left out on either side
+        z, delta = tau * zeta, xi**2 / (1 + zeta)
+        n = np.maximum(2.0 * nodes, np.sqrt(2 * digits * (z + digits / 6)))
+        bessel, tail = np.zeros((2, *z.shape))
+        for j in range(nodes):
+            versine = 2 * np.sin(np.pi * (j + 0.5) / n) ** 2
+            e = np.exp(-z * versine)
+            bessel += 2 / n * e
+            tail += 2 / n * e * xi / (delta + zeta * versine)
+        turns = n * np.log1p(np.minimum((xi + delta) / zeta, 1e100))
+        pole = 2 * np.exp(tau * delta - turns) / (1 + np.exp(-turns))
+        tail += np.where(tau * xi < n, pole, 0)
+        return bessel * (1 + tau / bessel_ratio(z).q), tail
+
+    def place(self, x, t, a, c):
+        """tau, xi, zeta = sqrt(1 - xi^2) and D of a place, held within the cone."""
+        tau, ct = a * t, np.where(t > 0, c * t, 1.0)
+        gap = np.maximum(self.product_minus(c, t, np.abs(x)), 0.0)
+        xi, zeta = np.abs(x) / ct, np.sqrt(gap / ct * (1 + np.abs(x) / ct))
+        zeta = np.where(t > 0, zeta, 1.0)
+        return tau, xi, zeta, tau * xi**2 / (1 + zeta)
+
+    def pdf(self, x, edge, t, a, c):
+        tau, xi, zeta, decay = self.place(x, t, a, c)
+        inside = a / (2 * c) * np.exp(-decay) * self.integrals(tau, xi, zeta)[0]
+        return np.where(np.abs(x) > edge, 0.0, inside)
+
+    def logpdf(self, x, edge, t, a, c):
+        tau, xi, zeta, decay = self.place(x, t, a, c)
+        inside = np.log(a / (2 * c) * self.integrals(tau, xi, zeta)[0]) - decay
+        return np.where(np.abs(x) > edge, -np.inf, inside)
+
+    def atom(self, t, a):
+        """e^-tau/2, with the rounding of tau = a t made good."""
+        return 0.5 * np.exp(-a * t) * (1 - self.product_minus(a, t, a * t))
+
+    def cdf(self, x, edge, t, a, c):
+        tau, xi, zeta, decay = self.place(x, t, a, c)
+        tail = 0.5 * np.exp(-decay) * self.integrals(tau, xi, zeta)[1]
+        low = np.maximum(tail, self.atom(t, a))
+        inside = np.where(x > 0, 1 - low, low)
+        left = np.where(x < -edge, 0.0, self.atom(t, a))
+        return np.where(x >= edge, 1.0, np.where(x <= -edge, left, inside))
+
+    def ppf(self, q, edge, t, a, c):
+        """Newton's iteration on log F, which is concave: from e^-D/2 = q it climbs to the root."""
+        tau, low = a * t, np.minimum(q, 1 - q)
+        goal = np.log(2 * low)
+        delta = np.minimum(-goal / tau, 1.0)
+        xi = np.sqrt(delta * (2 - delta))
+        for _ in range(6):
+            zeta = np.sqrt((1 - xi) * (1 + xi))
+            density, tail = self.integrals(tau, xi, zeta)
+            gap = np.log(tail) - tau * xi**2 / (1 + zeta) - goal
+            xi = np.clip(xi + gap * tail / (tau * density), 0.0, 1.0)
+        distance = self.clamped(low, self.atom(t, a), edge, xi)
+        return np.where(low == 0.5, 0.0, np.where(q < 0.5, -distance, distance))
+
+    def clamped(self, low, atom, edge, xi):
+        return np.where(low <= atom, edge, edge * xi)
 
     # --- the velocity ----------------------------------------------------------------------------
 

@@ -20,6 +20,10 @@ def call(name: str, **changes: Any) -> Any:
         ),
         "velocity": dict(x=x, t=1.0, a=9.0, c=3.0),
         "velocity_grad": dict(x=x, t=1.0, a=9.0, c=3.0),
+        "pdf": dict(x=x, t=1.0, a=9.0, c=3.0),
+        "logpdf": dict(x=x, t=1.0, a=9.0, c=3.0),
+        "cdf": dict(x=x, t=1.0, a=9.0, c=3.0),
+        "ppf": dict(q=abs(x), t=1.0, a=9.0, c=3.0),
         "variance": dict(t=1.0, a=9.0, c=3.0),
         "atom_mass": dict(t=1.0, a=9.0),
         "char_fn": dict(k=0.5, t=1.0, a=9.0, c=3.0),
@@ -27,9 +31,11 @@ def call(name: str, **changes: Any) -> Any:
     return getattr(kacflow_core, name)(**{**sound[name], **changes})
 
 
-KERNELS = ("sample", "sample_pair", "velocity", "velocity_grad")
 DRAWS = ("sample", "sample_pair")
-AT_POINTS = ("velocity", "velocity_grad")
+DISTRIBUTION = ("pdf", "logpdf", "cdf")
+AT_PLACES = ("velocity", "velocity_grad", *DISTRIBUTION)
+AT_POINTS = (*AT_PLACES, "ppf")
+KERNELS = (*DRAWS, *AT_POINTS)
 LAW = ("variance", "atom_mass", "char_fn")
 NOT_NUMBERS = ["1", None, 1j, True, object(), np.array(["a"]), np.array([True]), [1 + 0j]]
 INFINITE = [np.nan, np.inf, -np.inf]
@@ -78,7 +84,10 @@ def cases() -> list[tuple[str, str, Any]]:
         np.zeros((4, 3), bool), np.zeros((4, 3), complex), np.zeros((4, 3), object),
         np.zeros((4, 3), "longdouble"), np.zeros((4, 3), ">f4"), np.zeros((4, 3), "<M8[s]"),
     ]  # fmt: skip
-    add(AT_POINTS, "x", data)
+    add(AT_PLACES, "x", data)
+    add(DISTRIBUTION, "x", [np.zeros((4, 3), "float16")])
+    add(("ppf",), "q", [*data, np.zeros((4, 3), "float16")])
+    add(("ppf",), "q", [-1e-300, 1 + 1e-15, 2.0, *INFINITE, np.array([0.5, np.nan, 0.5])])
     add(("sample_pair",), "x0", data)
     # shapes: parameters of draws align with the leading axes, those of the rest as in NumPy
     wrong_for_draws = [np.ones(3), np.ones((1, 4)), np.ones((4, 3, 2)), np.ones((2, 3))]

@@ -39,16 +39,25 @@ def test_coefficients_are_regenerated_to_the_bit():
     assert run.stdout.splitlines() == [f"{name}: as computed" for name in files]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(
-    "figure", ["sampler_scaled_error", "velocity_ulp", "gradient_relative_error"]
+FIGURES = ("sampler_scaled_error", "path_error_units", "velocity_ulp", "gradient_relative_error")
+LAW_FIGURES = (
+    "pdf_scaled_error",
+    "logpdf_scaled_error",
+    "cdf_error",
+    "tail_scaled_error",
+    "ppf_scaled_error",
 )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("figure", FIGURES)
 def test_error_tables_are_measured(figure: str, dtype: str):
     kac = pytest.importorskip("kacflow_core._native", reason="the compiled core was not built")
     assert kac is not None
     measure = load_script("measure_accuracy")
     function = {
         "sampler_scaled_error": measure.sampler_error,
+        "path_error_units": measure.path_error,
         "velocity_ulp": measure.velocity_error,
         "gradient_relative_error": measure.gradient_error,
     }[figure]
@@ -56,3 +65,14 @@ def test_error_tables_are_measured(figure: str, dtype: str):
     error = function(dtype, points, "native")
     limit = stated()[figure][dtype]
     assert limit / 8 <= error <= limit  # the figure is neither exceeded nor far too careful
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_error_tables_of_the_law_are_measured(dtype: str):
+    kac = pytest.importorskip("kacflow_core._native", reason="the compiled core was not built")
+    assert kac is not None
+    errors = load_script("measure_accuracy").law_errors(dtype, 1000, "native")
+    assert tuple(sorted(errors)) == tuple(sorted(LAW_FIGURES))
+    for figure, error in errors.items():
+        limit = stated()[figure][dtype]
+        assert limit / 8 <= error <= limit, figure

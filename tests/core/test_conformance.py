@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from broken_backend import BrokenBackend
 from cores import child_environment, core_names
+from defects import DEFECTS, NoPair
 from example_backend import ExampleBackend
+from partial_backend import PartialBackend
 
 import kacflow_core
 from kacflow_core.testing import (
@@ -42,254 +44,6 @@ def test_the_example_backend_passes():
 # --- defects -------------------------------------------------------------------------------------
 
 
-class WrongConstant(ExampleBackend):
-    """The two multipliers of Philox exchanged."""
-
-    multipliers = ExampleBackend.multipliers[::-1]
-
-
-class WrongConstantUnseen(WrongConstant):
-    """... and its words not shown."""
-
-    philox = None
-
-
-class OffsetIgnored(ExampleBackend):
-    def noise(self, seed, offset, working, a, t):
-        return super().noise(seed, 0, working, a, t)
-
-
-class OffsetOf32Bits(ExampleBackend):
-    def words(self, seed, counters, block, stream=0):
-        return super().words(seed, counters % np.uint64(2**32), block, stream)
-
-
-class NoWrap(ExampleBackend):
-    """Counters from 2^64 on are held at 2^64 - 1."""
-
-    def words(self, seed, counters, block, stream=0):
-        wrapped = np.arange(counters.size, dtype=np.uint64) > counters
-        counters = np.where(wrapped, np.uint64(2**64 - 1), counters)
-        return super().words(seed, counters, block, stream)
-
-
-class BlocksExchanged(ExampleBackend):
-    """float64 takes its high halves from block 1: a float64 draw no longer refines the float32."""
-
-    def noise(self, seed, offset, working, a, t):
-        self.exchanged = working == np.float64
-        return super().noise(seed, offset, working, a, t)
-
-    def words(self, seed, counters, block, stream=0):
-        return super().words(seed, counters, 1 - block if self.exchanged else block, stream)
-
-
-class OnePercentFewerAtoms(ExampleBackend):
-    def cases(self, word, bits, tau):
-        return super().cases(word, bits, 1.01 * tau)
-
-
-class TenPercentFewerAtoms(ExampleBackend):
-    def cases(self, word, bits, tau):
-        return super().cases(word, bits, 1.1 * tau)
-
-
-class ThresholdInFloat32(ExampleBackend):
-    """e^-tau rounded to float32 before it is compared."""
-
-    def cases(self, word, bits, tau):
-        rounded = -np.log(np.exp(-tau).astype(np.float32).astype(float))
-        return super().cases(word, bits, rounded)
-
-
-class AtomsFromRoundedX(ExampleBackend):
-    """The pair takes every draw that rounds to the edge for an atom."""
-
-    def noise_velocity(self, noise, tau):
-        atom = np.abs(noise.xi.astype(np.float32)) == 1
-        return super().noise_velocity(noise._replace(atom=atom), tau)
-
-
-class AtomsInside(ExampleBackend):
-    """Atoms an ulp inside the edge."""
-
-    def noise(self, seed, offset, working, a, t):
-        noise = super().noise(seed, offset, working, a, t)
-        inside = noise.xi * (1 - np.finfo(working).eps)
-        return noise._replace(xi=np.where(noise.atom, inside, noise.xi))
-
-
-class NoTurningBack(ExampleBackend):
-    """Even numbers of turns sampled as odd ones."""
-
-    def cases(self, word, bits, tau):
-        atom, w = super().cases(word, bits, tau)
-        return atom, np.ones_like(w)
-
-
-class VelocityOff(ExampleBackend):
-    """Inside the cone 1e-3 too fast."""
-
-    def slopes(self, x, layout, t, a, c):
-        v, dx, dt = super().slopes(x, layout, t, a, c)
-        limit = self.per_element(layout, self.working(x.dtype), c)[0]
-        return np.clip(v * (1 + 1e-3), -limit, limit), dx, dt
-
-
-class VelocityNotBounded(ExampleBackend):
-    """A draw beyond the edge is not held at c."""
-
-    def slopes(self, x, layout, t, a, c):
-        v, dx, dt = super().slopes(x, layout, t, a, c)
-        t, c = self.per_element(layout, self.working(x.dtype), t, c)
-        with np.errstate(all="ignore"):
-            return np.where(np.abs(v) < c, v, self.load(x) / t), dx, dt
-
-
-class VelocityEdgeCancels(ExampleBackend):
-    """z^2 from c t rounded: digits are lost at the edge."""
-
-    def product_minus(self, c, t, x):
-        return (c * t).astype(np.float32) - x
-
-
-class GradientSign(ExampleBackend):
-    def slopes(self, x, layout, t, a, c):
-        v, dx, dt = super().slopes(x, layout, t, a, c)
-        return v, dx, -dt
-
-
-class TailNotWritten(ExampleBackend):
-    """Only whole blocks of eight elements."""
-
-    def store(self, values, out):
-        whole = out.size // 8 * 8
-        super().store(values[:whole], out[:whole])
-
-
-class WritesPastTheEnd(ExampleBackend):
-    """Whole blocks of eight elements, the last one beyond the array."""
-
-    def store(self, values, out):
-        super().store(values, out)
-        size = -(-out.size // 8) * 8
-        beyond = np.lib.stride_tricks.as_strided(out, (size,), (out.itemsize,))
-        beyond[out.size :] = np.zeros((), out.dtype)
-
-
-class WritesIntoItsInput(ExampleBackend):
-    def sample_pair(self, x_0, x_t, dx_t, layout, *rows, **rest):
-        super().sample_pair(x_0, x_t, dx_t, layout, *rows, **rest)
-        x_0.flags.writeable = True
-        x_0 += x_0
-
-
-class NanLeaks(ExampleBackend):
-    """One NaN makes its block of eight elements NaN."""
-
-    def load(self, data):
-        values = super().load(data)
-        bad = np.add.reduceat(np.isnan(values), np.arange(0, values.size, 8)) > 0
-        return np.where(np.repeat(bad, 8)[: values.size], np.nan, values)
-
-
-class ThreadsDiffer(ExampleBackend):
-    """Every thread begins its own stream."""
-
-    def sample(self, out, *rest, seed, offset, threads):
-        super().sample(out, *rest, seed=seed, offset=offset, threads=1)
-        if threads > 1:
-            out[out.size // threads] *= 0.5
-
-
-class ChannelsMixedUp(ExampleBackend):
-    """A parameter per channel is read in the order of the samples."""
-
-    def per_element(self, layout, working, *parameters):
-        samples = np.arange(layout.n0)[:, None] % layout.n1
-        parameters = [p[0][samples] if p.shape[0] == 1 < p.shape[1] else p for p in parameters]
-        return super().per_element(layout, working, *parameters)
-
-
-class StorageTruncates(ExampleBackend):
-    """bfloat16 by cutting bits off."""
-
-    def store(self, values, out):
-        if out.dtype.itemsize > 2 or out.dtype == np.float16:
-            return super().store(values, out)
-        with np.errstate(all="ignore"):
-            out.view(np.uint16)[...] = values.astype(np.float32).view(np.uint32) >> 16
-
-
-class OffsetRoundedDown(ExampleBackend):
-    """The noise begins at the start of a block of eight elements."""
-
-    def noise(self, seed, offset, working, a, t):
-        return super().noise(seed, offset // 8 * 8, working, a, t)
-
-
-class RestInFloat32(ExampleBackend):
-    """The last elements, fewer than eight, go through another, less accurate loop."""
-
-    def store(self, values, out):
-        whole = out.size // 8 * 8
-        values[whole:] = values[whole:].astype(np.float32) * np.float32(1 + 2**-20)
-        super().store(values, out)
-
-
-class PairHasItsOwnStream(ExampleBackend):
-    def sample_pair(self, *arrays, seed, **rest):
-        super().sample_pair(*arrays, seed=seed ^ 1, **rest)
-
-
-class SchedulesMixedUp(ExampleBackend):
-    """f and f' exchanged."""
-
-    def sample_pair(self, x_0, x_t, dx_t, layout, a, c, signal, dsignal, *rest, **noise):
-        super().sample_pair(x_0, x_t, dx_t, layout, a, c, dsignal, signal, *rest, **noise)
-
-
-class NoPair(ExampleBackend):
-    @property
-    def sample_pair(self):
-        raise AttributeError("the example has no sample_pair")
-
-
-#: For each defect the check that is meant for it, and words of its message.
-DEFECTS = [
-    (WrongConstant, "philox_vectors", "philox(seed, counter, block, stream)"),
-    (WrongConstantUnseen, "philox_vectors", "not those of the known words"),
-    (OffsetIgnored, "counter_wraps", "offset"),
-    (OffsetOf32Bits, "counter_wraps", "high word of the counter is ignored"),
-    (NoWrap, "counter_wraps", "from offset 2^64 - 40"),
-    (BlocksExchanged, "float64_refines_float32", "float32 against float64"),
-    (OnePercentFewerAtoms, "case_probabilities", "have the wrong case"),
-    (TenPercentFewerAtoms, "case_probabilities", "have not turned, expected"),
-    (ThresholdInFloat32, "case_probabilities", "steps from the boundary"),
-    (AtomsFromRoundedX, "pair_knows_its_atoms", "guessed from a rounded x_t"),
-    (AtomsInside, "atoms", "atoms"),
-    (NoTurningBack, "sample_error", "draws at a t"),
-    (BrokenBackend, "atoms", "outside the light cone"),
-    (VelocityOff, "velocity_error", "numbers are off"),
-    (VelocityNotBounded, "velocity_is_bounded", "above c"),
-    (VelocityEdgeCancels, "velocity_error", "velocity"),
-    (GradientSign, "velocity_grad_error", "dv/dt"),
-    (TailNotWritten, "stays_in_bounds", "1 of 1 elements unwritten"),
-    (WritesPastTheEnd, "stays_in_bounds", "past the end"),
-    (WritesIntoItsInput, "stays_in_bounds", "changed its input"),
-    (NanLeaks, "nan_stays_in_its_element", "beside an element nan"),
-    (RestInFloat32, "awkward_sizes", "of 1 elements"),
-    (OffsetRoundedDown, "counter_wraps", "shifted"),
-    (PairHasItsOwnStream, "pair_draws_the_noise_of_sample", "x_t against sample"),
-    (ThreadsDiffer, "threads_change_nothing", "with 2 threads"),
-    (ChannelsMixedUp, "row_parameters", "for data of shape"),
-    (StorageTruncates, "sixteen_bit_storage", "bfloat16"),
-    (RestInFloat32, "splits_change_nothing", "and"),
-    (SchedulesMixedUp, "pair_error", "x_t: "),
-    (NoPair, "pair_error", "the example has no sample_pair"),
-]
-
-
 def failure(broken: type, **options) -> ConformanceError:
     """What the suite says of a backend."""
     register_backend("broken", broken)
@@ -316,6 +70,46 @@ def test_every_check_has_its_defect():
     assert {check for _, check, _ in DEFECTS} == set(check_names())
 
 
+@pytest.mark.parametrize("broken", [NoPair, PartialBackend])
+def test_a_method_that_is_missing_is_named(broken: type):
+    error = failure(broken, only=["pair_error", "atoms"])
+    assert not error.report.failed and not error.report.ok
+    [missing] = error.report.missing
+    assert missing.message == "backend 'example' has no method sample_pair"
+    assert not missing.example
+    assert f"pair_error: {missing.promise}\n    {missing.message}" in str(error)
+    assert str(error.report).splitlines()[2].split()[:2] == ["missing", "pair_error"]
+
+
+def test_a_backend_may_have_a_part_of_the_methods():
+    register_backend("part", PartialBackend)
+    try:
+        report = check_backend("part", partial=True)
+    finally:
+        register_backend("part", None)
+    assert not report.ok and not report.failed
+    passed = [result.name for result in report.results if result.ok]
+    assert passed == [
+        "philox_vectors",
+        "sample_error",
+        "atoms",
+        "case_probabilities",
+        "float64_refines_float32",
+        "counter_wraps",
+    ]
+    assert len(report.missing) == len(check_names()) - len(passed)
+    assert str(report).startswith(f"backend 'part': 6 of {len(check_names())} checks passed")
+
+
+def test_partial_does_not_accept_a_defect():
+    class Part(PartialBackend, BrokenBackend):
+        pass
+
+    error = failure(Part, partial=True)
+    assert {result.name for result in error.report.failed} >= {"sample_error", "atoms"}
+    assert "has no method" not in str(error)
+
+
 def test_the_message_lists_every_failure_with_its_smallest_example():
     error = failure(BrokenBackend)
     assert isinstance(error, AssertionError)
@@ -326,9 +120,10 @@ def test_the_message_lists_every_failure_with_its_smallest_example():
         "atoms",
         "case_probabilities",
         "pair_draws_the_noise_of_sample",
+        "path_begins_with_sample",
     }
     text = str(error)
-    assert text.startswith("backend 'broken' fails 5 of ")
+    assert text.startswith("backend 'broken' fails 6 of ")
     for result in failed.values():
         assert f"{result.name}: {result.promise}\n    {result.message}" in text
     smallest = "dtype='float32', tau=1.0, t=1.0, c=1.0, seed=0, offset=0"
@@ -337,7 +132,7 @@ def test_the_message_lists_every_failure_with_its_smallest_example():
     assert error.__cause__ is error.report.failed[0].error
     table = str(error.report).splitlines()
     assert len(table) == 1 + len(check_names())
-    assert [line.split()[0] for line in table[1:]].count("FAILED") == 5
+    assert [line.split()[0] for line in table[1:]].count("FAILED") == 6
 
 
 def test_errors_inside_a_backend_are_failures():
@@ -417,6 +212,20 @@ def test_every_simd_level_passes(name: str):
     done = command("--backend", "native", KACFLOW_SIMD=name.removeprefix("native-"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("\nok ") == len(check_names())
+
+
+def test_command_line_of_a_part():
+    """Of the methods: the option accepts it."""
+    program = ("--import", "partial_backend", "--backend", "partial", "--only", "atoms")
+    program = (*program, "--only", "pdf_error")
+    done = command(*program)
+    assert done.returncode == 1 and "missing" in done.stdout, done.stderr
+    done = command(*program, "--partial")
+    assert done.returncode == 0, done.stderr
+    _, atoms, density = done.stdout.strip().splitlines()
+    assert atoms.split()[:2] == ["ok", "atoms"]
+    assert density.split()[:2] == ["missing", "pdf_error"]
+    assert density.endswith("backend 'example' has no method distribution")
 
 
 def test_command_line_of_an_unknown_backend():

@@ -60,7 +60,7 @@ def test_waiting_times_to_a_few_units_in_the_last_place(core: Core):
     with mp.workprec(120):
         want = np.array([float(-mp.log(mp.mpf(u.numerator) / u.denominator)) for u in uniforms])
     assert want.min() < 1e-3
-    np.testing.assert_array_max_ulp(got, want, maxulp=4)
+    np.testing.assert_array_max_ulp(got, want, maxulp=2)  # 1.3 measured, and the rounding of want
 
 
 # --- the law -------------------------------------------------------------------------------------

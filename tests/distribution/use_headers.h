@@ -5,9 +5,12 @@
 
 #include "coefficients.h"
 #include "config.h"
+#include "events.h"
+#include "law.h"
 #include "logarithm.h"
 #include "near.h"
 #include "pair.h"
+#include "path.h"
 #include "philox.h"
 #include "sampler.h"
 #include "storage.h"
@@ -30,6 +33,57 @@ struct DrawOf<double> {
   }
 };
 
+template <class T>
+struct StepDrawOf;
+template <>
+struct StepDrawOf<float> {
+  static KAC_FN StepDraw<float> at(uint64 seed, uint64 i, uint32 j) {
+    return step_draw(philox(seed, i, 0, j));
+  }
+};
+template <>
+struct StepDrawOf<double> {
+  static KAC_FN StepDraw<double> at(uint64 seed, uint64 i, uint32 j) {
+    return step_draw(philox(seed, i, 0, j), philox(seed, i, 1, j));
+  }
+};
+
+/// The law of a single element.
+template <class T>
+struct OneLaw {
+  Law<T> law;
+  KAC_FN Law<T> at(int) const { return law; }
+};
+
+/// Density, its logarithm, distribution function and quantile.
+template <class T>
+KAC_FN T use_law(double a, double c, double t, T x) {
+  const OneLaw<T> laws{law<T>(a, c, t)};
+  const T places[1] = {x};
+  T density[1], logarithm[1], probability[1], quantile[1];
+  pdf(laws, places, density);
+  logpdf(laws, places, logarithm);
+  cdf(laws, places, probability);
+  ppf(laws, probability, quantile);
+  return density[0] + logarithm[0] + probability[0] + quantile[0];
+}
+
+/// Two intervals of a path on a grid.
+template <class T>
+KAC_FN T use_path(uint64 seed, uint64 i, double a, double c, double t) {
+  const PathPoint<T> begin =
+      first_step(step_constants<T>(a, c, 0.0, t), StepDrawOf<T>::at(seed, i, 0));
+  const PathPoint<T> end =
+      next_step(step_constants<T>(a, c, t, 2.0 * t), StepDrawOf<T>::at(seed, i, 1), begin);
+  return end.position + end.direction;
+}
+
+/// The first direction of a path and its first two waiting times.
+KAC_FN double use_events(uint64 seed, uint64 i) {
+  const Words w = philox(seed, i, 1, kEventStream);
+  return first_direction(seed, i) + exponential(w.w0, w.w1) + exponential(w.w2, w.w3);
+}
+
 /// A number that depends on every function.
 template <class T>
 KAC_FN T use_everything(uint64 seed, uint64 i, double a, double c, double t, T x) {
@@ -38,7 +92,8 @@ KAC_FN T use_everything(uint64 seed, uint64 i, double a, double c, double t, T x
   const Pair<T> p = pair(noise(constants, u), {T(0.5), T(-1), T(1)}, x);
   const Cone<T> k = cone<T>(a, c, t);
   const Gradient<T> g = velocity_gradient(k, x);
-  return displacement(constants, u) + p.x_t + p.dx_t + velocity(k, x) + g.dx + g.dt;
+  return displacement(constants, u) + p.x_t + p.dx_t + velocity(k, x) + g.dx + g.dt +
+         use_law(a, c, t, x) + use_path<T>(seed, i, a, c, t) + static_cast<T>(use_events(seed, i));
 }
 
 /// A float through both 16-bit formats.

@@ -128,3 +128,14 @@ def test_image_grid_places_images() -> None:
 def test_plot_samples_of_any_shape(shape: tuple[int, ...], tmp_path: Path) -> None:
     file = plot_samples(np.zeros(shape), tmp_path / "new" / "p.png", real=np.ones(shape))
     assert file.stat().st_size > 0
+
+
+def test_pictures_of_the_process(tmp_path, capsys):
+    assert main(["plot", "process", "--out", str(tmp_path)]) == 0
+    names = {"paths", "density", "velocity", "norm", "wave"}
+    for name in names:
+        file = tmp_path / f"{name}.png"
+        assert file.stat().st_size > 5000
+    assert {file.stem for file in tmp_path.iterdir()} == names
+    assert main(["plot", "process", "--only", "loss"]) == 1
+    assert "allowed for the process: paths, density" in capsys.readouterr().err

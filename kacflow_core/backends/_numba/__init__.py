@@ -9,6 +9,9 @@ Importing this package needs numba; :mod:`kacflow_core.backends.numba` does so o
 ``sampler``     sampler.h
 ``velocity``    velocity.h
 ``pair``        pair.h
+``law``         law.h
+``path``        path.h and level_path.h
+``events``      events.h and level_events.h
 ``rows``        kernels_level.h: blocks of elements with the constants of their rows; every kernel
 ``threads``     threads.h, and 16-bit data: a kernel over a range
 """

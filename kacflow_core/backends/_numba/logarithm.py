@@ -11,6 +11,7 @@ from kacflow_core.backends._numba.arithmetic import (
     bits_of,
     floor,
     fma,
+    larger,
     polynomial,
     product_minus,
     same_bits,
@@ -81,3 +82,110 @@ def decay(high, low):
     e = fma(r * r, _expm1_tail(r), r)  # e^r - 1, -y = -k ln 2 + r
     scale = same_bits(np.uint64(same_bits(_BIASED - k) - _INTEGER) << _SHIFT)  # 2^-k
     return Decay(fma(scale, e, scale), -fma(scale, e, scale - 1.0))
+
+
+@template
+def log_scaled(real: Any) -> Any:
+    """ln(p 2^n) for a normal p and an integer n: ln p + n ln 2 without its cancellation."""
+    word, _, mantissa, bias, _ = FORMATS[real]
+    log1p_tail = polynomial("log1p_tail", real)
+    from_two_thirds = word(bits_of(1.0, real) - bits_of(2 / 3, real))
+    shift, scale_sum = word(mantissa), word(2 * bias)
+    integer_bits = word(bits_of(2.0**mantissa, real))
+    integer_offset = real(2.0**mantissa + bias)
+    minus_one = real(-1)
+    ln2_high, ln2_low = (real(part) for part in _LN2[real])
+
+    @element
+    def log_scaled(p, n):
+        biased = word(word(same_bits(p) + from_two_thirds) >> shift)
+        scale = same_bits(word(word(scale_sum - biased) << shift))
+        k = (same_bits(word(integer_bits | biased)) - integer_offset) + n
+        r = fma(p, scale, minus_one)
+        return fma(k, ln2_high, fma(r * r, log1p_tail(r), fma(k, ln2_low, r)))
+
+    return log_scaled
+
+
+class ExponentialRange(NamedTuple):
+    """See the struct of this name in logarithm.h, and the constants of its exponential_parts."""
+
+    normal: float
+    zero: float
+    power: float
+    integer: float  #: 3/2 times the power of two whose ulp is 1
+    log2_e: float
+    ln2_high: float
+    ln2_low: float
+
+
+_EXPONENTIAL = {
+    np.float32: ExponentialRange(
+        87.0, 500.0, 250.0, 1.5 * 2.0**23, float.fromhex("0x1.715476p+0"),
+        float.fromhex("0x1.62e4p-1"), float.fromhex("0x1.7f7d1cp-20"),
+    ),
+    np.float64: ExponentialRange(
+        700.0, 3000.0, 2000.0, 1.5 * 2.0**52, _LOG2_E,
+        float.fromhex("0x1.62e42feep-1"), float.fromhex("0x1.a39ef35793c76p-33"),
+    ),
+}  # fmt: skip
+
+
+@template
+def exponential_parts(real: Any) -> Any:
+    """(fraction, k) with e^-x = fraction 2^-k and |ln fraction| <= ln(2)/2."""
+    tail = polynomial("expm1_tail", real)
+    _, _, _, integer, log2_e, high, low = (real(v) for v in _EXPONENTIAL[real])
+    one = real(1)
+
+    @element
+    def exponential_parts(x):
+        k = (x * log2_e + integer) - integer
+        r = fma(k, low, fma(k, high, -x))
+        return one + fma(r * r, tail(r), r), k
+
+    return exponential_parts
+
+
+@template
+def power_of_two(real: Any) -> Any:
+    """2^n for an integer n whose power is a normal number."""
+    word, _, mantissa, bias, _ = FORMATS[real]
+    integer, shift, biased = real(_EXPONENTIAL[real].integer), word(mantissa), word(bias)
+
+    @element
+    def power_of_two(n):
+        return same_bits(word(word(same_bits(n + integer) + biased) << shift))
+
+    return power_of_two
+
+
+@template
+def exponential(real: Any) -> Any:
+    """e^-x for x >= 0; beyond x = 87 (float32), 700 (float64) it is taken there."""
+    parts, power, normal = exponential_parts(real), power_of_two(real), _EXPONENTIAL[real].normal
+    most = real(normal)
+
+    @element
+    def exponential(x):
+        fraction, k = parts(smaller(most, x))
+        return fraction * power(-k)
+
+    return exponential
+
+
+@template
+def exponential_times(real: Any) -> Any:
+    """factor e^-x 2^n for x >= 0 and an integer n; it over- or underflows only where that does."""
+    parts, power_of = exponential_parts(real), power_of_two(real)
+    zero, most, integer = (real(_EXPONENTIAL[real][i]) for i in (1, 2, 3))
+    half = real(0.5)
+
+    @element
+    def exponential_times(x, factor, n):
+        fraction, k = parts(smaller(zero, x))
+        power = larger(smaller(n - k, most), -most)
+        first = (half * power + integer) - integer
+        return factor * fraction * power_of(first) * power_of(power - first)
+
+    return exponential_times

@@ -104,11 +104,13 @@ class ImageFiles:
             self._known[index] = True
         return self._cache[index]
 
-    def batch(self, indices: Tensor, generator: torch.Generator) -> Tensor:
-        """Images ``indices`` (n,) as float32 (n, channels, size, size) in [-1, 1]."""
-        pixels = np.stack([self._pixels(index) for index in indices.tolist()])
+    def batch(
+        self, indices: Tensor, generator: torch.Generator, part: slice = slice(None)
+    ) -> Tensor:
+        """Images ``indices[part]`` as float32 (number, channels, size, size) in [-1, 1]."""
+        pixels = np.stack([self._pixels(index) for index in indices[part].tolist()])
         images = torch.from_numpy(pixels).to(torch.float32).div_(127.5).sub_(1.0)
         if self.flip:
-            mirrored = torch.rand(len(images), generator=generator) < 0.5
+            mirrored = torch.rand(len(indices), generator=generator)[part] < 0.5
             images[mirrored] = images[mirrored].flip(3)
         return images

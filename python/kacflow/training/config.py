@@ -18,7 +18,7 @@ PRECISIONS = ("no", "bf16")
 DEVICES = ("auto", "cpu", "cuda")
 
 #: Fields that may differ when a run is resumed: they say how long, where and how often, not what.
-RESUMABLE = frozenset({"out", "steps", "device", "log_every", "checkpoint_every"})
+RESUMABLE = frozenset({"out", "steps", "device", "accumulate", "log_every", "checkpoint_every"})
 
 
 def _option(default: Any, text: str, choices: tuple[str, ...] | None = None) -> Any:
@@ -87,7 +87,14 @@ class TrainConfig:
     blocks: int = _option(4, "residual blocks (mlp), or residual blocks per resolution (unet)")
 
     steps: int = _option(6000, "optimiser steps in all, >= 1")
-    batch: int = _option(256, "samples per step and process, >= 1")
+    batch: int = _option(
+        256, "samples per step, >= 1; the processes of a run divide them among themselves"
+    )
+    accumulate: int = _option(
+        1,
+        "pieces that each process computes its samples of a step in, one after the other, to save "
+        "memory, >= 1",
+    )
     lr: float = _option(1e-3, "highest learning rate of Adam, > 0")
     lr_schedule: str = _option(
         "cosine", "learning rate after the warm-up: falls to 0 as a cosine, or stays", LR_SCHEDULES
@@ -122,7 +129,15 @@ class TrainConfig:
             for name in ("signal", "clock"):
                 self._check(name, getattr(self, name) == "linear", "linear for 'flow_matching'")
         self._check("ema", 0.0 <= self.ema < 1.0, "a number in [0, 1)")
-        for name in ("width", "blocks", "steps", "batch", "log_every", "checkpoint_every"):
+        for name in (
+            "width",
+            "blocks",
+            "steps",
+            "batch",
+            "accumulate",
+            "log_every",
+            "checkpoint_every",
+        ):
             self._check(name, getattr(self, name) >= 1, "an integer >= 1")
         self._check("warmup", self.warmup >= 0, "an integer >= 0")
         self._check("image_size", self.image_size >= 2, "an integer >= 2")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 DIGITS_HELD_OUT = 500
 GRID9_STD = 1e-4
+EVERYTHING = slice(None)
 
 
 class Dataset(Protocol):
@@ -37,10 +38,14 @@ class Dataset(Protocol):
     @property
     def size(self) -> int: ...
 
-    def batch(self, indices: Tensor, generator: torch.Generator) -> Tensor:
-        """Samples ``indices`` (n,), int64, as float32 (n, *sample_shape).
+    def batch(
+        self, indices: Tensor, generator: torch.Generator, part: slice = EVERYTHING
+    ) -> Tensor:
+        """Samples ``indices[part]`` of ``indices`` (n,), int64, as float32.
 
-        ``generator``, on the CPU, provides all randomness, such as mirroring.
+        Shape (number of samples, *sample_shape).  ``generator``, on the CPU, provides all
+        randomness, such as mirroring; it is drawn for all ``indices``, so that a part has the
+        numbers that it has in the whole.
         """
         ...
 
@@ -59,8 +64,10 @@ class TensorData:
     def size(self) -> int:
         return self.samples.shape[0]
 
-    def batch(self, indices: Tensor, generator: torch.Generator) -> Tensor:
-        return self.samples[indices]
+    def batch(
+        self, indices: Tensor, generator: torch.Generator, part: slice = EVERYTHING
+    ) -> Tensor:
+        return self.samples[indices[part]]
 
 
 class Grid9:
@@ -76,9 +83,11 @@ class Grid9:
         side = torch.tensor([-1.0, 0.0, 1.0])
         self.centres = torch.cartesian_prod(side, side)  # (9, 2)
 
-    def batch(self, indices: Tensor, generator: torch.Generator) -> Tensor:
+    def batch(
+        self, indices: Tensor, generator: torch.Generator, part: slice = EVERYTHING
+    ) -> Tensor:
         noise = torch.randn(len(indices), 2, generator=generator)
-        return self.centres[indices] + GRID9_STD * noise
+        return self.centres[indices[part]] + GRID9_STD * noise[part]
 
 
 def digits_split() -> tuple[Tensor, Tensor, Tensor, Tensor]:

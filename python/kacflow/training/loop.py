@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kacflow.training import processes
 from kacflow.training._extras import require
 from kacflow.training.checkpoint import (
     FILE_NAME,
@@ -68,12 +69,17 @@ def train(
     all from generators seeded by (``config.seed``, k): on the CPU a run that was stopped and
     resumed ends with the same bits as one that was not.
 
+    Under ``torchrun`` (or ``accelerate launch``) the processes share the run: sample i of a step
+    is the same, with its time and noise, whichever process computes it, and a checkpoint resumes
+    with any number of processes that divides the batch.  The weights agree up to the order in which
+    the gradient's sum over the batch is rounded.
+
     Parameters
     ----------
     config : TrainConfig
     resume : bool
         Continue from the checkpoint in ``config.out``.  The configuration must be the same but for
-        ``out``, ``steps``, ``device``, ``log_every`` and ``checkpoint_every``.
+        ``out``, ``steps``, ``device``, ``accumulate``, ``log_every`` and ``checkpoint_every``.
     overwrite : bool
         Replace a run that is already in ``config.out``.
     progress : bool
@@ -87,7 +93,8 @@ def train(
     ------
     ValueError
         If the data cannot be used, the folder already holds a run (and neither ``resume`` nor
-        ``overwrite`` is given), there is nothing to resume, or the configuration differs.
+        ``overwrite`` is given), there is nothing to resume, the configuration differs, or
+        the processes cannot divide the batch into equal parts.
     FloatingPointError
         If the loss is no longer finite; the last checkpoint is kept.
     KeyboardInterrupt
@@ -97,11 +104,13 @@ def train(
     if not isinstance(config, TrainConfig):
         raise TypeError(f"config: got {type(config).__name__}; allowed: TrainConfig")
     saved = _saved_run(config, resume, overwrite)
-    accelerator = require("accelerate").Accelerator(
-        cpu=config.device == "cpu" or not torch.cuda.is_available()
-    )
-    if config.device == "cuda" and accelerator.device.type != "cuda":
-        raise ValueError("device: got 'cuda', but torch finds no CUDA GPU; allowed here: 'cpu'")
+    accelerator = processes.accelerator(config.device)
+    parts = accelerator.num_processes * config.accumulate
+    if config.batch % parts:
+        raise ValueError(
+            f"batch: got {config.batch}; allowed: multiples of {parts}, for "
+            f"{accelerator.num_processes} processes that accumulate {config.accumulate} pieces each"
+        )
     cuda = [accelerator.device] if accelerator.device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):
         torch.manual_seed(config.seed)
@@ -145,8 +154,9 @@ class _Run:
         self.out = Path(config.out)
         self.device = accelerator.device
         self.path = build_path(config)
-        rank, world = accelerator.process_index, accelerator.num_processes
-        self.rank, self.world = rank, world
+        self.rows = processes.own_rows(
+            config.batch, accelerator.process_index, accelerator.num_processes
+        )
         self.order = Order(data.size, config.batch, config.seed)
         network = build_network(config, data.sample_shape).to(self.device)
         self.ema = averaged_model(network, config.ema)
@@ -169,8 +179,9 @@ class _Run:
         self.last_loss = math.nan
 
     def checkpoint(self) -> Path | None:
-        """Write the state of the run; the main process only."""
-        self.check_finite(self.loss_sum.item())
+        """Write the state of the run; called by all processes, done by the main one."""
+        loss_sum = self.accelerator.reduce(self.loss_sum, "mean")
+        self.check_finite(loss_sum.item())
         if not self.accelerator.is_main_process:
             return None
         network = self.accelerator.unwrap_model(self.network)
@@ -181,7 +192,7 @@ class _Run:
             "rng": {"cpu": torch.get_rng_state()},
             "state": {
                 "n_averaged": self.ema.n_averaged,
-                "loss_sum": self.loss_sum,
+                "loss_sum": loss_sum,
                 "loss_count": torch.tensor(self.loss_count),
             },
         }
@@ -190,37 +201,48 @@ class _Run:
         return save_checkpoint(self.out, saved)
 
     def batch(self) -> tuple[Tensor, Tensor, Tensor]:
-        """x_t, t and dx_t of the present step, on the device.
+        """x_t, t and dx_t of this process's rows of the present step, on the device.
 
         They are drawn on the CPU, so that every device trains on the same numbers.
         """
-        config, counters = self.config, (self.step, self.rank)
-        on_cpu = torch_generator(config.seed, "batch", *counters)
-        indices = self.order.batch(self.step * self.world + self.rank)
-        x_0 = self.data.batch(indices, on_cpu)
+        config, rows = self.config, slice(self.rows.start, self.rows.stop)
+        on_cpu = torch_generator(config.seed, "batch", self.step)
+        x_0 = self.data.batch(self.order.batch(self.step), on_cpu, rows)
         strata = torch.arange(config.batch) + torch.rand(config.batch, generator=on_cpu)
-        t = config.t_min + (config.T - config.t_min) / config.batch * strata
+        t = config.t_min + (config.T - config.t_min) / config.batch * strata[rows]
         t.clamp_(max=config.T)  # strata may round up to the batch size
-        noise = torch_generator(config.seed, "noise", *counters)
-        sample = self.path.sample(x_0, t, generator=noise)
+        noise = torch_generator(config.seed, "noise", self.step)
+        sample = self.path.sample(x_0, t, generator=noise, offset=self.rows.start)
         return sample.x_t.to(self.device), t.to(self.device), sample.dx_t.to(self.device)
+
+    def accumulated_gradient(self) -> Tensor:
+        """Add up the gradient of the batch; returns the mean loss of this process's rows."""
+        pieces = self.config.accumulate
+        chunks = (value.chunk(pieces) for value in self.batch())
+        # Not accelerate's autocast: its precision is fixed for the life of the process.
+        half = self.config.precision == "bf16"
+        total = torch.zeros_like(self.loss_sum)
+        for piece, (x_t, t, dx_t) in enumerate(zip(*chunks, strict=True), start=1):
+            alone = piece < pieces  # the last piece waits for the other processes
+            with self.accelerator.no_sync(self.network) if alone else nullcontext():
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+                    predicted = self.network(x_t, t)
+                loss = torch.nn.functional.mse_loss(predicted.to(dx_t.dtype), dx_t) / pieces
+                self.accelerator.backward(loss)
+            total += loss.detach()
+        return total
 
     def one_step(self) -> Tensor:
         """One step of the optimiser; returns the norm of the gradient before clipping."""
-        x_t, t, dx_t = self.batch()
         rate = self.config.learning_rate(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        # Not accelerate's autocast: its precision is fixed for the life of the process.
-        half = self.config.precision == "bf16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-            loss = torch.nn.functional.mse_loss(self.network(x_t, t).to(dx_t.dtype), dx_t)
         self.optimizer.zero_grad(set_to_none=True)
-        self.accelerator.backward(loss)
+        loss = self.accumulated_gradient()
         norm: Tensor = self.accelerator.clip_grad_norm_(self.network.parameters(), self.config.clip)
         self.optimizer.step()
         self.ema.update_parameters(self.accelerator.unwrap_model(self.network))
-        self.loss_sum += torch.where(norm.isfinite(), loss.detach(), math.nan)
+        self.loss_sum += torch.where(norm.isfinite(), loss, math.nan)
         self.loss_count += 1
         self.step += 1
         return norm
@@ -235,8 +257,9 @@ class _Run:
             )
 
     def log_line(self, norm: Tensor, seconds: float, samples: int) -> dict[str, float]:
-        """Means since the last line; clears them."""
-        self.last_loss = self.loss_sum.item() / self.loss_count
+        """Means since the last line; clears them.  Called by all processes."""
+        loss_sum: Tensor = self.accelerator.reduce(self.loss_sum, "mean")
+        self.last_loss = loss_sum.item() / self.loss_count
         self.check_finite(self.last_loss)
         self.loss_sum.zero_()
         self.loss_count = 0
@@ -247,6 +270,15 @@ class _Run:
             "lr": self.config.learning_rate(self.step - 1),
             "samples_per_second": samples / max(seconds, 1e-9),
         }
+
+    def agree(self, stop: threading.Event) -> bool:
+        """Whether to stop: several processes ask each other, at the steps that write the log."""
+        if self.accelerator.num_processes == 1:
+            return stop.is_set()
+        if self.step % self.config.log_every:
+            return False
+        wanted = torch.tensor(int(stop.is_set()), device=self.device)
+        return bool(self.accelerator.reduce(wanted, "sum"))
 
     def run(self, progress: bool) -> TrainResult:
         """Train from the present step to the last."""
@@ -265,11 +297,11 @@ class _Run:
         )  # fmt: skip
         file = self.out / LOG_FILE if main else Path(os.devnull)
         with open(file, "a") as lines, bar, _interruptible() as stop:
-            while self.step < config.steps and not stop.is_set():
+            while self.step < config.steps and not self.agree(stop):
                 norm = self.one_step()
                 if self.step % config.log_every == 0 or self.step == config.steps:
                     now = time.perf_counter()
-                    samples = (self.step - marked_step) * config.batch * self.world
+                    samples = (self.step - marked_step) * config.batch
                     line = self.log_line(norm, now - marked, samples)
                     marked, marked_step = now, self.step
                     lines.write(json.dumps(line) + "\n")
@@ -282,6 +314,7 @@ class _Run:
             unsaved = self.step > first and self.step % config.checkpoint_every
             if unsaved or self.step < config.steps:
                 self.checkpoint()
+        self.accelerator.wait_for_everyone()  # what is written is there when any of them returns
         if self.step < config.steps:
             raise KeyboardInterrupt(
                 f"stopped after step {self.step} of {config.steps}; the checkpoint "

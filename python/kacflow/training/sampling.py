@@ -22,10 +22,14 @@ def draw_samples(
     steps: int = 100,
     method: str = "euler",
     seed: int = 0,
+    first: int = 0,
     chunk: int = 500,
     **options: Any,
 ) -> Tensor:
-    """Generate ``n`` samples, shape (n, *sample_shape), on the CPU.
+    """Generate the samples number ``first`` to ``first + n - 1`` of a seed, on the CPU.
+
+    The noise that a sample starts from depends on (``seed``, its number) alone, not on how many are
+    drawn, in what pieces, or by which process.  Returns shape (n, *sample_shape).
 
     Parameters
     ----------
@@ -36,6 +40,8 @@ def draw_samples(
         As in :func:`kacflow.generate`.
     seed : int
         Decides the noise the samples start from; the same for every number of steps.
+    first : int
+        Number of the first sample, >= 0.
     chunk : int
         Samples that are computed at once.
     """
@@ -43,15 +49,42 @@ def draw_samples(
         raise ValueError(f"n: got {n}; allowed: an integer >= 1")
     path = build_path(model.config)
     device = next(model.network.parameters()).device
-    generator = torch_generator(seed, "sample")
     done = []
     with torch.no_grad():
-        for first in range(0, n, chunk):
-            shape = (min(chunk, n - first), *model.sample_shape)
-            x_t = path.sample_prior(shape, generator=generator, dtype=torch.float32).to(device)
-            x_0 = generate(model.network, x_t, path, steps=steps, method=method, **options)
+        for number in range(first, first + n, chunk):
+            x_t = path.sample_prior(
+                (min(chunk, first + n - number), *model.sample_shape),
+                generator=torch_generator(seed, "sample"), offset=number, dtype=torch.float32,
+            )  # fmt: skip
+            x_0 = generate(
+                model.network, x_t.to(device), path, steps=steps, method=method, **options
+            )
             done.append(x_0.cpu())
     return torch.cat(done)
+
+
+def draw_samples_together(accelerator: Any, model: TrainedModel, n: int, **options: Any) -> Tensor:
+    """As :func:`draw_samples`, by all processes of a run together: each generates a part.
+
+    The noise is that of one process; the samples agree up to the rounding of the network, which may
+    depend on how many it computes at once.
+
+    Parameters
+    ----------
+    accelerator : accelerate.Accelerator
+        The processes; ``model`` is on its device.
+    model, n, **options
+        As in :func:`draw_samples`, the same in all processes.
+
+    Returns
+    -------
+    Tensor
+        All samples, in every process.
+    """
+    share = -(-n // accelerator.num_processes)
+    part = draw_samples(model, share, first=accelerator.process_index * share, **options)
+    whole: Tensor = accelerator.gather(part.to(accelerator.device))
+    return whole[:n].cpu()
 
 
 def motion_strip(

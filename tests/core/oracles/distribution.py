@@ -28,8 +28,11 @@ class Factors(NamedTuple):
 
 
 def factors(tau: mp.mpf, y: mp.mpf) -> Factors:
-    """The factors at the place -|y|, |y| <= tau; call it inside ``mp.workprec(PRECISION)``."""
-    y = abs(y)
+    """The factors at the place -|y|, or -tau if that is nearer (c t may have been rounded up).
+
+    Call it inside ``mp.workprec(PRECISION)``.
+    """
+    y = min(abs(y), tau)
     z = mp.sqrt((tau - y) * (tau + y))
     decay = y * y / (tau + z)
     if not z:

@@ -1,0 +1,92 @@
+"""Derivatives of the distribution functions' operators, in closed form.
+
+With p the density of the continuous part, L = ln p, F the distribution function and v the
+conditional velocity, inside the light cone:
+
+**F** depends on a t and x/(c t) only, and dF/dt = -p v by the continuity equation; hence::
+
+    dF/dx = p,    dF/dt = -p v,    dF/da = -p (t v - x)/a,    dF/dc = -p x/c
+
+**L**.  The continuity equation is L_t = -(v_x + v L_x).  The flux p v obeys
+(p v)_t + 2 a p v = -c^2 p_x (the other half of the telegrapher's equation), which leaves ::
+
+    L_x = -(v_t - v v_x + 2 a v)/(c^2 - v^2)
+
+and by scaling c L_c = -1 - x L_x and a L_a = t L_t - c L_c.  So every derivative is one of the
+velocity, whose operators have their own.
+
+**Quantiles** move as draws do: dx/dq = 1/p, and dx/dt, dx/da, dx/dc are those of a draw; on the
+atoms dx/dq = 0.  All derivatives of F and L are 0 on and outside the cone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+
+from kacflow._autograd import Jacobian
+
+_X, _T, _A, _C = range(4)  # positions of the inputs
+
+
+def logpdf_jacobian(
+    inputs: Sequence[Any], outputs: Sequence[Tensor], wanted: Sequence[int], used: Sequence[bool]
+) -> Jacobian:
+    """Of ``logpdf(x, t, a, c)``."""
+    x, t, a, c = inputs
+    inside = x.abs() < c * t
+    v = torch.where(inside, torch.ops.kacflow.velocity(x, t, a, c), 0.0)
+    v_x, v_t = torch.ops.kacflow.velocity_grad(x, t, a, c)
+    l_x = -(v_t - v * v_x + 2.0 * a * v) / ((c - v) * (c + v))
+    row = {_X: l_x}
+    if _T in wanted or _A in wanted:
+        row[_T] = l_t = -(v_x + v * l_x)
+        row[_A] = (t * l_t + 1.0 + x * l_x) / a
+    if _C in wanted:
+        row[_C] = -(1.0 + x * l_x) / c
+    return [{i: torch.where(inside, value, 0.0) for i, value in row.items()}]
+
+
+def cdf_jacobian(
+    inputs: Sequence[Any], outputs: Sequence[Tensor], wanted: Sequence[int], used: Sequence[bool]
+) -> Jacobian:
+    """Of ``cdf(x, t, a, c)``."""
+    x, t, a, c = inputs
+    p = torch.where(x.abs() < c * t, torch.ops.kacflow.logpdf(x, t, a, c).exp(), 0.0)
+    row = {_X: p}
+    if _T in wanted or _A in wanted:
+        v = torch.ops.kacflow.velocity(x, t, a, c)
+        row[_T] = -p * v
+        row[_A] = -p * (t * v - x) / a
+    if _C in wanted:
+        row[_C] = -p * x / c
+    return [row]
+
+
+def ppf_jacobian(
+    inputs: Sequence[Any], outputs: Sequence[Tensor], wanted: Sequence[int], used: Sequence[bool]
+) -> Jacobian:
+    """Of ``ppf(q, t, a, c)``."""
+    _, t, a, c = inputs
+    x = outputs[0]
+    row = {_C: x / c}
+    if _T in wanted or _A in wanted:
+        row[_T] = v = torch.ops.kacflow.velocity(x, t, a, c)
+        row[_A] = (t * v - x) / a
+    if _X in wanted:
+        inside = x.abs() < c * t
+        row[_X] = torch.where(inside, (-torch.ops.kacflow.logpdf(x, t, a, c)).exp(), 0.0)
+    return [row]
+
+
+def no_path_derivatives(
+    inputs: Sequence[Any], outputs: Sequence[Tensor], wanted: Sequence[int], used: Sequence[bool]
+) -> NoReturn:
+    """Refuse, rather than treat a path as constant."""
+    raise RuntimeError(
+        "kacflow::sample_path has no gradient with respect to times, a or c: detach them, or draw "
+        "single times with kacflow::sample, which has one"
+    )

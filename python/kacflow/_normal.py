@@ -1,0 +1,49 @@
+"""Standard normal numbers by counter, from the sampler of the Kac process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from kacflow import _bridge
+
+_RATE = 2.0**48  #: a t at t = 1
+_SPEED = 2.0**24  #: c with c^2/a = 1
+
+
+def normal(
+    shape: Sequence[int],
+    *,
+    generator: torch.Generator | None = None,
+    offset: int = 0,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """Independent N(0, 1) numbers.
+
+    K(1) of the process with a = c^2 = 2^48.  As a t -> infinity the closed form of the sampler is
+    the transform of Box and Muller, and at 2^48 the two differ by less than 1e-12 of a standard
+    deviation.  Element i uses counter ``offset * (elements of a sample) + i`` of the seed drawn
+    from ``generator``, so that a batch can be drawn in parts; torch's own normal numbers cannot.
+
+    Parameters
+    ----------
+    shape, generator, offset, device
+        As in :meth:`kacflow.KacProcess.sample`.
+    dtype : torch.dtype
+        float32 or float64.
+
+    Returns
+    -------
+    Tensor
+        Shape ``shape``.
+    """
+    device = torch.device("cpu") if device is None else torch.device(device)
+    one, rate, speed = (
+        torch.full((), value, dtype=dtype, device=device) for value in (1.0, _RATE, _SPEED)
+    )
+    seed = _bridge.draw_seed(generator, generator.device if generator is not None else None)
+    first = _bridge.first_element(offset, shape)
+    return torch.ops.kacflow.sample(one, rate, speed, seed, first, tuple(shape), dtype)

@@ -1,0 +1,95 @@
+"""The unconditional pipeline of :mod:`kacflow.adapters.diffusers`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from kacflow import _bridge
+from kacflow.adapters._imports import require
+
+_library = require("diffusers")
+DiffusionPipeline: Any = _library.DiffusionPipeline
+ImagePipelineOutput: Any = _library.ImagePipelineOutput
+
+
+class KacPipeline(DiffusionPipeline):
+    """Unconditional images from a diffusers U-Net that predicts dx/dt, from data to noise.
+
+    Starts from Kac noise at timestep ``num_train_timesteps`` and steps to data at timestep 0.
+    ``save_pretrained`` and ``KacPipeline.from_pretrained`` keep network, schedule and process.
+
+    Parameters
+    ----------
+    unet : diffusers.UNet2DModel
+        Called as ``unet(x, timestep).sample``.
+    scheduler : KacEulerScheduler or KacAB2Scheduler
+    """
+
+    model_cpu_offload_seq = "unet"
+
+    def __init__(self, unet: Any, scheduler: Any) -> None:
+        super().__init__()
+        self.register_modules(unet=unet, scheduler=scheduler)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        batch_size: int = 1,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        num_inference_steps: int = 100,
+        output_type: str = "pil",
+        return_dict: bool = True,
+        offset: int = 0,
+    ) -> Any:
+        """Generate images.
+
+        Parameters
+        ----------
+        batch_size : int
+            Number of images.
+        generator : torch.Generator or list of them, optional
+            Source of the noise, one for all or one per image; by default torch's own.
+        num_inference_steps : int
+            Evaluations of the network.
+        output_type : str
+            ``"pil"``, ``"np"`` (B, height, width, channels), ``"pt"`` (B, channels, height, width),
+            all in [0, 1] with values of [-1, 1] beyond it cut off; or ``"latent"``: the samples as
+            they are, about [-1, 1].
+        return_dict : bool
+            Return an ``ImagePipelineOutput``, or a tuple.
+        offset : int
+            Number of the first image in a larger batch, see :meth:`kacflow.KacPath.sample`.
+
+        Returns
+        -------
+        ImagePipelineOutput or tuple
+            ``images``.
+        """
+        allowed = ("pil", "np", "pt", "latent")
+        if output_type not in allowed:
+            raise ValueError(f"output_type: got {output_type!r}; allowed: {', '.join(allowed)}")
+        size = self.unet.config.sample_size
+        sides = (size, size) if isinstance(size, int) else tuple(size)
+        device, dtype = self._execution_device, self.unet.dtype
+        image = self.scheduler.init_noise(
+            (batch_size, self.unet.config.in_channels, *sides),
+            generator=generator,
+            offset=offset,
+            dtype=_bridge.working_dtype(dtype),
+            device=device,
+        ).to(dtype)
+        self.scheduler.set_timesteps(num_inference_steps, device=device)
+        self.scheduler.set_begin_index(0)
+        for timestep in self.progress_bar(self.scheduler.timesteps):
+            velocity = self.unet(image, timestep).sample
+            image = self.scheduler.step(velocity, timestep, image, return_dict=False)[0]
+        if output_type != "latent":
+            image = (image / 2 + 0.5).clamp(0, 1)
+        if output_type in ("pil", "np"):
+            image = image.float().cpu().permute(0, 2, 3, 1).numpy()
+        if output_type == "pil":
+            image = self.numpy_to_pil(image)
+        self.maybe_free_model_hooks()
+        return ImagePipelineOutput(images=image) if return_dict else (image,)

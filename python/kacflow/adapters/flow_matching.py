@@ -1,0 +1,139 @@
+"""A ``ProbPath`` of flow_matching on the Kac path.
+
+Conventions, as in that library: source (noise) at t = 0, target (data) at t = 1; ``x_1`` is data
+and ``x_0`` is the noise slot, whose numbers are not used: the Kac noise, whose law depends on t,
+replaces them.  ``dx_t`` is dx/dt from noise to data, against kacflow's own: with kacflow's time
+s = T (1 - t), it is -T times that of :class:`kacflow.KacPath`.
+
+To generate, start an ``ODESolver`` from Kac noise (:meth:`KacProbPath.sample_prior`), not from
+``torch.randn``.
+
+Needs flow_matching: ``pip install flow_matching``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kacflow.adapters._imports import require
+from kacflow.adapters._unit_time import own_time
+from kacflow.path import KacPath
+from kacflow.process import KacProcess
+from kacflow.schedules import Schedule
+
+_library = require("flow_matching.path")
+_Parent: Any = _library.ProbPath
+
+__all__ = ["KacProbPath"]
+
+
+class KacProbPath(_Parent):
+    """X_t = f(s) X_1 + K(g(s)) with s = T (1 - t): noise at t = 0, data ``x_1`` at t = 1.
+
+    ``x_0`` is the noise slot: only its shape counts, the Kac noise replaces its numbers.  ``dx_t``
+    is dx/dt, from noise to data: -T times the velocity of :class:`kacflow.KacPath`.
+
+    Attributes
+    ----------
+    path : KacPath
+        The same path in kacflow's own time s.
+
+    Parameters
+    ----------
+    a, c : float or Tensor
+        Jump rate and speed, as in :class:`kacflow.KacProcess`, in units of s.
+    T : float
+        Length of the path in s, > 0.
+    signal, clock : str or Schedule
+        f and g, as in :class:`kacflow.KacPath`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, what was given and what is allowed.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from kacflow.adapters.flow_matching import KacProbPath
+    >>> path = KacProbPath(a=9.0, c=3.0)
+    >>> x_1 = torch.zeros(8, 2)
+    >>> sample = path.sample(x_0=torch.randn_like(x_1), x_1=x_1, t=torch.rand(8))
+    >>> sample.x_t.shape, bool(sample.dx_t.abs().max() <= 3.0)
+    (torch.Size([8, 2]), True)
+    """
+
+    def __init__(
+        self,
+        a: float | Tensor,
+        c: float | Tensor,
+        T: float = 1.0,
+        signal: str | Schedule = "linear",
+        clock: str | Schedule = "linear",
+    ) -> None:
+        self.path = KacPath(KacProcess(a, c), T, signal, clock)
+
+    def sample(self, x_0: Tensor, x_1: Tensor, t: Tensor) -> Any:
+        """Draw X_t and dx/dt there; noise at t = 0, data at t = 1.
+
+        Parameters
+        ----------
+        x_0 : Tensor
+            The noise slot, of the shape of ``x_1``; its numbers are not used.
+        x_1 : Tensor
+            Data, shape (B, ...).
+        t : Tensor
+            Times in [0, 1], shape (B,).
+
+        Returns
+        -------
+        flow_matching.path.PathSample
+            ``x_1``, ``x_0`` and ``t`` as given; ``x_t``; ``dx_t``, from noise to data.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Naming the argument, what was given and what is allowed.
+
+        Notes
+        -----
+        One 64-bit number of torch's generator is consumed.
+        """
+        if not isinstance(x_0, Tensor) or x_0.shape != x_1.shape:
+            given = tuple(x_0.shape) if isinstance(x_0, Tensor) else type(x_0).__name__
+            raise ValueError(f"x_0: got {given}; allowed: a tensor of shape {tuple(x_1.shape)}")
+        if not isinstance(t, Tensor) or t.ndim != 1:
+            raise TypeError(f"t: got {t!r}; allowed: a tensor of shape ({x_1.shape[0]},)")
+        drawn = self.path.sample(x_1, own_time(t, x_1, self.path.T))
+        return _library.PathSample(
+            x_1=x_1, x_0=x_0, t=t, x_t=drawn.x_t, dx_t=-self.path.T * drawn.dx_t
+        )
+
+    def sample_prior(
+        self,
+        shape: Sequence[int],
+        *,
+        generator: torch.Generator | None = None,
+        offset: int = 0,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> Tensor:
+        """Draw X_0, the Kac noise at t = 0 to start an ``ODESolver`` from.
+
+        Arguments as in :meth:`kacflow.KacPath.sample_prior`.
+        """
+        return self.path.sample_prior(
+            shape, generator=generator, offset=offset, dtype=dtype, device=device
+        )
+
+    def target_to_velocity(self, x_1: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        """dx/dt at ``x_t`` given the data ``x_1``, from noise to data.
+
+        -T times :meth:`kacflow.KacPath.velocity`; an atom is recognised only up to the rounding of
+        ``x_t``.
+        """
+        return -self.path.T * self.path.velocity(x_t, own_time(t, x_t, self.path.T), x_1)

@@ -1,0 +1,182 @@
+"""A ``ConditionalFlowMatcher`` of torchcfm on the Kac path.
+
+Conventions, as in that library: noise at t = 0, data at t = 1; ``x1`` is data and ``x0`` is the
+noise slot, whose numbers are not used: the Kac noise, whose law depends on t, replaces them.  The
+flow ``ut`` = dx/dt points from noise to data, against kacflow's own dx_t: with kacflow's time
+s = T (1 - t), ``ut = -T dx_s``.
+
+To generate, start from Kac noise (:meth:`KacConditionalFlowMatcher.sample_noise_like`), not from
+``torch.randn``, and integrate from t = 0 to t = 1.
+
+Needs torchcfm: ``pip install --no-deps torchcfm pot``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kacflow.adapters._imports import require
+from kacflow.adapters._unit_time import own_time
+from kacflow.path import KacPath, spread
+from kacflow.process import KacProcess
+from kacflow.schedules import Schedule
+
+_Parent: Any = require("torchcfm.conditional_flow_matching").ConditionalFlowMatcher
+
+__all__ = ["KacConditionalFlowMatcher"]
+
+
+class KacConditionalFlowMatcher(_Parent):
+    """x_t = f(s) x1 + K(g(s)) with s = T (1 - t): noise at t = 0, data ``x1`` at t = 1.
+
+    ``x0`` is the noise slot: only its shape counts, the Kac noise replaces its numbers.  The flow
+    is dx/dt, from noise to data: -T times the velocity of :class:`kacflow.KacPath`.
+
+    Attributes
+    ----------
+    path : KacPath
+        The same path in kacflow's own time s.
+
+    Parameters
+    ----------
+    a, c : float or Tensor
+        Jump rate and speed, as in :class:`kacflow.KacProcess`, in units of s.
+    T : float
+        Length of the path in s, > 0.
+    signal, clock : str or Schedule
+        f and g, as in :class:`kacflow.KacPath`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, what was given and what is allowed.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from kacflow.adapters.torchcfm import KacConditionalFlowMatcher
+    >>> flow_matcher = KacConditionalFlowMatcher(a=9.0, c=3.0)
+    >>> x1 = torch.zeros(8, 2)
+    >>> x0 = torch.randn_like(x1)
+    >>> t, xt, ut = flow_matcher.sample_location_and_conditional_flow(x0, x1)
+    >>> t.shape, xt.shape, bool(ut.abs().max() <= 3.0)
+    (torch.Size([8]), torch.Size([8, 2]), True)
+    """
+
+    def __init__(
+        self,
+        a: float | Tensor,
+        c: float | Tensor,
+        T: float = 1.0,
+        signal: str | Schedule = "linear",
+        clock: str | Schedule = "linear",
+    ) -> None:
+        super().__init__(sigma=0.0)
+        self.path = KacPath(KacProcess(a, c), T, signal, clock)
+
+    def compute_mu_t(self, x0: Any, x1: Tensor, t: float | Tensor) -> Tensor:
+        """The mean of x_t given the data, f(s) x1; ``x0`` is not used."""
+        f = self.path.signal.value(own_time(t, x1, self.path.T))
+        return spread(f, x1) * x1
+
+    def compute_sigma_t(self, t: float | Tensor) -> Tensor:
+        """The standard deviation of x_t given the data, that of K(g(s)), of the shape of ``t``."""
+        s = self.path.T * (1.0 - torch.as_tensor(t))
+        clock = torch.as_tensor(self.path.clock.value(s), dtype=s.dtype, device=s.device)
+        return self.path.process.variance(clock).sqrt()
+
+    def compute_conditional_flow(
+        self, x0: Any, x1: Tensor, t: float | Tensor, xt: Tensor
+    ) -> Tensor:
+        """dx/dt at given points, -T times :meth:`kacflow.KacPath.velocity`; ``x0`` is not used.
+
+        An atom is recognised only up to the rounding of ``xt``; for training use
+        :meth:`sample_location_and_conditional_flow`, which knows it.
+        """
+        return -self.path.T * self.path.velocity(xt, own_time(t, xt, self.path.T), x1)
+
+    def compute_lambda(self, t: float | Tensor) -> Tensor:
+        """Not defined: the law of Kac noise has atoms, so there is no score to weight."""
+        raise NotImplementedError("compute_lambda: the Kac path has no score function to weight")
+
+    def sample_noise_like(self, x: Tensor) -> Tensor:
+        """Draw x_0, where generation starts: K(g(T)), of the shape, dtype and device of ``x``.
+
+        One 64-bit number of torch's generator is consumed.
+        """
+        dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+        return self.path.sample_prior(x.shape, dtype=dtype, device=x.device).to(x.dtype)
+
+    def sample_location_and_conditional_flow(
+        self, x0: Tensor, x1: Tensor, t: Tensor | None = None, return_noise: bool = False
+    ) -> tuple[Tensor, ...]:
+        """Draw x_t and the flow there; noise at t = 0, data at t = 1.
+
+        Parameters
+        ----------
+        x0 : Tensor
+            The noise slot, of the shape of ``x1``; its numbers are not used.
+        x1 : Tensor
+            Data, shape (B, ...).
+        t : Tensor, optional
+            Times in [0, 1], shape (B,); by default uniform, from torch's generator.
+        return_noise : bool
+            Return the noise as well.
+
+        Returns
+        -------
+        t, xt, ut : Tensor
+            Times, points and dx/dt there, from noise to data.
+        eps : Tensor
+            With ``return_noise``: the Kac noise of these points in units of its standard deviation,
+            ``xt = compute_mu_t(x0, x1, t) + compute_sigma_t(t) * eps`` up to rounding; 0 at t = 1.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Naming the argument, what was given and what is allowed.
+
+        Notes
+        -----
+        The noise consumes one 64-bit number of torch's generator, after the times.
+        """
+        if not isinstance(x0, Tensor) or x0.shape != x1.shape:
+            given = tuple(x0.shape) if isinstance(x0, Tensor) else type(x0).__name__
+            raise ValueError(f"x0: got {given}; allowed: a tensor of shape {tuple(x1.shape)}")
+        if t is None:
+            t = torch.rand(x1.shape[0]).type_as(x1)
+        if not isinstance(t, Tensor) or not t.ndim:
+            raise TypeError(f"t: got {t!r}; allowed: a tensor of shape ({x1.shape[0]},)")
+        sample = self.path.sample(x1, own_time(t, x1, self.path.T))
+        ut = -self.path.T * sample.dx_t
+        if not return_noise:
+            return t, sample.x_t, ut
+        sigma = torch.as_tensor(spread(self.compute_sigma_t(t), x1))
+        noise = sample.x_t - self.compute_mu_t(x0, x1, t)
+        return t, sample.x_t, ut, torch.where(sigma > 0, noise / sigma, torch.zeros_like(noise))
+
+    def guided_sample_location_and_conditional_flow(
+        self,
+        x0: Tensor,
+        x1: Tensor,
+        y0: Tensor | None = None,
+        y1: Tensor | None = None,
+        t: Tensor | None = None,
+        return_noise: bool = False,
+    ) -> tuple[Any, ...]:
+        """As :meth:`sample_location_and_conditional_flow`, with labels, as the matchers with an
+        optimal-transport plan have it.
+
+        Kac noise at time t does not start from ``x0``, so there is no plan to draw pairs from: the
+        data keep their order, and the labels pass through.
+
+        Returns
+        -------
+        t, xt, ut, y0, y1
+            And ``eps`` with ``return_noise``.
+        """
+        t, xt, ut, *eps = self.sample_location_and_conditional_flow(x0, x1, t, return_noise)
+        return t, xt, ut, y0, y1, *eps

@@ -1,0 +1,175 @@
+"""The flow matcher against torchcfm itself: interface, conventions, training, generation."""
+
+from __future__ import annotations
+
+import inspect
+import math
+
+import pytest
+import torch
+from torch.nn.functional import mse_loss
+
+torchcfm = pytest.importorskip("torchcfm", reason="make test installs torchcfm")
+
+from kacflow.adapters.torchcfm import KacConditionalFlowMatcher  # noqa: E402
+
+
+def matcher(run):
+    return KacConditionalFlowMatcher(run.a, run.c, run.T, run.signal, run.clock)
+
+
+@pytest.mark.parametrize(
+    ("parent", "name"),
+    [
+        (torchcfm.ConditionalFlowMatcher, "sample_location_and_conditional_flow"),
+        (torchcfm.ConditionalFlowMatcher, "compute_mu_t"),
+        (torchcfm.ConditionalFlowMatcher, "compute_sigma_t"),
+        (torchcfm.ConditionalFlowMatcher, "compute_conditional_flow"),
+        (torchcfm.ConditionalFlowMatcher, "sample_noise_like"),
+        (
+            torchcfm.ExactOptimalTransportConditionalFlowMatcher,
+            "guided_sample_location_and_conditional_flow",
+        ),
+    ],
+)
+def test_signatures_are_the_librarys(parent, name):
+    assert issubclass(KacConditionalFlowMatcher, torchcfm.ConditionalFlowMatcher)
+    ours, theirs = (
+        [
+            (p.name, p.default, p.kind)
+            for p in inspect.signature(getattr(c, name)).parameters.values()
+        ]
+        for c in (KacConditionalFlowMatcher, parent)
+    )
+    assert ours == theirs
+
+
+def test_what_comes_back_is_what_the_library_gives_back():
+    x0, x1, y = torch.randn(8, 3), torch.randn(8, 3), torch.arange(8)
+    kac = KacConditionalFlowMatcher(9.0, 3.0)
+    for noise in (False, True):
+        plain = torchcfm.ConditionalFlowMatcher(0.1)
+        plan = torchcfm.ExactOptimalTransportConditionalFlowMatcher(0.1)
+        pairs = [
+            [
+                m.sample_location_and_conditional_flow(x0, x1, return_noise=noise)
+                for m in (kac, plain)
+            ],
+            [
+                m.guided_sample_location_and_conditional_flow(
+                    x0, x1, y0=y, y1=y, return_noise=noise
+                )
+                for m in (kac, plan)
+            ],
+        ]
+        for ours, theirs in pairs:
+            assert [(v.shape, v.dtype) for v in ours] == [(v.shape, v.dtype) for v in theirs]
+
+
+def test_ends_and_direction():
+    x1, x0 = torch.randn(1000, 4), torch.randn(1000, 4)
+    kac = KacConditionalFlowMatcher(9.0, 3.0, T=2.0)
+    _, data, ut = kac.sample_location_and_conditional_flow(x0, x1, torch.ones(1000))
+    assert torch.equal(data, x1) and ut.isfinite().all()
+    torch.manual_seed(0)
+    _, noise, _ = kac.sample_location_and_conditional_flow(x0, x1, torch.zeros(1000))
+    torch.manual_seed(0)
+    assert torch.equal(noise, kac.sample_noise_like(x1))  # x0 does not matter
+    torch.manual_seed(0)
+    again = kac.sample_location_and_conditional_flow(torch.zeros_like(x0), x1, torch.zeros(1000))
+    assert torch.equal(again[1], noise)
+    # ut points along t: x1 - noise on average
+    _, xt, ut = kac.sample_location_and_conditional_flow(x0, x1, torch.full((1000,), 0.9))
+    assert ((x1 - xt) * ut).mean() > 0
+
+
+def test_noise_mean_and_deviation(run):
+    """xt = mu_t + sigma_t eps with eps of variance 1, as the library documents it."""
+    kac = matcher(run)
+    x1 = torch.randn(20_000, 3, dtype=torch.float64)
+    for time in (0.0, 0.3, 0.97, 1.0):
+        t = torch.full((len(x1),), time, dtype=torch.float64)
+        _, xt, _, eps = kac.sample_location_and_conditional_flow(x1, x1, t, return_noise=True)
+        built = kac.sample_xt(x1, x1, t, eps)
+        torch.testing.assert_close(built, xt, rtol=0, atol=1e-12)
+        wanted = 0.0 if time == 1.0 else 1.0
+        assert eps.square().mean().item() == pytest.approx(wanted, rel=0.03)
+        assert abs(eps.mean().item()) < 4 / math.sqrt(eps.numel())
+
+
+def test_flow_at_given_points(run):
+    kac = matcher(run)
+    x1 = torch.randn(500, 3, dtype=torch.float64)
+    t, xt, ut = kac.sample_location_and_conditional_flow(x1, x1)
+    inside = (xt - kac.compute_mu_t(None, x1, t)).abs() < (
+        0.999 * run.c * run.path.clock.value(run.T * (1 - t))[:, None]
+    )
+    again = kac.compute_conditional_flow(None, x1, t, xt)
+    assert inside.any()
+    torch.testing.assert_close(again[inside], ut[inside], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("guided", [False, True])
+def test_training_is_that_of_kac_path(run, guided):
+    """The loop of torchcfm's examples; its model(t, x) is -T times ours at s = T (1 - t)."""
+    kac = matcher(run)
+
+    def loss(model, x_0, s, sign=-1.0):
+        x1, x0 = x_0, torch.full_like(x_0, math.nan)
+        time = 1 - s / run.T
+        if guided:
+            label = torch.arange(len(x1))
+            out = kac.guided_sample_location_and_conditional_flow(x0, x1, y1=label, t=time)
+            assert out[3] is None and torch.equal(out[4], label)
+            t, xt, ut = out[:3]
+        else:
+            t, xt, ut = kac.sample_location_and_conditional_flow(x0, x1, t=time)
+        vt = sign * run.T * model(xt, run.T * (1 - t))
+        return mse_loss(vt, ut) / run.T**2
+
+    wanted = run.reference()
+    torch.testing.assert_close(run.losses(loss), wanted, rtol=1e-10, atol=0)
+    wrong = run.losses(lambda model, x_0, s: loss(model, x_0, s, sign=1.0))
+    assert not torch.allclose(wrong, wanted, rtol=1e-3)
+
+
+def test_generation_by_torchdiffeq():
+    """From Kac noise at t = 0 along the flow of a single point to that point at t = 1."""
+    odeint = pytest.importorskip("torchdiffeq").odeint
+    kac = KacConditionalFlowMatcher(9.0, 3.0, T=1.5)
+    point = torch.tensor([[0.7, -0.4]]).expand(64, 2)
+    torch.manual_seed(0)
+    start = kac.sample_noise_like(point)
+    end = odeint(
+        lambda t, x: kac.compute_conditional_flow(None, point, t, x),
+        start, torch.linspace(0, 1, 401), method="euler",
+    )[-1]  # fmt: skip
+    assert (end - point).abs().max() < 2.5 * (3.0 * 1.5 + 1) / 400
+
+
+def test_no_score():
+    with pytest.raises(NotImplementedError, match="no score"):
+        KacConditionalFlowMatcher(9.0, 3.0).compute_lambda(torch.ones(1))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (
+            (torch.zeros(3, 2), torch.zeros(4, 2)),
+            ValueError,
+            r"x0: got \(3, 2\); allowed: a tensor",
+        ),
+        ((None, torch.zeros(4, 2)), ValueError, "x0: got NoneType"),
+        ((torch.zeros(4, 2), torch.zeros(4, 2), 0.5), TypeError, "t: got 0.5"),
+        ((torch.zeros(4, 2), torch.zeros(4, 2), torch.rand(3)), ValueError, "t: got shape"),
+        (
+            (torch.zeros(4, 2), torch.zeros(4, 2), torch.ones(4) + 1),
+            ValueError,
+            "t: got values from 2 to 2",
+        ),
+    ],
+)
+def test_bad_input(arguments, error, message):
+    with pytest.raises(error, match=message):
+        KacConditionalFlowMatcher(9.0, 3.0).sample_location_and_conditional_flow(*arguments)
