@@ -69,7 +69,10 @@ X86_LEVELS = {
 # --fmad=false: as -ffp-contract=off, so that a GPU computes what the text says.
 NVCC_FLAGS = ["-std=c++17", "-O3", "--fmad=false", "-t0", "-Xcompiler=-fPIC,-fvisibility=hidden"]
 CUDA_ARCHITECTURES = ("80", "86", "89", "90", "100", "120")
-CUDA_SOURCES = ("noise_kernels.cu", "path_kernels.cu", "point_kernels.cu", "runtime.cu")
+CUDA_SOURCES = tuple(
+    f"{name}.cu"
+    for name in ("law_kernels", "noise_kernels", "path_kernels", "point_kernels", "runtime")
+)
 
 
 def mode_of(variable: str) -> str:

@@ -90,6 +90,18 @@ struct PathJob {
   void* directions;  // [layout, times.n]
 };
 
+/// Elements are paths.
+struct EventJob {
+  Layout layout;
+  Tiling tiling;
+  Noise noise;  // the seed is a number
+  Parameter t_max, a;
+  int64* counts;         // [layout]
+  double* directions;    // [layout]
+  const int64* offsets;  // [layout + 1], where each path's turning times begin
+  double* times;         // [offsets' last]
+};
+
 }  // namespace device
 }  // namespace kacflow
 

@@ -22,6 +22,7 @@ struct CompiledKernel {
 extern const CompiledKernel kNoiseKernels[];
 extern const CompiledKernel kPointKernels[];
 extern const CompiledKernel kPathKernels[];
+extern const CompiledKernel kLawKernels[];
 
 struct Grid {
   unsigned blocks, threads;

@@ -22,7 +22,7 @@ namespace {
 const std::vector<const CompiledKernel*>& kernels() {
   static const std::vector<const CompiledKernel*> list = [] {
     std::vector<const CompiledKernel*> found;
-    for (const CompiledKernel* table : {kNoiseKernels, kPointKernels, kPathKernels}) {
+    for (const CompiledKernel* table : {kNoiseKernels, kPointKernels, kPathKernels, kLawKernels}) {
       for (; table->function; ++table) found.push_back(table);
     }
     return found;

@@ -49,6 +49,7 @@ struct GroupWords {
   KAC_FN void draw(const Noise& noise, int64 first) {
     const uint64 seed = noise.seed_on_device ? *noise.seed_on_device : noise.seed;
     const uint64 counter = noise.offset + static_cast<uint64>(first);
+    KAC_UNROLL
     for (int32 j = 0; j < kVector; ++j) words[j].draw(seed, counter + static_cast<uint64>(j));
   }
 };

@@ -3,6 +3,7 @@
 #ifndef KACFLOW_CUDA_OPERATIONS_H_
 #define KACFLOW_CUDA_OPERATIONS_H_
 
+#include "event_ops.h"
 #include "noise_ops.h"
 #include "path_ops.h"
 #include "point_ops.h"
@@ -22,6 +23,14 @@
   KACFLOW_ALL_STORAGES(X, velocity, VelocityOp) \
   KACFLOW_ALL_STORAGES(X, velocity_grad, GradientOp)
 
-#define KACFLOW_PATH_OPERATIONS(X) KACFLOW_REAL_STORAGES(X, sample_path, PathOp)
+#define KACFLOW_LAW_OPERATIONS(X)            \
+  KACFLOW_REAL_STORAGES(X, pdf, PdfOp)       \
+  KACFLOW_REAL_STORAGES(X, logpdf, LogPdfOp) \
+  KACFLOW_REAL_STORAGES(X, cdf, CdfOp)       \
+  KACFLOW_REAL_STORAGES(X, ppf, PpfOp)
+#define KACFLOW_PATH_OPERATIONS(X)                \
+  KACFLOW_REAL_STORAGES(X, sample_path, PathOp)   \
+  X(count_events, CountEventsOp, float64, double) \
+  X(fill_events, FillEventsOp, float64, double)
 
 #endif  // KACFLOW_CUDA_OPERATIONS_H_

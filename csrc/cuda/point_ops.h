@@ -1,7 +1,9 @@
-// Functions of the position as operations on tiles: the conditional velocity and its derivatives.
+// Functions of the position as operations on tiles: the conditional velocity, its derivatives, and
+// the law.
 #ifndef KACFLOW_CUDA_POINT_OPS_H_
 #define KACFLOW_CUDA_POINT_OPS_H_
 
+#include "../kac/law.h"
 #include "../kac/velocity.h"
 #include "tiles.h"
 
@@ -27,18 +29,18 @@ struct PointOutputs {
   }
 };
 
-/// A row is a cone; Function::at(cone, x) is the value.
+/// Function<Real>::row(a, c, t) are a row's constants and Function<Real>::at(row, x) is the value.
 template <class Stored, template <class> class Function>
 struct PointOp {
   using Job = PointJob;
   using Real = kac::Working<Stored>;
-  using Row = kac::Cone<Real>;
+  using Row = typename Function<Real>::Row;
   static constexpr int32 kVector = Vector<Stored>::kSize;
   using Inputs = PointInputs<Stored>;
   using Outputs = PointOutputs<Stored>;
 
   static KAC_FN Row row(const Job& job, const RowIndex& i) {
-    return kac::cone<Real>(value_at(job.a, i), value_at(job.c, i), value_at(job.t, i));
+    return Function<Real>::row(value_at(job.a, i), value_at(job.c, i), value_at(job.t, i));
   }
   static KAC_FN Real apply(const Row& row, const Inputs& in, int32 j) {
     return Function<Real>::at(row, kac::widen(in.x.values[j]));
@@ -47,12 +49,76 @@ struct PointOp {
 
 template <class Real>
 struct Velocity {
-  static KAC_FN Real at(const kac::Cone<Real>& cone, Real x) { return kac::velocity(cone, x); }
+  using Row = kac::Cone<Real>;
+  static KAC_FN Row row(double a, double c, double t) { return kac::cone<Real>(a, c, t); }
+  static KAC_FN Real at(const Row& cone, Real x) { return kac::velocity(cone, x); }
 };
 
 /// v(t, x).
 template <class Stored>
 using VelocityOp = PointOp<Stored, Velocity>;
+
+/// One law, as the functions of law.h ask for it.
+template <class Real>
+struct OneLaw {
+  kac::Law<Real> law;
+  KAC_FN const kac::Law<Real>& at(int) const { return law; }
+};
+
+template <class Real>
+struct LawFunction {
+  using Row = kac::Law<Real>;
+  static KAC_FN Row row(double a, double c, double t) { return kac::law<Real>(a, c, t); }
+};
+
+template <class Real>
+struct Pdf : LawFunction<Real> {
+  static KAC_FN Real at(const kac::Law<Real>& law, Real place) {
+    const Real x[1] = {place};
+    Real out[1];
+    kac::pdf(OneLaw<Real>{law}, x, out);
+    return out[0];
+  }
+};
+
+template <class Real>
+struct LogPdf : LawFunction<Real> {
+  static KAC_FN Real at(const kac::Law<Real>& law, Real place) {
+    const Real x[1] = {place};
+    Real out[1];
+    kac::logpdf(OneLaw<Real>{law}, x, out);
+    return out[0];
+  }
+};
+
+template <class Real>
+struct Cdf : LawFunction<Real> {
+  static KAC_FN Real at(const kac::Law<Real>& law, Real place) {
+    const Real x[1] = {place};
+    Real out[1];
+    kac::cdf(OneLaw<Real>{law}, x, out);
+    return out[0];
+  }
+};
+
+template <class Real>
+struct Ppf : LawFunction<Real> {
+  static KAC_FN Real at(const kac::Law<Real>& law, Real probability) {
+    const Real q[1] = {probability};
+    Real out[1];
+    kac::ppf(OneLaw<Real>{law}, q, out);
+    return out[0];
+  }
+};
+
+template <class Stored>
+using PdfOp = PointOp<Stored, Pdf>;
+template <class Stored>
+using LogPdfOp = PointOp<Stored, LogPdf>;
+template <class Stored>
+using CdfOp = PointOp<Stored, Cdf>;
+template <class Stored>
+using PpfOp = PointOp<Stored, Ppf>;
 
 /// (dv/dx, dv/dt).
 template <class Stored>

@@ -39,6 +39,7 @@ KAC_FN Vector<Stored> read(const void* data, int64 first, int32 count, bool wide
   if (wide && count >= v.kSize) {
     v = *reinterpret_cast<const Vector<Stored>*>(from);
   } else {
+    KAC_UNROLL
     for (int32 j = 0; j < v.kSize; ++j) v.values[j] = j < count ? from[j] : Stored();
   }
   return v;
@@ -50,6 +51,7 @@ KAC_FN void write(void* data, int64 first, int32 count, bool wide, const Vector<
   if (wide && count >= v.kSize) {
     *reinterpret_cast<Vector<Stored>*>(to) = v;
   } else {
+    KAC_UNROLL
     for (int32 j = 0; j < v.kSize; ++j) {
       if (j < count) to[j] = v.values[j];
     }
@@ -184,8 +186,10 @@ struct Thread {
     typename Op::Outputs out;
     if (kWhole) {
       const typename Op::Row row = table.entries[row_of(job.tiling, table.left, l)].row;
+      KAC_UNROLL
       for (int32 j = 0; j < Op::kVector; ++j) out.set(j, Op::apply(row, in, j));
     } else {
+      KAC_UNROLL
       for (int32 j = 0; j < Op::kVector; ++j) {
         const int32 e = row_of(job.tiling, table.left, l + kac::smaller(j, count - 1));
         out.set(j, Op::apply(table.entries[e].row, in, j));

@@ -27,6 +27,13 @@ static_assert(sizeof(uint16) == 2 && sizeof(uint32) == 4 && sizeof(uint64) == 8,
 #define KAC_FN inline __attribute__((always_inline))
 #endif
 
+/// Before a short loop over a thread's elements: on a GPU its arrays then live in registers.
+#if defined(__CUDACC__) || defined(__CUDACC_RTC__)
+#define KAC_UNROLL _Pragma("unroll")
+#else
+#define KAC_UNROLL
+#endif
+
 // The same text is compiled once per SIMD level into one library.  An inline namespace per level
 // keeps the linker from merging, say, the AVX-512 copy of a function into the baseline loop.
 #ifndef KAC_LEVEL

@@ -47,6 +47,16 @@ KAC_FN float near_sqrt(float x) { return sqrt(x); }
 KAC_FN double near_quotient(double a, double b) { return a / b; }
 KAC_FN double near_sqrt(double x) { return sqrt(x); }
 
+/// The root of a number in [0, 1], never above 1.
+KAC_FN float near_unit_sqrt(float x) {
+#if defined(__CUDA_ARCH__) || defined(KAC_SIMULATE_NEAR)
+  return smaller(near_sqrt(x), 1.0f);
+#else
+  return sqrt(x);
+#endif
+}
+KAC_FN double near_unit_sqrt(double x) { return sqrt(x); }
+
 /// The logarithm of a sum that is far from 1 is right to 2^-22 absolutely in base 2; where
 /// p < s/4 with s = 1 the series of ln(1 + p) keeps the relative accuracy.  (With s < 1 there is no
 /// such p in the sampler: it would need e^-tau > 2^-31.)

@@ -168,7 +168,7 @@ KAC_FN Endpoint<T> endpoint(const MapConstants<T>& k, const Draw<T>& u) {
   const T sine2 = T(4) * u.h * (T(1) - u.h);
   Endpoint<T> p;
   p.atom = atom ? 1 : 0;
-  p.xi = select(atom, u.direction, with_sign(near_sqrt(rho2) * cosine, u.direction));
+  p.xi = select(atom, u.direction, with_sign(near_unit_sqrt(rho2) * cosine, u.direction));
   p.one_minus_xi2 = select(atom, T(0), fma(big_s, big_s, rho2 * sine2));
   return p;
 }

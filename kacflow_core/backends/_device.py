@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from kacflow_core._dispatch import DistributionKind
 from kacflow_core._layout import Array, Layout, is_bfloat16
 from kacflow_core.backends import _jobs
 from kacflow_core.backends._jobs import Grid, Launch, Noise, Parameter
@@ -163,9 +164,30 @@ class DeviceBackend:
     def simulate_events(
         self, layout: Layout, t_max: Array, a: Array, *, seed: int, offset: int, threads: int
     ) -> tuple[Array, Array, Array]:
-        raise ValueError(
-            f"backend: {self.name!r} does not simulate events; allowed: native, numba, reference"
-        )
+        noise, device = Noise(seed, offset), self.driver.current_device()
+        (ends, rates), kept = self._parameters(t_max, a)
+        offsets, directions = np.zeros(layout.size + 1, np.int64), np.empty(layout.size)
+        counted = self._on_device([offsets[1:], directions])
+        launch = _jobs.events(
+            "count_events", layout, ends, rates, noise,
+            counts=counted[0].pointer, directions=counted[1].pointer,
+        )  # fmt: skip
+        self.driver.launch(launch, device, 0)
+        for result, out in zip(counted, (offsets[1:], directions), strict=True):
+            result.download(out)
+        np.cumsum(offsets, out=offsets)
+        times = np.empty(int(offsets[-1]))
+        begins = self.driver.upload(offsets)
+        if times.size:
+            (drawn,) = self._on_device([times])
+            launch = _jobs.events(
+                "fill_events", layout, ends, rates, noise,
+                offsets=begins.pointer, times=drawn.pointer,
+            )  # fmt: skip
+            self.driver.launch(launch, device, 0)
+            drawn.download(times)
+        del kept
+        return times, offsets, directions
 
     def _point(
         self, operation: str, x: Array, outputs: Sequence[Array], layout: Layout, *values: Array
@@ -191,3 +213,9 @@ class DeviceBackend:
         *, threads: int,
     ) -> None:  # fmt: skip
         self._point("velocity_grad", x, [dv_dx, dv_dt], layout, t, a, c)
+
+    def distribution(
+        self, kind: DistributionKind, x: Array, out: Array, layout: Layout,
+        t: Array, a: Array, c: Array, *, threads: int,
+    ) -> None:  # fmt: skip
+        self._point(kind, x, [out], layout, t, a, c)

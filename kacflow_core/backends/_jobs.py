@@ -22,6 +22,12 @@ OPERATIONS = {
     "sample_path": ("PathOp", 9, 1),
     "velocity": ("VelocityOp", 7, 0),
     "velocity_grad": ("GradientOp", 7, 0),
+    "pdf": ("PdfOp", 12, 0),
+    "logpdf": ("LogPdfOp", 12, 0),
+    "cdf": ("CdfOp", 12, 0),
+    "ppf": ("PpfOp", 12, 0),
+    "count_events": ("CountEventsOp", 0, 2),
+    "fill_events": ("FillEventsOp", 0, 2),
 }
 #: Storage: the C++ type, and the bytes of an element and of the working type.
 STORAGES = {
@@ -185,6 +191,7 @@ _HEAD, _NOISE, _PARAMETER = "8q", "3Q", "Qd3q"
 _SAMPLE = struct.Struct("<" + _HEAD + _NOISE + 3 * _PARAMETER + "Q")
 _PAIR = struct.Struct("<" + _HEAD + _NOISE + 6 * _PARAMETER + "3Q")
 _PATH = struct.Struct("<" + _HEAD + _NOISE + 2 * _PARAMETER + "Q4q" + "2Q")
+_EVENTS = struct.Struct("<" + _HEAD + _NOISE + 2 * _PARAMETER + "4Q")
 _POINT = struct.Struct("<" + _HEAD + 3 * _PARAMETER + "3Q")
 
 
@@ -224,6 +231,18 @@ def sample_path(
         *_head(p, layout, ()), pointer, seed, offset, *a, *c, *times, positions, directions
     )
     return Launch("sample_path", storage, p, job)
+
+
+def events(
+    operation: str, layout: Layout, t_max: Parameter, a: Parameter, noise: Noise,
+    *, counts: int = 0, directions: int = 0, offsets: int = 0, times: int = 0,
+) -> Launch:  # fmt: skip
+    """``"count_events"``, which writes the first two, or ``"fill_events"``."""
+    p = _plan_of(operation, "float64", layout)
+    seed, offset, pointer = noise
+    arrays = counts, directions, offsets, times
+    job = _EVENTS.pack(*_head(p, layout, ()), pointer, seed, offset, *t_max, *a, *arrays)
+    return Launch(operation, "float64", p, job)
 
 
 def point(

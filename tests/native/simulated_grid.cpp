@@ -104,6 +104,7 @@ extern "C" int kacflow_simulate(const char* name, const char* storage, int whole
   KACFLOW_NOISE_OPERATIONS(KACFLOW_TRY)
   KACFLOW_POINT_OPERATIONS(KACFLOW_TRY)
   KACFLOW_PATH_OPERATIONS(KACFLOW_TRY)
+  KACFLOW_LAW_OPERATIONS(KACFLOW_TRY)
   return 2;
 }
 
@@ -116,5 +117,6 @@ extern "C" std::size_t kacflow_entry_bytes(const char* name, const char* storage
   KACFLOW_NOISE_OPERATIONS(KACFLOW_SIZE)
   KACFLOW_POINT_OPERATIONS(KACFLOW_SIZE)
   KACFLOW_PATH_OPERATIONS(KACFLOW_SIZE)
+  KACFLOW_LAW_OPERATIONS(KACFLOW_SIZE)
   return 0;
 }
