@@ -119,10 +119,10 @@ class DeviceBackend:
         *, seed: int, offset: int, threads: int,
     ) -> None:  # fmt: skip
         (result,) = self._on_device([out])
-        parameters, kept = self._parameters(t, a, c)
+        (times, rates, speeds), kept = self._parameters(t, a, c)
         self.launch_sample(
-            storage_name(out.dtype), layout, result.pointer, *parameters, Noise(seed, offset),
-            self.driver.current_device(), 0,
+            storage_name(out.dtype), layout, result.pointer, times, rates, speeds,
+            Noise(seed, offset), self.driver.current_device(), 0,
         )  # fmt: skip
         result.download(out)
         del kept
@@ -136,7 +136,7 @@ class DeviceBackend:
         results = self._on_device([x_t, dx_t])
         parameters, kept = self._parameters(a, c, signal, dsignal, clock, dclock)
         self.launch_pair(
-            storage_name(x_0.dtype), layout, data.pointer, *(r.pointer for r in results),
+            storage_name(x_0.dtype), layout, data.pointer, results[0].pointer, results[1].pointer,
             parameters, Noise(seed, offset), self.driver.current_device(), 0,
         )  # fmt: skip
         for result, out in zip(results, (x_t, dx_t), strict=True):
@@ -152,10 +152,10 @@ class DeviceBackend:
         memory = self.driver.upload(grids)
         n0, n1, n = grids.shape
         grid = Grid(memory.pointer, n, n1 * n if n0 > 1 else 0, n if n1 > 1 else 0, 1)
-        parameters, kept = self._parameters(a, c)
+        (rates, speeds), kept = self._parameters(a, c)
         self.launch_path(
-            storage_name(positions.dtype), layout, *(r.pointer for r in results), grid,
-            *parameters, Noise(seed, offset), self.driver.current_device(), 0,
+            storage_name(positions.dtype), layout, results[0].pointer, results[1].pointer, grid,
+            rates, speeds, Noise(seed, offset), self.driver.current_device(), 0,
         )  # fmt: skip
         for result, out in zip(results, (positions, directions), strict=True):
             result.download(out)
@@ -190,14 +190,15 @@ class DeviceBackend:
         return times, offsets, directions
 
     def _point(
-        self, operation: str, x: Array, outputs: Sequence[Array], layout: Layout, *values: Array
-    ) -> None:
+        self, operation: str, x: Array, outputs: Sequence[Array], layout: Layout,
+        t: Array, a: Array, c: Array,
+    ) -> None:  # fmt: skip
         data = self.driver.upload(x)
         results = self._on_device(outputs)
-        parameters, kept = self._parameters(*values)
+        (times, rates, speeds), kept = self._parameters(t, a, c)
         self.launch_point(
             operation, storage_name(x.dtype), layout, data.pointer, [r.pointer for r in results],
-            *parameters, self.driver.current_device(), 0,
+            times, rates, speeds, self.driver.current_device(), 0,
         )  # fmt: skip
         for result, out in zip(results, outputs, strict=True):
             result.download(out)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
-from kacflow_core._dispatch import Backend
+from kacflow_core._dispatch import Backend, cuda_module
 from kacflow_core._layout import Array
 from kacflow_core.backends._device import DeviceBackend, Memory
 from kacflow_core.backends._jobs import Launch
@@ -37,22 +36,17 @@ class CudaDriver:
         return self._cuda.current_device()
 
 
-def cuda_module() -> Any:
-    """The compiled module; ImportError with the reason where there is none."""
+def load() -> Backend:
+    """The backend; ImportError saying why where it cannot be used."""
     try:
-        return importlib.import_module("kacflow_core._cuda")
+        module = cuda_module()
     except ImportError as error:
         raise ImportError(
             f"{error}; the GPU kernels were not built when kacflow was installed (no nvcc, or "
             "KACFLOW_CUDA=0): reinstall with KACFLOW_CUDA=1 to see why, or install CuPy with "
-            "kacflow[cuda12] or kacflow[cuda13] for the cupy backend, which needs no nvcc"
+            "kacflow[cuda13] or kacflow[cuda12] for the cupy backend, which needs no nvcc"
         ) from error
-
-
-def load() -> Backend:
-    """The backend; ImportError saying why where it cannot be used."""
-    module = cuda_module()
     count, reason = module.device_count()
     if not count:
-        raise ImportError(f"no GPU can be used here: {reason}")
+        raise ImportError(f"no GPU: {reason}")
     return DeviceBackend(CudaDriver(module))

@@ -6,6 +6,7 @@ and CuPy keeps it in its cache on disk (``CUPY_CACHE_DIR``), so that later proce
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,12 @@ def include_folder() -> Path:
     raise ImportError(f"the CUDA headers are not in {_PACKAGE / '_include'}: reinstall kacflow")
 
 
+def _digest(folder: Path) -> str:
+    """Hash of all headers."""
+    files = sorted(path for name in ("kac", "cuda") for path in (folder / name).glob("*.h"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+
+
 class CupyMemory:
     """A copy of a NumPy array on the current device."""
 
@@ -57,7 +64,9 @@ class CupyDriver:
 
     def __init__(self, cupy: Any) -> None:
         self._cupy = cupy
-        self._options = (*OPTIONS, f"-I{include_folder()}")
+        folder = include_folder()
+        self._options = (*OPTIONS, f"-I{folder}")
+        self._headers = _digest(folder)
         self._kernels: dict[tuple[str, str, bool], Any] = {}
 
     def _kernel(self, operation: str, storage: str, whole: bool) -> Any:
@@ -66,6 +75,7 @@ class CupyDriver:
         if key not in self._kernels:
             name = f"kacflow_{operation}_{storage}_{'whole' if whole else 'mixed'}"
             source = _jobs.source_of(operation, storage, whole, name)
+            source += f"// headers {self._headers}\n"  # CuPy's cache looks at this text alone
             module = self._cupy.RawModule(code=source, options=self._options)
             self._kernels[key] = module.get_function(name)
         return self._kernels[key]
@@ -104,9 +114,9 @@ def load() -> Backend:
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:
-        raise ImportError(f"no GPU can be used here: {error}") from error
+        raise ImportError(f"no GPU: {error}") from error
     if not count:
-        raise ImportError("no GPU can be used here: no CUDA device")
+        raise ImportError("no GPU: no CUDA device")
     driver = CupyDriver(cupy)
     try:
         cupy.cuda.nvrtc.getVersion()
