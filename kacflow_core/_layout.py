@@ -114,8 +114,8 @@ def leading(
             continue
         if len(own) > len(shape) or any(m not in (1, n) for m, n in zip(own, shape, strict=False)):
             raise ValueError(
-                f"{name}: shape {tuple(value.shape)} does not broadcast against the leading axes of "
-                f"{shape}; each axis must be 1 or equal to that of the data, first axis first"
+                f"{name}: shape {tuple(value.shape)} does not broadcast against the leading axes "
+                f"of {shape}; each axis must be 1 or equal to that of the data, first axis first"
             )
         axes = max(axes, len(own))
     lead = shape[:axes]

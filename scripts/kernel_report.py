@@ -139,7 +139,7 @@ def faults(found: dict[str, dict[str, object]]) -> list[str]:
     """What must not be."""
     wrong = [f"{n} uses local memory" for n, row in found.items() if row["stack"] or row["spills"]]
     for name, row in found.items():
-        if "local" in row and row["local"]:
+        if row.get("local"):
             wrong.append(f"{name} reads or writes local memory")
         pair = name.startswith("sample_pair")
         if pair and "loads_128" in row and (row["loads_128"] == 0 or row["stores_128"] != 2):
