@@ -14,6 +14,7 @@ namespace kacflow {
 
 namespace py = pybind11;
 
+void register_direct(py::module_& m);
 void register_info(py::module_& m);
 void register_paths(py::module_& m);
 void register_law(py::module_& m);

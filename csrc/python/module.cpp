@@ -3,6 +3,7 @@
 
 PYBIND11_MODULE(_native, m) {
   m.doc() = "Compiled CPU kernels of kacflow; use them through kacflow_core.";
+  kacflow::register_direct(m);
   kacflow::register_info(m);
   kacflow::register_paths(m);
   kacflow::register_law(m);

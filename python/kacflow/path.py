@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from kacflow import _bridge, ops
 from kacflow._autograd import leading
+from kacflow._direct import DirectPair
 from kacflow.process import KacProcess, over_dimensions
 from kacflow.schedules import Schedule, clock_schedule, signal_schedule
 
@@ -130,6 +131,17 @@ class KacPath:
         self.T = horizon(T)
         self.signal = signal_schedule(signal, self.T)
         self.clock = clock_schedule(clock, self.T)
+        self._direct: DirectPair | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_direct": None}
+
+    def _direct_pair(self) -> DirectPair:
+        """The short way to the kernels, made on first use and when an attribute was replaced."""
+        direct = self._direct
+        if direct is None or not direct.serves(self):
+            direct = self._direct = DirectPair(self)
+        return direct
 
     def __repr__(self) -> str:
         return f"KacPath({self.process}, T={self.T}, signal={self.signal}, clock={self.clock})"
@@ -180,6 +192,10 @@ class KacPath:
         a squared error this leaves out, per element, g'^2 (c - e)^2 e^(-a g) (a dg + g da), with
         dg and da the changes of g and a.
         """
+        if not torch.compiler.is_compiling():
+            drawn = self._direct_pair()(x_0, t, generator, offset)
+            if drawn is not None:
+                return PathSample(x_0, t, *drawn)  # type: ignore[arg-type]
         _bridge.check_data("x_0", x_0)
         times = batch_times(t, x_0, self.T)
         first = _bridge.first_element(offset, x_0.shape)
