@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 import torch
 
-from benchmarks import compare, pictures, questions, results
+from benchmarks import compare, pictures, questions, results, timing
 from benchmarks.plan import Plan
 
 
@@ -58,6 +58,7 @@ def _run(arguments: Sequence[str]) -> int:
     mode = "full" if options.full else "smoke" if options.smoke else "short"
     plan = Plan(mode, torch.device(options.device), tuple(options.threads or ()), options.seconds)
     surroundings = results.environment(plan.device)
+    timing.settle_allocator()
     print(", ".join(f"{key} {value}" for key, value in surroundings.items()), flush=True)
     began, answers = time.perf_counter(), {}
     names = options.only or questions.NAMES

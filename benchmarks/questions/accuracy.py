@@ -29,8 +29,8 @@ def _samplers(plan: Plan) -> list[Row]:
         "kacflow float64": lambda: process.sample(wide, shape),
     }
     found = {
-        "kacflow float32": (checks.core_law("float32", RATE), checks.LAW),
-        "kacflow float64": (checks.core_law("float64", RATE), checks.LAW),
+        "kacflow float32": (checks.core_law(torch.float32, RATE, device=plan.device), checks.LAW),
+        "kacflow float64": (checks.core_law(torch.float64, RATE, device=plan.device), checks.LAW),
     }
     sizes = ((64, 64), (256, 512), (1024, 2048))
     tables = [

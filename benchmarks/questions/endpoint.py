@@ -22,8 +22,8 @@ def run(plan: Plan) -> list[Row]:
     process, rng = _cases.process(), np.random.default_rng(0)
     sample = plan.pick(smoke=2_000, short=100_000, full=1_000_000)
     errors = {
-        "float32": (checks.core_law("float32", RATE), checks.LAW),
-        "float64": (checks.core_law("float64", RATE), checks.LAW),
+        "float32": (checks.core_law(torch.float32, RATE, device=plan.device), checks.LAW),
+        "float64": (checks.core_law(torch.float64, RATE, device=plan.device), checks.LAW),
         "table": (checks.table_law(plan.table), checks.LAW),
         "numpy": checks.sample_law(
             events.endpoints_numpy(np.full(sample, 1.0), RATE, SPEED, rng), RATE, SPEED, 1.0

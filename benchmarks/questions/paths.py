@@ -57,7 +57,8 @@ def _compare(
             calls["events NumPy"] = lambda: events.paths_numpy(times, n, tau, 1.0, rng)
             calls["events numba"] = lambda: events.paths_numba(times, n, tau, 1.0)
         found = {
-            name: checks.sample_law(call()[:, -1], tau, 1.0, 1.0) for name, call in calls.items()
+            name: checks.sample_law(call()[:, -1], tau, 1.0, 1.0, edge=1e-3)
+            for name, call in calls.items()
         }
         rows += plan.rows(
             case, calls, threads=threads, numbers=n * length, errors=found,
