@@ -4,9 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 TORCH := torch==2.13.0
 TORCHCFM := torchcfm==1.0.7  # its requirements bring torchvision, and with it another torch
-SOURCES := $(shell find csrc kacflow_core python -name '*.py' -o -name '*.h' -o -name '*.cpp' -o -name '*.txt')
+SOURCES := $(shell find csrc kacflow_core python -name '*.py' -o -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.txt')
 PYTHON_FILES := setup.py kacflow_core python benchmarks scripts tests
-CXX_FILES := $(shell find csrc tests -name '*.h' -o -name '*.cpp' | grep -v coefficients.h)
+CXX_FILES := $(shell find csrc tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' | grep -v coefficients.h)
 
 .PHONY: help test check demo lint format bench sanitize develop clean
 
@@ -54,4 +54,4 @@ develop: $(VENV)/.deps  ## build the extension in place, for work on the sources
 	$(BIN)/python setup.py build_ext --inplace
 
 clean:  ## remove what was built
-	rm -rf build *.egg-info $(VENV) kacflow_core/_native*.so
+	rm -rf build *.egg-info $(VENV) kacflow_core/_native*.so kacflow_core/_cuda*.so

@@ -1,4 +1,7 @@
-"""The public functions that draw noise and evaluate the velocity: checks, then one backend call."""
+"""The public functions that draw noise and evaluate the velocity: checks, then one backend call.
+
+NumPy arrays are handled here; :mod:`kacflow_core._gpu` does the same for arrays on a GPU.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from kacflow_core import _layout, _validate
+from kacflow_core import _gpu, _layout, _validate
 from kacflow_core._dispatch import get_backend
+from kacflow_core._gpu_arrays import on_gpu
 from kacflow_core._layout import Array
 from kacflow_core._points import at_points
 from kacflow_core._threads import resolve
@@ -82,6 +86,8 @@ def sample(
     >>> x.shape, bool(abs(x).max() <= 1.5)
     ((4, 3), True)
     """
+    if on_gpu(t) or on_gpu(a) or on_gpu(c):
+        return _gpu.sample(t, shape, a, c, seed, offset, dtype, backend)
     extents = _validate.shape(shape)
     kind = _validate.real_dtype(dtype)
     times, rates, speeds = _validate.process(t, a, c, kind)
@@ -154,6 +160,9 @@ def sample_pair(
     >>> bool((x_t == kc.sample(t, (2, 5), a=9.0, c=3.0, seed=0)).all())
     True
     """
+    if on_gpu(x0):
+        schedule = {"signal": signal, "dsignal": dsignal, "clock": clock, "dclock": dclock}
+        return _gpu.sample_pair(x0, schedule, a, c, seed, offset, backend)
     data = _validate.data("x0", x0)
     working = _layout.working_dtype(data.dtype)
     limits = _validate.LIMITS[working]
@@ -233,6 +242,8 @@ def velocity(
     >>> float(kc.velocity(1.5, 0.5, a=9.0, c=3.0)), float(kc.velocity(0.0, 0.5, a=9.0, c=3.0))
     (3.0, 0.0)
     """
+    if on_gpu(x):
+        return _gpu.at_points("velocity", "x", x, t, a, c, backend)[0]
     method = get_backend(backend).velocity
     return at_points(method, "x", _validate.data("x", x), t, a, c, threads)[0]
 
@@ -264,6 +275,9 @@ def velocity_grad(
     >>> bool(dv_dx > 0 > dv_dt)
     True
     """
+    if on_gpu(x):
+        dv_dx, dv_dt = _gpu.at_points("velocity_grad", "x", x, t, a, c, backend, outputs=2)
+        return dv_dx, dv_dt
     method = get_backend(backend).velocity_grad
     dv_dx, dv_dt = at_points(method, "x", _validate.data("x", x), t, a, c, threads, outputs=2)
     return dv_dx, dv_dt

@@ -2,14 +2,16 @@
 one is missing.
 
 A backend asked for by name and missing is an error; nothing falls back silently.  Without a name
-the first usable one of :data:`ORDER` is taken, or the one that ``KACFLOW_BACKEND`` names.
+arrays are computed where they are: NumPy arrays by the first usable backend of :data:`ORDER` that
+is not one of :data:`GPU`, arrays on a GPU by the first usable of those.  ``KACFLOW_BACKEND`` names
+another one for its kind of arrays.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol
 
 from kacflow_core._layout import Array, Layout
@@ -70,9 +72,14 @@ class Backend(Protocol):
 
 
 #: Names, fastest first.
-ORDER = ("native", "numba", "reference")
+ORDER = ("cuda", "cupy", "native", "numba", "reference")
+
+#: Those that compute on a GPU.  NumPy arrays are copied there and back if one is asked for by name.
+GPU = ("cuda", "cupy")
 
 _MODULES = {
+    "cuda": "kacflow_core.backends.cuda",
+    "cupy": "kacflow_core.backends.cupy",
     "native": "kacflow_core.backends.native",
     "numba": "kacflow_core.backends.numba",
     "reference": "kacflow_core.backends.reference",
@@ -81,6 +88,7 @@ _factories: dict[str, Callable[[], Backend]] = {}
 _loaded: dict[str, Backend] = {}
 _reasons: dict[str, str] = {}
 _default: Backend | None = None
+_gpu_default: Any = None
 
 
 def register_backend(name: str, factory: Callable[[], Backend] | None) -> None:
@@ -130,7 +138,8 @@ def get_backend(name: str | None = None) -> Backend:
     if name is None:
         if _default is None:
             wanted = os.environ.get("KACFLOW_BACKEND")
-            _default = get_backend(wanted) if wanted else _first()
+            host = [name for name in ORDER if name not in GPU]
+            _default = get_backend(wanted) if wanted and wanted not in GPU else _first(host)
         return _default
     found = _loaded.get(name) if isinstance(name, str) else None
     if found is not None:
@@ -145,12 +154,38 @@ def get_backend(name: str | None = None) -> Backend:
     return backend
 
 
-def _first() -> Backend:
-    for name in ORDER:
+def get_gpu_backend(name: str | None = None) -> Any:
+    """The backend for arrays on a GPU: ``name``, or the default one.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``name`` is not a string, or not a backend that computes on a GPU.
+    RuntimeError
+        If it cannot be used here, or none can; the message says why.
+    """
+    global _gpu_default
+    if name is None:
+        if _gpu_default is None:
+            wanted = os.environ.get("KACFLOW_BACKEND")
+            _gpu_default = get_backend(wanted) if wanted in GPU else _first(GPU)
+        return _gpu_default
+    backend = get_backend(name)
+    if not hasattr(backend, "launch_pair"):
+        raise ValueError(
+            f"backend: got {name!r}, which does not compute on a GPU, where the arrays are; "
+            f"allowed: {', '.join(GPU)}"
+        )
+    return backend
+
+
+def _first(names: Sequence[str]) -> Backend:
+    for name in names:
         backend = _load(name)
         if backend is not None:
             return backend
-    raise RuntimeError(f"no backend can be used here: {_reasons}")
+    reasons = "; ".join(f"{name}: {_reasons[name]}" for name in names)
+    raise RuntimeError(f"no backend can be used here ({reasons})")
 
 
 def available_backends() -> list[str]:
@@ -173,3 +208,8 @@ def backend_reasons() -> dict[str, str]:
 def native_module() -> Any:
     """The compiled module; ImportError with the reason where there is none."""
     return importlib.import_module("kacflow_core._native")
+
+
+def cuda_module() -> Any:
+    """The compiled GPU kernels; ImportError with the reason where there are none."""
+    return importlib.import_module("kacflow_core._cuda")

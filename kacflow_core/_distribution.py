@@ -6,8 +6,9 @@ from functools import partial
 
 from numpy.typing import ArrayLike
 
-from kacflow_core import _validate
+from kacflow_core import _gpu, _validate
 from kacflow_core._dispatch import DistributionKind, get_backend
+from kacflow_core._gpu_arrays import on_gpu
 from kacflow_core._layout import Array
 from kacflow_core._points import at_points
 
@@ -22,6 +23,9 @@ def _evaluate(
     threads: int | None,
 ) -> Array:
     """One function of the law on a backend; ``x`` is checked as what it is called."""
+    if on_gpu(x):
+        name = "q" if kind == "ppf" else "x"
+        return _gpu.at_points(kind, name, x, t, a, c, backend, sixteen_bit=False)[0]
     method = partial(get_backend(backend).distribution, kind)
     if kind == "ppf":
         return at_points(method, "q", _validate.probabilities("q", x), t, a, c, threads)[0]

@@ -5,7 +5,12 @@ from __future__ import annotations
 from importlib import metadata
 from typing import Any
 
-from kacflow_core._dispatch import available_backends, backend_reasons, native_module
+from kacflow_core._dispatch import (
+    available_backends,
+    backend_reasons,
+    cuda_module,
+    native_module,
+)
 from kacflow_core._threads import default_threads
 
 
@@ -15,6 +20,14 @@ def version() -> str:
         return metadata.version("kacflow")
     except metadata.PackageNotFoundError:
         return "0+unknown"
+
+
+def _cuda_architectures() -> list[str]:
+    """Compute capabilities that the GPU kernels were compiled for."""
+    try:
+        return cuda_module().info()["architectures"].split(";")
+    except ImportError:
+        return []
 
 
 def build_info() -> dict[str, Any]:
@@ -40,7 +53,7 @@ def build_info() -> dict[str, Any]:
         "backends": available_backends(),
         "missing": backend_reasons(),
         "threads": default_threads(),
-        "cuda_architectures": [],
+        "cuda_architectures": _cuda_architectures(),
         **dict.fromkeys(("compiler", "simd_built", "simd_usable", "simd", "thread_source")),
     }
     if "native" in info["backends"]:

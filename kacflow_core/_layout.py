@@ -9,7 +9,7 @@ NumPy shapes into that form, copying no data and at most one row of parameters.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,7 +68,9 @@ def _trimmed(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape[:end]
 
 
-def _as_rows(value: Array, lead: tuple[int, ...], n1: int) -> Array:
+def _as_rows(
+    value: Array, lead: tuple[int, ...], n1: int, broadcast_to: Callable[..., Any]
+) -> Array:
     """``value``, of a shape that broadcasts to ``lead`` axis by axis, in two axes."""
     if value.ndim <= 1:  # the common cases, at the cost of one view
         return value.reshape(-1, 1)
@@ -76,7 +78,7 @@ def _as_rows(value: Array, lead: tuple[int, ...], n1: int) -> Array:
     if len(shape) <= 1:
         return value.reshape(-1, 1)
     rest = value.reshape(shape + (1,) * (len(lead) - len(shape)))
-    return np.broadcast_to(rest, (shape[0], *lead[1:])).reshape(shape[0], n1)
+    return broadcast_to(rest, (shape[0], *lead[1:])).reshape(shape[0], n1)
 
 
 def full_rows(layout: Layout, *parameters: Array) -> list[Array]:
@@ -84,8 +86,14 @@ def full_rows(layout: Layout, *parameters: Array) -> list[Array]:
     return [np.broadcast_to(value, (layout.n0, layout.n1)) for value in parameters]
 
 
-def leading(shape: Sequence[int], parameters: Mapping[str, Array]) -> tuple[Layout, list[Array]]:
+def leading(
+    shape: Sequence[int],
+    parameters: Mapping[str, Array],
+    broadcast_to: Callable[..., Any] = np.broadcast_to,
+) -> tuple[Layout, list[Array]]:
     """Layout and 2-D forms of parameters that align with the leading axes of ``shape``.
+
+    Here and below, arrays may be those of any library whose ``broadcast_to`` is given.
 
     Raises
     ------
@@ -106,19 +114,22 @@ def leading(shape: Sequence[int], parameters: Mapping[str, Array]) -> tuple[Layo
             continue
         if len(own) > len(shape) or any(m not in (1, n) for m, n in zip(own, shape, strict=False)):
             raise ValueError(
-                f"{name}: shape {value.shape} does not broadcast against the leading axes of "
-                f"{shape}; each axis must be 1 or equal to that of the data, first axis first"
+                f"{name}: shape {tuple(value.shape)} does not broadcast against the leading axes "
+                f"of {shape}; each axis must be 1 or equal to that of the data, first axis first"
             )
         axes = max(axes, len(own))
     lead = shape[:axes]
     n0 = lead[0] if lead else 1
     n1 = math.prod(lead[1:])
     layout = Layout(n0, n1, math.prod(shape[axes:]))
-    return layout, [_as_rows(value, lead, n1) for value in parameters.values()]
+    return layout, [_as_rows(value, lead, n1, broadcast_to) for value in parameters.values()]
 
 
 def leading_grids(
-    shape: Sequence[int], times: Array, parameters: Mapping[str, Array]
+    shape: Sequence[int],
+    times: Array,
+    parameters: Mapping[str, Array],
+    broadcast_to: Callable[..., Any] = np.broadcast_to,
 ) -> tuple[Layout, list[Array]]:
     """:func:`leading` with time grids, whose axes but the last align with ``shape``.
 
@@ -136,11 +147,16 @@ def leading_grids(
             f"times: got shape {times.shape}; allowed: (T,), or leading axes of {shape}, each 1 or "
             "equal to that of the data, and then T"
         )
-    layout, rows = leading(shape, {"times": times[..., 0], **parameters})
+    layout, rows = leading(shape, {"times": times[..., 0], **parameters}, broadcast_to)
     return layout, rows[1:]
 
 
-def grid_rows(times: Array, layout: Layout, shape: Sequence[int]) -> Array:
+def grid_rows(
+    times: Array,
+    layout: Layout,
+    shape: Sequence[int],
+    broadcast_to: Callable[..., Any] = np.broadcast_to,
+) -> Array:
     """Time grids as an array of shape (n0 or 1, n1 or 1, T), for a layout that is not empty.
 
     A view, unless grids differ along a second axis and parameters along a later one.
@@ -150,12 +166,15 @@ def grid_rows(times: Array, layout: Layout, shape: Sequence[int]) -> Array:
         return times.reshape(-1, 1, n)
     inner = tuple(shape)[1 : len(lead)]
     rest = layout.n1 // math.prod(inner)
-    full = np.broadcast_to(times.reshape(*lead, 1, n), (lead[0], *inner, rest, n))
+    full = broadcast_to(times.reshape(*lead, 1, n), (lead[0], *inner, rest, n))
     return full.reshape(lead[0], layout.n1, n)
 
 
 def broadcast(
-    name: str, data_shape: tuple[int, ...], parameters: Mapping[str, Array]
+    name: str,
+    data_shape: tuple[int, ...],
+    parameters: Mapping[str, Array],
+    broadcast_to: Callable[..., Any] = np.broadcast_to,
 ) -> tuple[tuple[int, ...], Layout, list[Array]]:
     """Result shape, layout and 2-D views where everything broadcasts as in NumPy.
 
@@ -175,5 +194,5 @@ def broadcast(
         name: value.reshape((1,) * (len(shape) - value.ndim) + value.shape) if value.ndim else value
         for name, value in parameters.items()
     }
-    layout, views = leading(shape, aligned)
+    layout, views = leading(shape, aligned, broadcast_to)
     return shape, layout, views

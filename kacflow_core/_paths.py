@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from kacflow_core import _layout, _validate
+from kacflow_core import _gpu, _layout, _validate
 from kacflow_core._dispatch import get_backend
 from kacflow_core._events import Events
+from kacflow_core._gpu_arrays import on_gpu
 from kacflow_core._layout import Array
 from kacflow_core._threads import resolve
 
@@ -103,6 +104,8 @@ def sample_path(
     >>> np.unique(d).tolist()
     [-1.0, 1.0]
     """
+    if on_gpu(times):
+        return _gpu.sample_path(times, shape, a, c, seed, offset, dtype, backend)
     extents = _validate.shape(shape)
     kind = _validate.real_dtype(dtype)
     given, rates, speeds = _validate.process(_validate.grid(times), a, c, kind, "times")

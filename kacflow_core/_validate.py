@@ -57,12 +57,14 @@ def _extent(value: Array) -> tuple[float, float]:
     return float(value.min()), float(value.max())
 
 
-def _real(name: str, value: ArrayLike) -> Array:
+def real(name: str, value: ArrayLike) -> Array:
     """``value`` as a float32 or float64 array; integers become float64, float16 becomes float32."""
     try:
         array = np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{name}: not an array of numbers ({error})") from None
+    except TypeError as error:  # an array on a GPU, which its library does not copy silently
+        raise TypeError(f"{name}: got a {type(value).__name__}, not an array ({error})") from None
     if array.dtype == np.float64 or array.dtype == np.float32:
         return array
     if array.dtype.kind in "iu":
@@ -84,7 +86,7 @@ def _refuse(name: str, low: float, high: float, least: float, allowed: str, limi
 
 def parameter(name: str, value: ArrayLike, limits: Limits = FLOAT64_LIMITS) -> Array:
     """Finite numbers of either sign that the working type can represent."""
-    array = _real(name, value)
+    array = real(name, value)
     low, high = _extent(array)
     if not (low >= -limits.most and high <= limits.most):  # NaN is refused as well
         _refuse(name, low, high, -limits.most, "finite numbers in the range of {}", limits)
@@ -103,7 +105,7 @@ def process(
     Nothing may leave that type's range, neither a parameter nor the products a t and c t.
     """
     limits = LIMITS[working]
-    times, rates, speeds = _real(time_name, t), _real("a", a), _real("c", c)
+    times, rates, speeds = real(time_name, t), real("a", a), real("c", c)
     t_least, t_most = _extent(times)
     if not (t_least >= 0.0 and t_most <= limits.most):
         _refuse(time_name, t_least, t_most, 0.0, "finite numbers >= 0 ({})", limits)
@@ -129,7 +131,7 @@ def process(
 
 def grid(value: ArrayLike) -> Array:
     """Time grids along the last axis: at least one time, values unchecked."""
-    array = _real("times", value)
+    array = real("times", value)
     if not array.ndim or not 1 <= array.shape[-1] <= _MAX_TIMES:
         raise ValueError(
             f"times: got shape {array.shape}; allowed: at least one axis, the last of 1 to "
@@ -204,8 +206,6 @@ def data(name: str, value: ArrayLike, *, sixteen_bit: bool = True) -> Array:
     Integers are refused, since a result of their dtype could not hold the answer.
     """
     is_array = hasattr(value, "dtype")
-    if is_array and hasattr(value, "__cuda_array_interface__"):
-        raise TypeError(f"{name}: got an array on a GPU; allowed: arrays on the CPU")
     try:
         array = np.asarray(value)
     except ValueError as error:

@@ -69,6 +69,11 @@ def log1p_tail(r: Real) -> Real:
     return (mp.log1p(r) - r) / r**2
 
 
+def log1p_ratio(p: Real) -> Real:
+    """ln(1 + p) / p, with 1 at 0."""
+    return mp.log1p(p) / p if p else mp.mpf(1)
+
+
 def expm1_tail(r: Real) -> Real:
     """(e^r - 1 - r) / r^2, with 1/2 at 0."""
     if abs(r) < mp.mpf(10) ** -12:
@@ -191,12 +196,15 @@ def fit_of(name: str, real: str, x: str, c: list[Real], doc: str) -> Fit:
 
 
 def function_text(fit: Fit) -> str:
-    """C++ text: an even/odd split of Horner's rule, which halves the chain of dependent fmas."""
+    """C++ text: an even/odd split of Horner's rule, which halves the chain of dependent fmas.
+
+    Not for the one function that only GPUs call, where other threads fill the chain's gaps.
+    """
     real, x = fit.real, fit.x
     literals = [c + ("f" if real == "float" else "") for c in fit.coefficients]
     lines = [f"/// {line}" for line in fit.doc.splitlines()]
     lines.append(f"KAC_FN {real} {fit.name}({real} {x}) {{")
-    if len(literals) > 5:
+    if len(literals) > 5 and fit.name != "log1p_ratio":
         lines.append(f"  const {real} s = {x} * {x};")
         for part, values in (("even", literals[0::2]), ("odd", literals[1::2])):
             lines.append(f"  {real} {part} = {values[-1]};")
@@ -273,6 +281,13 @@ def fits() -> list[Fit]:
                 "(ln(1 + r) - r) / r^2 on [-1/3, 1/3], error relative to ln(1 + r).",
             )
         )  # fmt: skip
+    found.append(
+        polynomial(
+            "log1p_ratio", "float", "p", log1p_ratio, mp.mpf(0), quarter, 5,
+            lambda p: 1 / log1p_ratio(p),
+            "ln(1 + p) / p on [0, 1/4].",
+        )
+    )  # fmt: skip
     for real, degree in (("float", 5), ("double", 10)):
         found.append(
             polynomial(

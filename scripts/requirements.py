@@ -14,7 +14,11 @@ else:
 def main() -> None:
     root = pathlib.Path(__file__).resolve().parent.parent
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
-    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    extras = project["optional-dependencies"]
+    groups = [
+        project["dependencies"],
+        *(lines for name, lines in extras.items() if not name.startswith("cuda")),  # GPUs only
+    ]
     wanted = {line for group in groups for line in group if not line.startswith("kacflow")}
     print("\n".join(sorted(wanted)))
 

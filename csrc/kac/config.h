@@ -27,6 +27,13 @@ static_assert(sizeof(uint16) == 2 && sizeof(uint32) == 4 && sizeof(uint64) == 8,
 #define KAC_FN inline __attribute__((always_inline))
 #endif
 
+/// Before a short loop over a thread's elements: on a GPU its arrays then live in registers.
+#if defined(__CUDACC__) || defined(__CUDACC_RTC__)
+#define KAC_UNROLL _Pragma("unroll")
+#else
+#define KAC_UNROLL
+#endif
+
 // The same text is compiled once per SIMD level into one library.  An inline namespace per level
 // keeps the linker from merging, say, the AVX-512 copy of a function into the baseline loop.
 #ifndef KAC_LEVEL
@@ -103,6 +110,17 @@ KAC_FN float abs(float x) { return std::fabs(x); }
 KAC_FN double abs(double x) { return std::fabs(x); }
 KAC_FN double floor(double x) { return std::floor(x); }
 #endif
+
+/// The 64-bit product of two 32-bit numbers.
+KAC_FN uint64 wide_product(uint32 a, uint32 b) {
+#if defined(__CUDA_ARCH__)
+  uint64 product;  // one instruction; from the widened product the compiler makes two
+  asm("mul.wide.u32 %0, %1, %2;" : "=l"(product) : "r"(a), "r"(b));
+  return product;
+#else
+  return static_cast<uint64>(a) * b;
+#endif
+}
 
 /// The bits of a number and back.
 #if defined(__CUDA_ARCH__)

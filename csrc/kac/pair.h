@@ -8,6 +8,7 @@
 #define KAC_PAIR_H_
 
 #include "config.h"
+#include "near.h"
 #include "sampler.h"
 #include "velocity.h"
 
@@ -49,7 +50,7 @@ KAC_FN T displacement(const NoiseConstants<T>& n, const Draw<T>& u) {
 /// K(t) and the velocity at an endpoint.
 template <class T>
 KAC_FN Noise<T> noise_at(const NoiseConstants<T>& n, const Endpoint<T>& p) {
-  const T z = n.tau * sqrt(p.one_minus_xi2);
+  const T z = n.tau * near_sqrt(p.one_minus_xi2);
   const T inside = fast_interior_velocity((n.tau * n.c) * p.xi, n.tau, z);
   return {n.ct * p.xi, select(p.atom != 0, n.c * p.xi, inside)};
 }

@@ -37,8 +37,8 @@ KAC_FN Words philox(uint64 seed, uint64 i, uint32 block, uint32 stream) {
   uint32 c0 = static_cast<uint32>(i), c1 = static_cast<uint32>(i >> 32), c2 = block, c3 = stream;
   uint32 k0 = static_cast<uint32>(seed), k1 = static_cast<uint32>(seed >> 32);
   for (int round = 0; round < 10; ++round) {
-    const uint64 p0 = static_cast<uint64>(0xD2511F53u) * c0;
-    const uint64 p1 = static_cast<uint64>(0xCD9E8D57u) * c2;
+    const uint64 p0 = wide_product(0xD2511F53u, c0);
+    const uint64 p1 = wide_product(0xCD9E8D57u, c2);
     c0 = static_cast<uint32>(p1 >> 32) ^ c1 ^ k0;
     c2 = static_cast<uint32>(p0 >> 32) ^ c3 ^ k1;
     c1 = static_cast<uint32>(p1);

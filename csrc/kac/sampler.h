@@ -32,6 +32,7 @@
 
 #include "config.h"
 #include "logarithm.h"
+#include "near.h"
 #include "uniform.h"
 
 namespace kac {
@@ -139,53 +140,45 @@ KAC_FN bool turned_oddly(const MapConstants<T>& k, Word<T> w0) {
   return static_cast<Word<T>>(w0 - k.last_atom - 1 + k.never) < n_odd;
 }
 
-// The map in three steps.  endpoint() runs them in a row; a loop over a block runs each over the
-// whole block, since the roots and divisions of one element form a chain that is much longer than
-// what a processor looks ahead.
-
-/// What S is computed from: D + B, and in its shorter part ln(1 + ratio) = tau' S or tau' (1 - S);
-/// a minus sign of `ratio` says that it is the former, S < 1/2.
+/// What S is computed from: D + B, and in its shorter part ln(1 + ratio) = tau' S if S < 1/2 (low),
+/// else tau' (1 - S).
 template <class T>
-struct RadiusTerms {
+struct Radius {
   T sum, ratio;
+  bool low;
 };
 
-/// First step.
 template <class T>
-KAC_FN RadiusTerms<T> radius_terms(const MapConstants<T>& k, const Draw<T>& u) {
+KAC_FN Radius<T> radius(const MapConstants<T>& k, const Draw<T>& u) {
   const bool even = u.w0 > k.last_odd;
   const T position = even_position(static_cast<Word<T>>(u.w0 - k.last_odd), k.inverse_even);
   const T w = select(even, position, T(1));
 
   const T d = w * k.d_max;
-  const T b = sqrt(d * (d + T(2) * k.s));
+  const T b = near_sqrt(d * (d + T(2) * k.s));
   const T a = d + k.s;
   const T e = a + b;
   const T x = u.u1 * b;
-  const T q = sqrt(fma(x, x, k.s * k.s));
+  const T q = near_sqrt(fma(x, x, k.s * k.s));
   const T r = x + q;
 
   const bool low = r * r < e * k.s;  // S < 1/2
   const T num = select(low, (x * k.inverse_s) * (r + k.s), (b * u.one_less_u1) * (e + r));
   const T den = select(low, q + k.s, (a + q) * r);
-  const T ratio = num / den;
-  return {d + b, select(low, -ratio, ratio)};
+  return {d + b, near_quotient(num, den), low};
 }
 
-/// Second step: the smaller of S and 1 - S, with a minus sign if it is S.
+/// The smaller of S and 1 - S.
 template <class T>
-KAC_FN T radius_part(const MapConstants<T>& k, const RadiusTerms<T>& terms) {
-  const T tau_prime = k.m + log_sum(k.s, terms.sum);
-  const T part = log_sum(T(1), abs(terms.ratio)) / tau_prime;
-  return with_sign(part, terms.ratio);
+KAC_FN T smaller_part(const MapConstants<T>& k, T sum, T ratio) {
+  const T tau_prime = k.m + near_log_sum(k.s, sum);
+  return near_quotient(near_log_sum(T(1), ratio), tau_prime);
 }
 
-/// Third step.
+/// The endpoint from that part, which is S if `low`.
 template <class T>
-KAC_FN Endpoint<T> endpoint_at(const MapConstants<T>& k, const Draw<T>& u, T signed_part) {
+KAC_FN Endpoint<T> endpoint_of_part(const MapConstants<T>& k, const Draw<T>& u, T part, bool low) {
   const bool atom = (u.w0 | k.never) <= k.last_atom;
-  const bool low = signed_part < T(0);
-  const T part = abs(signed_part);
   const T big_s = select(low, part, T(1) - part);
   const T less_s = select(low, T(1) - part, part);
 
@@ -194,14 +187,43 @@ KAC_FN Endpoint<T> endpoint_at(const MapConstants<T>& k, const Draw<T>& u, T sig
   const T sine2 = T(4) * u.h * (T(1) - u.h);
   Endpoint<T> p;
   p.atom = atom ? 1 : 0;
-  p.xi = select(atom, u.direction, with_sign(sqrt(rho2) * cosine, u.direction));
+  p.xi = with_sign(select(atom, T(1), near_unit_sqrt(rho2) * cosine), u.direction);
   p.one_minus_xi2 = select(atom, T(0), fma(big_s, big_s, rho2 * sine2));
   return p;
 }
 
 template <class T>
 KAC_FN Endpoint<T> endpoint(const MapConstants<T>& k, const Draw<T>& u) {
-  return endpoint_at(k, u, radius_part(k, radius_terms(k, u)));
+  const Radius<T> r = radius(k, u);
+  return endpoint_of_part(k, u, smaller_part(k, r.sum, r.ratio), r.low);
+}
+
+// The same map in three steps: a loop over a block runs each over the whole block, since the roots
+// and divisions of one element form a chain that is much longer than what a processor looks ahead.
+// Between the steps a minus sign says that S < 1/2, so that only numbers are kept.
+
+template <class T>
+struct RadiusTerms {
+  T sum, ratio;
+};
+
+/// First step.
+template <class T>
+KAC_FN RadiusTerms<T> radius_terms(const MapConstants<T>& k, const Draw<T>& u) {
+  const Radius<T> r = radius(k, u);
+  return {r.sum, select(r.low, -r.ratio, r.ratio)};
+}
+
+/// Second step.
+template <class T>
+KAC_FN T radius_part(const MapConstants<T>& k, const RadiusTerms<T>& terms) {
+  return with_sign(smaller_part(k, terms.sum, abs(terms.ratio)), terms.ratio);
+}
+
+/// Third step.
+template <class T>
+KAC_FN Endpoint<T> endpoint_at(const MapConstants<T>& k, const Draw<T>& u, T signed_part) {
+  return endpoint_of_part(k, u, abs(signed_part), signed_part < T(0));
 }
 
 }  // namespace KAC_LEVEL

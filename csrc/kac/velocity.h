@@ -20,6 +20,7 @@
 
 #include "coefficients.h"
 #include "config.h"
+#include "near.h"
 
 namespace kac {
 inline namespace KAC_LEVEL {
@@ -30,10 +31,12 @@ struct BesselRange;
 template <>
 struct BesselRange<float> {
   static constexpr float z_max = 8192.0f;
+  static constexpr float z_fast = 2048.0f;
 };
 template <>
 struct BesselRange<double> {
   static constexpr double z_max = 1e8;
+  static constexpr double z_fast = 1e8;
 };
 
 /// q(z) = z I0(z)/I1(z) as a fraction: q(z) = z + 1/2 + num/den.  Domain z >= 0; NaN for NaN.
@@ -75,10 +78,13 @@ KAC_FN T bessel_ratio(T z) {
 
 /// v inside the light cone for a x = `ax`, with one division:  a x den / ((tau + z + 1/2) den +
 /// num). Up to twice the error of velocity(), which is far below that of the draw it is used with.
+/// z is clipped where h is below an ulp of tau + q, tau >= z, and den times the largest tau below
+/// 2^126; a NaN comes through `ax`.
 template <class T>
 KAC_FN T fast_interior_velocity(T ax, T tau, T z) {
-  const BesselRatio<T> h = bessel_remainder(z);
-  return ax * h.den / fma(tau + (z + T(0.5)), h.den, h.num);
+  const T clipped = smaller(z, BesselRange<T>::z_fast);
+  const T num = bessel_remainder_num(clipped), den = bessel_remainder_den(clipped);
+  return near_quotient(ax * den, fma(tau + (z + T(0.5)), den, num));
 }
 
 /// Parameters of one sample in the working type; a, c and t were rounded to it before.

@@ -25,6 +25,16 @@ FLOAT32 = {
         0x1.1ed1bp-3
         -0x1.09219ep-3
     """),
+    # ln(1 + p) / p on [0, 1/4].
+    # Degree 5; largest relative error 0.36 x 2^-24.
+    "log1p_ratio": _exact("""
+        0x1p+0
+        -0x1.ffff5p-2
+        0x1.55348ap-2
+        -0x1.fb7482p-3
+        0x1.74230ep-3
+        -0x1.7a3f6cp-4
+    """),
     # sin^2(pi v / 2) / t with t = v^2 on [0, 1/4].
     # Degree 5; largest relative error 0.49 x 2^-24.
     "sin2_ratio": _exact("""

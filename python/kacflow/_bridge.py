@@ -26,12 +26,21 @@ def plain(*values: object) -> bool:
 
     Only in eager mode on the CPU, outside ``torch.func`` transforms and forward-mode derivatives.
     """
+    return all(v.device.type == "cpu" for v in values if isinstance(v, Tensor)) and eager()
+
+
+def eager() -> bool:
+    """Whether this is neither a trace nor a transform nor a forward-mode derivative."""
     return (
-        all(v.device.type == "cpu" for v in values if isinstance(v, Tensor))
-        and not torch.compiler.is_compiling()
+        not torch.compiler.is_compiling()
         and not torch._C._are_functorch_transforms_active()
         and forward_ad._current_level < 0
     )
+
+
+def known(value: Tensor) -> bool:
+    """Whether a tensor is a number on the CPU that no derivative or trace asks about."""
+    return value.ndim == 0 and not value.requires_grad and plain(value)
 
 
 def scalar(value: float, dtype: torch.dtype, device: torch.device | None) -> Tensor:
@@ -40,7 +49,12 @@ def scalar(value: float, dtype: torch.dtype, device: torch.device | None) -> Ten
 
 
 def move(value: Tensor, device: torch.device | None, dtype: torch.dtype) -> Tensor:
-    """A parameter beside the data: only 0-d ones change device, from the CPU, without waiting."""
+    """A parameter beside the data: only 0-d ones change device, from the CPU, without waiting.
+
+    A number that is known here is filled in on the device, which a captured graph allows as well.
+    """
+    if device is not None and device.type == "cuda" and known(value):
+        return scalar(float(value), dtype, device)
     return value.to(device=device, dtype=dtype, non_blocking=value.device.type == "cpu")
 
 
@@ -77,7 +91,12 @@ def to_tensor(x: Array) -> Tensor:
 
 
 def draw_seed(generator: torch.Generator | None, device: torch.device | None = None) -> Tensor:
-    """A 0-d int64 seed in [0, 2**63 - 1): one 64-bit number of torch's generator."""
+    """A 0-d int64 seed in [0, 2**63 - 1): one 64-bit number of torch's generator.
+
+    Without a generator it is the default one of the data's device, as for ``torch.randn``.
+    """
+    if generator is not None:
+        device = generator.device
     return torch.randint(0x7FFFFFFFFFFFFFFF, (), generator=generator, device=device)
 
 

@@ -44,6 +44,6 @@ def normal(
     one, rate, speed = (
         torch.full((), value, dtype=dtype, device=device) for value in (1.0, _RATE, _SPEED)
     )
-    seed = _bridge.draw_seed(generator, generator.device if generator is not None else None)
+    seed = _bridge.draw_seed(generator, device)
     first = _bridge.first_element(offset, shape)
     return torch.ops.kacflow.sample(one, rate, speed, seed, first, tuple(shape), dtype)

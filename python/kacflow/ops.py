@@ -39,7 +39,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kacflow import _autograd, _batching, _bridge, _derivatives, _law_derivatives
+from kacflow import _autograd, _batching, _bridge, _cuda_ops, _derivatives, _law_derivatives
 from kacflow._velocity_hessian import velocity_hessian
 
 _LIB = torch.library.Library("kacflow", "DEF")
@@ -102,6 +102,10 @@ for _kind in ("logpdf", "cdf", "ppf"):
 _LIB.impl("sample_pair", _sample_pair_cpu, "CPU")
 _LIB.impl("velocity", _bridge.velocity, "CPU")
 _LIB.impl("velocity_grad", _bridge.velocity_grad, "CPU")
+
+
+# --- GPU ------------------------------------------------------------------------------------------
+_cuda_ops.register(_LIB)
 
 
 # --- every device ---------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from kacflow import _bridge, ops
+from kacflow import _bridge, _cuda_ops, ops
 from kacflow._autograd import leading
 from kacflow._direct import DirectPair
 from kacflow.process import KacProcess, over_dimensions
@@ -211,10 +211,18 @@ class KacPath:
             x_t, dx_t = _bridge.pair_of_arrays(x_0, *arrays, f, df, g, dg, seed, first)
             return PathSample(x_0, times, x_t, dx_t)
         a, c = process._parameters(x_0.device, x_0.dtype)
-        seed_device = generator.device if generator is not None else None
+        if (
+            x_0.is_cuda
+            and _bridge.eager()
+            and not (torch.is_grad_enabled() and self._needs_grad(x_0, a, c, f, df, g, dg))
+        ):
+            given = {"a": a, "c": c, "signal": f, "dsignal": df, "clock": g, "dclock": dg}
+            seed_on_device = _bridge.draw_seed(generator, x_0.device)
+            x_t, dx_t = _cuda_ops.pair(x_0, given, seed_on_device, first)
+            return PathSample(x_0, times, x_t, dx_t)
         x_t, dx_t = torch.ops.kacflow.sample_pair(
             x_0, a, c, *(as_tensor(v, times) for v in (f, df, g, dg)),
-            _bridge.draw_seed(generator, seed_device), first,
+            _bridge.draw_seed(generator, x_0.device), first,
         )  # fmt: skip
         return PathSample(x_0, times, x_t, dx_t)
 

@@ -74,6 +74,12 @@ class KacProcess:
     def __init__(self, a: float | Tensor, c: float | Tensor) -> None:
         self.a = _positive("a", a)
         self.c = _positive("c", c)
+        #: Those of a and c that were given as numbers.
+        self._numbers = {
+            name: float(value)
+            for name, value in (("a", a), ("c", c))
+            if not isinstance(value, Tensor)
+        }
         #: (a, c) as arrays, for the direct way to the kernels; a caller's tensors may change.
         self._arrays: tuple[Array, Array] | None = None
         if not (isinstance(a, Tensor) or isinstance(c, Tensor)) and _bridge.plain():
@@ -84,11 +90,21 @@ class KacProcess:
         return f"KacProcess(a={a}, c={c})"
 
     def _parameters(self, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """(a, c) for an operator: 0-d tensors follow the data's device and working type."""
+        """(a, c) for an operator: 0-d tensors follow the data's device and working type.
+
+        Beside data on a GPU a number stays on the CPU, from where it goes to the kernel by value;
+        in a compiled graph it becomes part of the graph.
+        """
         result = []
         for name, value in (("a", self.a), ("c", self.c)):
             _bridge.check_same_device(name, value, "the data", device)
-            result.append(_bridge.move(value, device, _bridge.working_dtype(dtype)))
+            working = _bridge.working_dtype(dtype)
+            if device.type == "cuda" and _bridge.known(value):
+                result.append(value.to(working))
+            elif device.type == "cuda" and name in self._numbers:
+                result.append(_bridge.scalar(self._numbers[name], working, device))
+            else:
+                result.append(_bridge.move(value, device, working))
         return result[0], result[1]
 
     def _time(self, t: float | Tensor, device: torch.device | None, dtype: torch.dtype) -> Tensor:
@@ -174,7 +190,7 @@ class KacProcess:
         time = self._time(t, device, dtype)
         a, c = self._parameters(device, dtype)
         extents = time.shape if shape is None else tuple(shape)
-        seed = _bridge.draw_seed(generator, generator.device if generator is not None else None)
+        seed = _bridge.draw_seed(generator, device)
         return torch.ops.kacflow.sample(
             time, a, c, seed, _bridge.first_element(offset, extents), extents, dtype
         )
@@ -297,7 +313,7 @@ class KacProcess:
         device = self._device(times) if device is None else torch.device(device)
         grid = self._time(times, device, kind)
         a, c = self._parameters(device, kind)
-        seed = _bridge.draw_seed(generator, generator.device if generator is not None else None)
+        seed = _bridge.draw_seed(generator, device)
         return torch.ops.kacflow.sample_path(grid, a, c, seed, 0, tuple(shape), kind)
 
     def log_prob(self, x: Tensor, t: float | Tensor) -> Tensor:

@@ -133,8 +133,9 @@ def check_ptx(ptx: str, architecture: int) -> None:
 def test_each_header_compiles_alone_with_nvcc(nvcc: str, tmp_path: Path, header: str):
     source = tmp_path / "alone.cu"
     source.write_text(twice(header))
-    run(nvcc, "-std=c++17", "-Werror", "all-warnings", f"-I{KAC}", "-ptx", "-arch=compute_90",
-        source, "-o", tmp_path / "alone.ptx")  # fmt: skip
+    codes = [f"-gencode=arch=compute_{n},code=sm_{n}" for n in ARCHITECTURES]
+    run(nvcc, "-std=c++17", "-Werror", "all-warnings", f"-I{KAC}", "-fatbin", *codes,
+        source, "-o", tmp_path / "alone.fatbin")  # fmt: skip
 
 
 def test_device_code_with_nvcc(nvcc: str, tmp_path: Path):
@@ -205,9 +206,11 @@ def nvrtc() -> Nvrtc:
     return Nvrtc(library)
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("header", HEADERS)
-def test_each_header_compiles_alone_with_nvrtc(nvrtc: Nvrtc, header: str):
-    nvrtc.ptx(twice(header), [f"--include-path={KAC}", "--gpu-architecture=compute_90"])
+def test_each_header_compiles_alone_with_nvrtc(nvrtc: Nvrtc, header: str, architecture: int):
+    where = [f"--include-path={KAC}", f"--gpu-architecture=compute_{architecture}"]
+    nvrtc.ptx(twice(header), where)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

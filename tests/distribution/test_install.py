@@ -20,7 +20,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 MISSING = "/nonexistent/c++"
-SOURCES = (".py", ".h", ".cpp", ".txt", ".sh")
+SOURCES = (".py", ".h", ".cpp", ".cu", ".txt", ".sh")
 LINE = "kacflow: no compiled core ("
 
 pytestmark = pytest.mark.skipif(

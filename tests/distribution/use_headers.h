@@ -8,6 +8,7 @@
 #include "events.h"
 #include "law.h"
 #include "logarithm.h"
+#include "near.h"
 #include "pair.h"
 #include "path.h"
 #include "philox.h"

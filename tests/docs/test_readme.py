@@ -38,7 +38,7 @@ def sources() -> str:
 
 
 def test_every_environment_variable_is_listed():
-    read = re.compile(r"(?:environ(?:\.get\(|\[)|getenv\()\s*\"(KACFLOW_\w+)\"")
+    read = re.compile(r"(?:environ(?:\.get\(|\[)|getenv\(|mode_of\()\s*\"(KACFLOW_\w+)\"")
     listed = set(re.findall(r"^\| `(KACFLOW_\w+)` \|", README, re.MULTILINE))
     assert set(read.findall(sources())) == listed
 

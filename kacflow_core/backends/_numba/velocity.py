@@ -38,6 +38,8 @@ CONE_LINES = 7
 
 #: End of the fitted range of h(z) = q(z) - z - 1/2; beyond it h is below an ulp of q.
 Z_MAX = {np.float32: 8192.0, np.float64: 1e8}
+#: End that the velocity of a draw uses: h is below an ulp of tau + q there.
+Z_FAST = {np.float32: 2048.0, np.float64: 1e8}
 
 
 @template
@@ -81,11 +83,14 @@ def fast_interior_velocity(real: Any) -> Any:
 
     Up to twice the error of ``velocity``, which is far below that of the draw it is used with.
     """
-    remainder, half = bessel_remainder(real), real(0.5)
+    numerator = polynomial("bessel_remainder_num", real)
+    denominator = polynomial("bessel_remainder_den", real)
+    half, z_fast = real(0.5), real(Z_FAST[real])
 
     @element
     def fast_interior_velocity(ax, tau, z):
-        num, den = remainder(z)
+        clipped = smaller(z, z_fast)
+        num, den = numerator(clipped), denominator(clipped)
         return ax * den / fma(tau + (z + half), den, num)
 
     return fast_interior_velocity

@@ -1,0 +1,108 @@
+// What a kernel is told: plain structs whose members are all 64 bits wide, so that Python packs
+// them word by word (kacflow_core/backends/_jobs.py) and nvcc, NVRTC and g++ lay them out alike.
+// Nothing here knows Python, torch or the CUDA runtime.
+#ifndef KACFLOW_CUDA_JOBS_H_
+#define KACFLOW_CUDA_JOBS_H_
+
+#include "../kac/config.h"
+
+namespace kacflow {
+namespace device {
+
+using kac::int32;
+using kac::int64;
+using kac::uint32;
+using kac::uint64;
+
+/// Element e = row inner + k of flat, contiguous arrays, row = i0 n1 + i1: the elements of a row
+/// share their parameters.
+struct Layout {
+  int64 rows, n1, inner, size;  ///< size = rows inner
+};
+
+/// How the elements are cut into tiles, one per thread block (see tiles.h).
+struct Tiling {
+  int64 groups;  ///< groups of 16 bytes per thread
+  int64 rows;    ///< the most rows that a tile touches
+  int64 magic;   ///< ceil(2^31 / inner) if inner is less than a tile, else 0
+  int64 wide;    ///< 1 if all data arrays are aligned to 16 bytes
+};
+
+/// One value per row, as a strided (n0, n1) view; strides in elements, 0 where it is constant.
+struct Parameter {
+  const void* data;  ///< on the device; null: `value` for every row
+  double value;
+  int64 is_double;
+  int64 stride0, stride1;
+};
+
+/// Key and counter of the generator.  A seed on the device is read by the kernel, so that a
+/// captured graph draws fresh noise whenever the seed there has changed.
+struct Noise {
+  const uint64* seed_on_device;  ///< null: `seed`
+  uint64 seed;
+  uint64 offset;
+};
+
+struct SampleJob {
+  Layout layout;
+  Tiling tiling;
+  Noise noise;
+  Parameter t, a, c;
+  void* out;  // [layout]
+};
+
+struct PairJob {
+  Layout layout;
+  Tiling tiling;
+  Noise noise;
+  Parameter a, c, signal, dsignal, clock, dclock;
+  const void* x_0;  // [layout]
+  void* x_t;        // [layout]
+  void* dx_t;       // [layout]
+};
+
+/// A function of the position: the velocity, its two derivatives, or the law.
+struct PointJob {
+  Layout layout;
+  Tiling tiling;
+  Parameter t, a, c;
+  const void* x;  // [layout]
+  void* out;      // [layout]
+  void* out_dt;   // [layout], the second result where there are two
+};
+
+/// Time grids of n numbers of the working type, one per row, as a strided (n0, n1, n) view.
+struct TimeGrid {
+  const void* data;
+  int64 n;
+  int64 stride0, stride1, stride;
+};
+
+/// Elements are paths; Tiling::groups is the number of intervals that a round takes.
+struct PathJob {
+  Layout layout;
+  Tiling tiling;
+  Noise noise;
+  Parameter a, c;
+  TimeGrid times;
+  void* positions;   // [layout, times.n]
+  void* directions;  // [layout, times.n]
+};
+
+/// Elements are paths.
+struct EventJob {
+  Layout layout;
+  Tiling tiling;
+  Noise noise;  // the seed is a number
+  Parameter t_max, a;
+  int64* counts;         // [layout]
+  double* directions;    // [layout]
+  const int64* offsets;  // [layout + 1], where each path's turning times begin
+  double* times;         // [offsets' last]
+};
+
+}  // namespace device
+}  // namespace kacflow
+
+#endif  // KACFLOW_CUDA_JOBS_H_

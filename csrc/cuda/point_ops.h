@@ -1,0 +1,153 @@
+// Functions of the position as operations on tiles: the conditional velocity, its derivatives, and
+// the law.
+#ifndef KACFLOW_CUDA_POINT_OPS_H_
+#define KACFLOW_CUDA_POINT_OPS_H_
+
+#include "../kac/law.h"
+#include "../kac/velocity.h"
+#include "tiles.h"
+
+namespace kacflow {
+namespace device {
+
+template <class Stored>
+struct PointInputs {
+  Vector<Stored> x;
+  KAC_FN void load(const PointJob& job, int64 first, int32 count) {
+    x = read<Stored>(job.x, first, count, job.tiling.wide != 0);
+  }
+};
+
+template <class Stored>
+struct PointOutputs {
+  Vector<Stored> v;
+  KAC_FN void set(int32 j, kac::Working<Stored> value) {
+    v.values[j] = kac::Narrow<Stored>::of(value);
+  }
+  KAC_FN void store(const PointJob& job, int64 first, int32 count) const {
+    write(job.out, first, count, job.tiling.wide != 0, v);
+  }
+};
+
+/// Function<Real>::row(a, c, t) are a row's constants and Function<Real>::at(row, x) is the value.
+template <class Stored, template <class> class Function>
+struct PointOp {
+  using Job = PointJob;
+  using Real = kac::Working<Stored>;
+  using Row = typename Function<Real>::Row;
+  static constexpr int32 kVector = Vector<Stored>::kSize;
+  using Inputs = PointInputs<Stored>;
+  using Outputs = PointOutputs<Stored>;
+
+  static KAC_FN Row row(const Job& job, const RowIndex& i) {
+    return Function<Real>::row(value_at(job.a, i), value_at(job.c, i), value_at(job.t, i));
+  }
+  static KAC_FN Real apply(const Row& row, const Inputs& in, int32 j) {
+    return Function<Real>::at(row, kac::widen(in.x.values[j]));
+  }
+};
+
+template <class Real>
+struct Velocity {
+  using Row = kac::Cone<Real>;
+  static KAC_FN Row row(double a, double c, double t) { return kac::cone<Real>(a, c, t); }
+  static KAC_FN Real at(const Row& cone, Real x) { return kac::velocity(cone, x); }
+};
+
+/// v(t, x).
+template <class Stored>
+using VelocityOp = PointOp<Stored, Velocity>;
+
+/// One law, as the functions of law.h ask for it.
+template <class Real>
+struct OneLaw {
+  kac::Law<Real> law;
+  KAC_FN const kac::Law<Real>& at(int) const { return law; }
+};
+
+template <class Real>
+struct LawFunction {
+  using Row = kac::Law<Real>;
+  static KAC_FN Row row(double a, double c, double t) { return kac::law<Real>(a, c, t); }
+};
+
+template <class Real>
+struct Pdf : LawFunction<Real> {
+  static KAC_FN Real at(const kac::Law<Real>& law, Real place) {
+    const Real x[1] = {place};
+    Real out[1];
+    kac::pdf(OneLaw<Real>{law}, x, out);
+    return out[0];
+  }
+};
+
+template <class Real>
+struct LogPdf : LawFunction<Real> {
+  static KAC_FN Real at(const kac::Law<Real>& law, Real place) {
+    const Real x[1] = {place};
+    Real out[1];
+    kac::logpdf(OneLaw<Real>{law}, x, out);
+    return out[0];
+  }
+};
+
+template <class Real>
+struct Cdf : LawFunction<Real> {
+  static KAC_FN Real at(const kac::Law<Real>& law, Real place) {
+    const Real x[1] = {place};
+    Real out[1];
+    kac::cdf(OneLaw<Real>{law}, x, out);
+    return out[0];
+  }
+};
+
+template <class Real>
+struct Ppf : LawFunction<Real> {
+  static KAC_FN Real at(const kac::Law<Real>& law, Real probability) {
+    const Real q[1] = {probability};
+    Real out[1];
+    kac::ppf(OneLaw<Real>{law}, q, out);
+    return out[0];
+  }
+};
+
+template <class Stored>
+using PdfOp = PointOp<Stored, Pdf>;
+template <class Stored>
+using LogPdfOp = PointOp<Stored, LogPdf>;
+template <class Stored>
+using CdfOp = PointOp<Stored, Cdf>;
+template <class Stored>
+using PpfOp = PointOp<Stored, Ppf>;
+
+/// (dv/dx, dv/dt).
+template <class Stored>
+struct GradientOp : PointOp<Stored, Velocity> {
+  using Base = PointOp<Stored, Velocity>;
+  using Base::kVector;
+  using typename Base::Inputs;
+  using typename Base::Job;
+  using typename Base::Real;
+  using typename Base::Row;
+
+  struct Outputs {
+    Vector<Stored> dx, dt;
+    KAC_FN void set(int32 j, const kac::Gradient<Real>& g) {
+      dx.values[j] = kac::Narrow<Stored>::of(g.dx);
+      dt.values[j] = kac::Narrow<Stored>::of(g.dt);
+    }
+    KAC_FN void store(const Job& job, int64 first, int32 count) const {
+      write(job.out, first, count, job.tiling.wide != 0, dx);
+      write(job.out_dt, first, count, job.tiling.wide != 0, dt);
+    }
+  };
+
+  static KAC_FN kac::Gradient<Real> apply(const Row& row, const Inputs& in, int32 j) {
+    return kac::velocity_gradient(row, kac::widen(in.x.values[j]));
+  }
+};
+
+}  // namespace device
+}  // namespace kacflow
+
+#endif  // KACFLOW_CUDA_POINT_OPS_H_

@@ -1,0 +1,52 @@
+"""The compiled GPU backend: the kernels that nvcc built into ``kacflow_core._cuda``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kacflow_core._dispatch import Backend, cuda_module
+from kacflow_core._layout import Array
+from kacflow_core.backends._device import DeviceBackend, Memory
+from kacflow_core.backends._jobs import Launch
+
+
+class CudaDriver:
+    """See :class:`kacflow_core.backends._device.Driver`."""
+
+    name = "cuda"
+
+    def __init__(self, module: Any) -> None:
+        self._cuda = module
+        self._numbers: dict[tuple[str, str, bool], int] = {}
+
+    def launch(self, launch: Launch, device: int, stream: int) -> None:
+        operation, storage, plan, job = launch
+        kernel = operation, storage, plan.whole
+        number = self._numbers.get(kernel)
+        if number is None:
+            number = self._numbers[kernel] = self._cuda.find_kernel(*kernel)
+        self._cuda.launch_kernel(
+            number, plan.blocks, plan.threads, plan.shared, job, device, stream
+        )  # fmt: skip
+
+    def upload(self, array: Array) -> Memory:
+        return self._cuda.Memory(array)
+
+    def current_device(self) -> int:
+        return self._cuda.current_device()
+
+
+def load() -> Backend:
+    """The backend; ImportError saying why where it cannot be used."""
+    try:
+        module = cuda_module()
+    except ImportError as error:
+        raise ImportError(
+            f"{error}; the GPU kernels were not built when kacflow was installed (no nvcc, or "
+            "KACFLOW_CUDA=0): reinstall with KACFLOW_CUDA=1 to see why, or install CuPy with "
+            "kacflow[cuda13] or kacflow[cuda12] for the cupy backend, which needs no nvcc"
+        ) from error
+    count, reason = module.device_count()
+    if not count:
+        raise ImportError(f"no GPU: {reason}")
+    return DeviceBackend(CudaDriver(module))

@@ -1,0 +1,125 @@
+"""The GPU backend without a compiler: CuPy and NVRTC build the same kernels at run time.
+
+The headers come with the package.  A kernel is compiled when it is first used, for the GPU at hand,
+and CuPy keeps it in its cache on disk (``CUPY_CACHE_DIR``), so that later processes find it there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kacflow_core._dispatch import Backend
+from kacflow_core._layout import Array
+from kacflow_core.backends import _jobs
+from kacflow_core.backends._device import DeviceBackend, Memory
+from kacflow_core.backends._jobs import Launch
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+#: As in setup.py: a multiplication and an addition are fused only where the text says so.
+OPTIONS = ("--std=c++17", "--fmad=false")
+
+
+def include_folder() -> Path:
+    """Where the headers are: in the package, or in the source tree it runs from.
+
+    Raises
+    ------
+    ImportError
+        If they are in neither place.
+    """
+    for folder in (_PACKAGE / "_include", _PACKAGE.parent / "csrc"):
+        if (folder / "cuda" / "kernel.h").exists():
+            return folder
+    raise ImportError(f"the CUDA headers are not in {_PACKAGE / '_include'}: reinstall kacflow")
+
+
+def _digest(folder: Path) -> str:
+    """Hash of all headers."""
+    files = sorted(path for name in ("kac", "cuda") for path in (folder / name).glob("*.h"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+
+
+class CupyMemory:
+    """A copy of a NumPy array on the current device."""
+
+    def __init__(self, cupy: Any, array: Array) -> None:
+        self._cupy = cupy
+        self._copy = cupy.asarray(array.reshape(-1).view(np.uint8))
+        self.pointer: int = self._copy.data.ptr
+
+    def download(self, into: Array) -> None:
+        into.reshape(-1).view(np.uint8)[...] = self._cupy.asnumpy(self._copy)
+
+
+class CupyDriver:
+    """See :class:`kacflow_core.backends._device.Driver`."""
+
+    name = "cupy"
+
+    def __init__(self, cupy: Any) -> None:
+        self._cupy = cupy
+        folder = include_folder()
+        self._options = (*OPTIONS, f"-I{folder}")
+        self._headers = _digest(folder)
+        self._kernels: dict[tuple[str, str, bool], Any] = {}
+
+    def _kernel(self, operation: str, storage: str, whole: bool) -> Any:
+        """The compiled kernel; CuPy builds it once for every device that it is launched on."""
+        key = operation, storage, whole
+        if key not in self._kernels:
+            name = f"kacflow_{operation}_{storage}_{'whole' if whole else 'mixed'}"
+            source = _jobs.source_of(operation, storage, whole, name)
+            source += f"// headers {self._headers}\n"  # CuPy's cache looks at this text alone
+            module = self._cupy.RawModule(code=source, options=self._options)
+            self._kernels[key] = module.get_function(name)
+        return self._kernels[key]
+
+    def launch(self, launch: Launch, device: int, stream: int) -> None:
+        cupy = self._cupy
+        operation, storage, plan, job = launch
+        # A NumPy array of one element goes to the kernel by value: the job's bytes.
+        argument = np.frombuffer(job, dtype=f"V{len(job)}")
+        with cupy.cuda.Device(device), cupy.cuda.ExternalStream(stream):
+            try:
+                kernel = self._kernel(operation, storage, plan.whole)
+                kernel((plan.blocks,), (plan.threads,), (argument,), shared_mem=plan.shared)
+            except (cupy.cuda.driver.CUDADriverError, cupy.cuda.runtime.CUDARuntimeError) as error:
+                raise RuntimeError(
+                    f"kernel {operation} for {storage} on device {device}, {plan.blocks} blocks of "
+                    f"{plan.threads} threads: {error}"
+                ) from error
+
+    def upload(self, array: Array) -> Memory:
+        return CupyMemory(self._cupy, array)
+
+    def current_device(self) -> int:
+        return self._cupy.cuda.runtime.getDevice()
+
+
+def load() -> Backend:
+    """The backend; ImportError saying why where it cannot be used."""
+    try:
+        cupy = importlib.import_module("cupy")
+    except ImportError as error:
+        raise ImportError(
+            f"{error}; install the CuPy of your CUDA version: pip install 'kacflow[cuda13]' or "
+            "'kacflow[cuda12]'"
+        ) from error
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        raise ImportError(f"no GPU: {error}") from error
+    if not count:
+        raise ImportError("no GPU: no CUDA device")
+    driver = CupyDriver(cupy)
+    try:
+        cupy.cuda.nvrtc.getVersion()
+    except Exception as error:  # CuPy loads NVRTC on first use, and fails in several ways
+        raise ImportError(f"CuPy finds no NVRTC: {error}") from error
+    return DeviceBackend(driver)

@@ -1,0 +1,144 @@
+"""``torch.ops.kacflow.*`` for tensors on a GPU: one kernel each on torch's current stream.
+
+Nothing here waits for the device.  A seed that is on the device is read by the kernel itself, so a
+captured graph draws fresh noise at every replay; one on the CPU goes by value, and so do parameters
+that are 0-d tensors on the CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kacflow_core import _gpu, _gpu_arrays
+from kacflow_core._dispatch import get_gpu_backend
+from kacflow_core._layout import Array
+from kacflow_core.backends._jobs import Noise
+
+_DTYPES = {torch.float32: "float32", torch.float64: "float64"}
+
+
+def _library() -> _gpu_arrays.Library:
+    return _gpu_arrays.library("torch")
+
+
+def _noise(seed: Tensor, offset: int, device: torch.device) -> tuple[Noise, Tensor]:
+    """Key and counter, and the tensor that holds the key until the kernel has started."""
+    if seed.device.type == "cpu":
+        return Noise(int(seed), offset % 2**64), seed
+    here = seed.to(device)
+    return Noise(0, offset % 2**64, here.data_ptr()), here
+
+
+def _parameter(name: str, value: Tensor | float, device: torch.device) -> Tensor | Array:
+    """A parameter as :mod:`kacflow_core._gpu` takes it: on the device, or a number."""
+    if not isinstance(value, Tensor):
+        return np.asarray(value, np.float64)
+    if value.requires_grad:
+        value = value.detach()
+    if value.device == device:
+        return value if value.dtype in _DTYPES else value.to(torch.float32)
+    if value.device.type == "cpu" and value.numel() == 1:
+        return value.to(torch.float64).numpy()
+    raise ValueError(f"{name}: is on {value.device}; allowed: {device}, where the data is")
+
+
+def _on_gpu(name: str, value: Tensor) -> torch.device:
+    """The device of the tensor that decides where the result is."""
+    if value.device.type != "cuda":
+        raise ValueError(f"{name}: is on {value.device}; allowed: the GPU of the other arguments")
+    return value.device
+
+
+def sample(
+    t: Tensor, a: Tensor, c: Tensor, seed: Tensor, offset: int, shape: Sequence[int],
+    dtype: torch.dtype,
+) -> Tensor:  # fmt: skip
+    """K(t) on the device of ``t``."""
+    device = _on_gpu("t", t)
+    parameters = {n: _parameter(n, v, device) for n, v in (("t", t), ("a", a), ("c", c))}
+    noise, _kept = _noise(seed, offset, device)
+    flat = _gpu.run_sample(
+        get_gpu_backend(), _library(), device.index, shape, _DTYPES[dtype], parameters, noise
+    )
+    return flat.reshape(tuple(shape))
+
+
+def pair(
+    x_0: Tensor, given: dict[str, Tensor | float], seed: Tensor, offset: int
+) -> tuple[Tensor, Tensor]:
+    """The training pair on the device of ``x_0``; ``given`` are a, c, signal, dsignal, clock and
+    dclock, tensors or numbers.
+    """
+    device = _on_gpu("x_0", x_0)
+    parameters = {name: _parameter(name, value, device) for name, value in given.items()}
+    noise, _kept = _noise(seed, offset, device)
+    data = x_0.detach() if x_0.requires_grad else x_0
+    x_t, dx_t = _gpu.run_pair(get_gpu_backend(), _library(), device.index, data, parameters, noise)
+    return x_t.view(x_0.shape), dx_t.view(x_0.shape)
+
+
+def sample_pair(
+    x_0: Tensor, a: Tensor, c: Tensor, signal: Tensor, dsignal: Tensor, clock: Tensor,
+    dclock: Tensor, seed: Tensor, offset: int,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """The training pair on the device of ``x_0``."""
+    given: dict[str, Tensor | float] = {
+        "a": a, "c": c, "signal": signal, "dsignal": dsignal, "clock": clock, "dclock": dclock,
+    }  # fmt: skip
+    return pair(x_0, given, seed, offset)
+
+
+def sample_path(
+    times: Tensor, a: Tensor, c: Tensor, seed: Tensor, offset: int, shape: Sequence[int],
+    dtype: torch.dtype,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """(positions, directions) of paths on the device of ``times``."""
+    device = _on_gpu("times", times)
+    parameters = {n: _parameter(n, v, device) for n, v in (("a", a), ("c", c))}
+    noise, _kept = _noise(seed, offset, device)
+    grid = times.detach().to(dtype)
+    positions, directions = _gpu.run_path(
+        get_gpu_backend(), _library(), device.index, grid, shape, _DTYPES[dtype], parameters, noise
+    )
+    whole = (*shape, times.shape[-1])
+    return positions.reshape(whole), directions.reshape(whole)
+
+
+def _points(
+    operation: str, x: Tensor, t: Tensor, a: Tensor, c: Tensor, outputs: int = 1
+) -> list[Tensor]:
+    """A function of the position on the device of ``x``."""
+    device = _on_gpu("x", x)
+    parameters = {n: _parameter(n, v, device) for n, v in (("t", t), ("a", a), ("c", c))}
+    data = x.detach() if x.requires_grad else x
+    results, shape = _gpu.run_points(
+        get_gpu_backend(), _library(), device.index, operation, "x", data, parameters, outputs
+    )
+    return [result.reshape(shape) for result in results]
+
+
+def _one(operation: str) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
+    def implementation(x: Tensor, t: Tensor, a: Tensor, c: Tensor) -> Tensor:
+        return _points(operation, x, t, a, c)[0]
+
+    return implementation
+
+
+def velocity_grad(x: Tensor, t: Tensor, a: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    """(dv/dx, dv/dt) on the device of ``x``."""
+    dv_dx, dv_dt = _points("velocity_grad", x, t, a, c, outputs=2)
+    return dv_dx, dv_dt
+
+
+def register(library: torch.library.Library) -> None:
+    """Implement the operators of ``library`` for CUDA tensors."""
+    library.impl("sample", sample, "CUDA")
+    library.impl("sample_pair", sample_pair, "CUDA")
+    library.impl("sample_path", sample_path, "CUDA")
+    library.impl("velocity_grad", velocity_grad, "CUDA")
+    for operation in ("velocity", "logpdf", "cdf", "ppf"):
+        library.impl(operation, _one(operation), "CUDA")

@@ -1,0 +1,124 @@
+"""The cupy backend without a GPU: sources through the real NVRTC, jobs on a simulated grid."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from simulated_gpu import compile_grid
+from standin_cupy import Cupy
+
+import kacflow_core
+from kacflow_core._dispatch import register_backend
+from kacflow_core._layout import Layout
+from kacflow_core.backends import _jobs, cupy
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "distribution"))
+
+from test_headers import Nvrtc, nvrtc_library
+
+pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="no g++ here")
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory: pytest.TempPathFactory):
+    return compile_grid(tmp_path_factory.mktemp("grid"))
+
+
+@pytest.fixture
+def standin(grid, monkeypatch: pytest.MonkeyPatch) -> Cupy:
+    """``cupy`` as the backend imports it, and the backend as "standin"."""
+    library = nvrtc_library()
+    if library is None:
+        pytest.skip("no libnvrtc here")
+    module = Cupy(Nvrtc(library), grid)
+    monkeypatch.setitem(sys.modules, "cupy", module)
+    register_backend("standin", cupy.load)
+    yield module
+    register_backend("standin", None)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+@pytest.mark.parametrize("shape", [(5, 8), (5, 7)])
+def test_pair(standin: Cupy, dtype: str, shape: tuple[int, int]):
+    x = np.random.default_rng(0).normal(size=shape).astype(dtype)
+    t = np.linspace(0.1, 1.0, shape[0])
+    given = {"signal": 1 - t, "dsignal": -1.0, "clock": t, "dclock": 1.0}
+    keys = {"a": 9.0, "c": 3.0, "seed": 4}
+    for _ in range(2):
+        got = kacflow_core.sample_pair(x, **given, **keys, backend="standin")
+    want = kacflow_core.sample_pair(x, **given, **keys, backend="reference")
+    tolerance = {"float32": 4e-5, "float64": 1e-10, "float16": 4e-3}[dtype]
+    for value, exact in zip(got, want, strict=True):
+        np.testing.assert_allclose(value, exact, rtol=tolerance, atol=tolerance)
+    vector = 16 // np.dtype(dtype).itemsize
+    kind = "whole" if shape[1] % vector == 0 else "mixed"
+    assert standin.compiled == [f"kacflow_sample_pair_{dtype}_{kind}"]  # once for both calls
+    assert standin.launches == [(standin.compiled[0], 0, 0)] * 2
+
+
+def test_every_operation(standin: Cupy):
+    """Launched through CuPy's interface, as by name."""
+    where = {"a": 9.0, "c": 3.0}
+    x = np.linspace(-1.0, 1.0, 33, dtype=np.float32)
+    for backend in ("standin", "reference"):
+        made = {
+            "sample": kacflow_core.sample(0.5, 33, seed=1, backend=backend, **where),
+            "velocity": kacflow_core.velocity(x, 0.5, backend=backend, **where),
+            "dv_dx": kacflow_core.velocity_grad(x, 0.5, backend=backend, **where)[0],
+            "pdf": kacflow_core.pdf(x, 0.5, backend=backend, **where),
+            "logpdf": kacflow_core.logpdf(x, 0.5, backend=backend, **where),
+            "cdf": kacflow_core.cdf(x, 0.5, backend=backend, **where),
+            "ppf": kacflow_core.ppf(abs(x), 0.5, backend=backend, **where),
+            "path": kacflow_core.sample_path([0.2, 0.7], 9, seed=1, backend=backend, **where)[0],
+            "events": kacflow_core.simulate_events(1.0, 9, seed=1, backend=backend, **where).times,
+        }
+        if backend == "standin":
+            got = made
+    for name, value in made.items():
+        np.testing.assert_allclose(got[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
+    operations = {name.removeprefix("kacflow_").rsplit("_float", 1)[0] for name in standin.compiled}
+    assert operations == set(_jobs.OPERATIONS) - {"sample_pair"}
+
+
+def test_stream_and_device_of_the_caller(standin: Cupy):
+    driver = cupy.load().driver
+    out = np.zeros(8, np.float32)
+    one = _jobs.Parameter(value=1.0)
+    launch = _jobs.sample(
+        "float32", Layout(1, 1, 8), out.ctypes.data, one, one, one, _jobs.Noise(1, 0)
+    )
+    driver.launch(launch, 3, 77)
+    assert standin.launches == [("kacflow_sample_float32_whole", 77, 3)]
+    assert (standin.stream, standin.device) == (-1, -1) and out.any()
+    with pytest.raises(RuntimeError, match=r"kernel sample for float32 on device 3, 1 blocks"):
+        driver.launch(launch._replace(plan=launch.plan._replace(threads=4096)), 3, 0)
+
+
+def test_other_headers_are_compiled_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """CuPy's cache on disk is keyed by the text, which holds a hash of the headers."""
+    copied = Path(shutil.copytree(cupy.include_folder(), tmp_path / "include"))
+    before = cupy._digest(copied)
+    header = copied / "kac" / "pair.h"
+    header.write_text(header.read_text() + "\n")
+    assert before == cupy._digest(cupy.include_folder()) != cupy._digest(copied)
+
+
+def test_reasons(standin: Cupy):
+    standin.devices = 0
+    with pytest.raises(ImportError, match="no GPU: no CUDA device"):
+        cupy.load()
+    standin.devices = -1
+    with pytest.raises(ImportError, match="no GPU: cudaErrorInsufficientDriver"):
+        cupy.load()
+    standin.devices = 1
+
+    def missing() -> None:
+        raise RuntimeError("libnvrtc.so.13: cannot open shared object file")
+
+    standin.cuda.nvrtc.getVersion = missing
+    with pytest.raises(ImportError, match="CuPy finds no NVRTC"):
+        cupy.load()

@@ -1,0 +1,51 @@
+"""The compiler's word on the GPU kernels: no local memory, 128-bit accesses."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.skipif(shutil.which("nvcc") is None, reason="no nvcc here")
+@pytest.mark.parametrize("architecture", [80, 90])
+def test_no_kernel_uses_local_memory(architecture: int):
+    spec = importlib.util.spec_from_file_location("report", ROOT / "scripts" / "kernel_report.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found = module.report(architecture)
+    assert len(found) == len(module.kernels())
+    assert not module.faults(found)
+    assert all(16 <= row["registers"] <= 128 for row in found.values())
+    spilled = {**found, "broken": {"stack": 8, "spills": 0, "registers": 255}}
+    assert module.faults(spilled)
+    if module.disassembler():
+        pair = found["sample_pair_float32_whole"]
+        assert pair["loads_128"] >= 1 and pair["stores_128"] == 2
+        assert 150 < pair["instructions"] < 190
+
+
+def test_the_extension_links_and_says_why_it_cannot_be_used():
+    cuda = pytest.importorskip("kacflow_core._cuda", reason="the GPU kernels were not built")
+    from kacflow_core.backends import _jobs
+
+    count, reason = cuda.device_count()
+    for operation in _jobs.OPERATIONS:
+        storage = "float64"
+        for whole in (True, False):
+            number = cuda.find_kernel(operation, storage, whole)
+            with pytest.raises(ValueError, match="job: size"):
+                cuda.launch_kernel(number, 1, 32, 0, b"short", 0, 0)
+    if count == 0:
+        assert "CUDA" in reason or "cuda" in reason
+        one = _jobs.Parameter(value=1.0)
+        from kacflow_core._layout import Layout
+        from kacflow_core.backends.cuda import CudaDriver
+
+        launch = _jobs.sample("float32", Layout(1, 1, 4), 0, one, one, one, _jobs.Noise(0, 0))
+        with pytest.raises(RuntimeError, match="kernel sample for float32 on device 0, 1 blocks"):
+            CudaDriver(cuda).launch(launch, 0, 0)

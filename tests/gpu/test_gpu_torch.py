@@ -1,0 +1,144 @@
+"""Operators on a GPU: streams, devices, graphs, compilation, gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from kacflow import KacPath, KacProcess
+
+PATH = KacPath(KacProcess(a=9.0, c=3.0))
+
+
+def data(*shape: int, device: str = "cuda") -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.randn(shape, device=device), torch.rand(shape[0], device=device)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+def test_a_cpu_generator_gives_the_noise_of_the_cpu(gpu_backend: str, dtype: torch.dtype):
+    x, t = data(33, 3, 17)
+    x = x.to(dtype)
+    got = PATH.sample(x, t, generator=torch.Generator().manual_seed(3))
+    want = PATH.sample(x.cpu(), t.cpu(), generator=torch.Generator().manual_seed(3))
+    tolerance = 2e-2 if x.element_size() == 2 else 2e-5
+    for value, expected in ((got.x_t, want.x_t), (got.dx_t, want.dx_t)):
+        assert value.is_cuda and value.dtype == dtype
+        torch.testing.assert_close(value.cpu(), expected, rtol=tolerance, atol=tolerance)
+
+
+def test_the_generator_of_the_device_decides(gpu_backend: str):
+    x, t = data(64, 5)
+    draws = []
+    for seed in (1, 1, 2):
+        torch.cuda.manual_seed(seed)
+        draws.append(PATH.sample(x, t).x_t)
+    assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
+
+
+def test_current_stream(gpu_backend: str):
+    x, t = data(512, 3, 64, 64)
+    want = PATH.sample(x, t, generator=torch.Generator().manual_seed(1)).x_t
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        late = torch.empty_like(x)
+        torch.cuda._sleep(50_000_000)
+        late.copy_(x)
+        got = PATH.sample(late, t, generator=torch.Generator().manual_seed(1)).x_t
+    torch.cuda.current_stream().wait_stream(stream)
+    assert torch.equal(got, want)
+
+
+def test_no_call_waits_for_the_device(gpu_backend: str):
+    x, t = data(8, 3)
+    process = PATH.process
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        PATH.sample(x, t)
+        PATH.sample(x, 0.5)
+        process.sample(0.5, (4,), device="cuda")
+        process.velocity(x, 0.5)
+        process.log_prob(x, 0.5)
+        process.cdf(x, 0.5)
+        process.sample_path(torch.linspace(0, 1, 5, device="cuda"), (4,))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_graph_replays_draw_fresh_noise(gpu_backend: str):
+    x, t = data(256, 3, 32, 32)
+    for _ in range(3):
+        PATH.sample(x, t)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        sample = PATH.sample(x, t)
+    draws = []
+    for _ in range(3):
+        graph.replay()
+        draws.append(sample.x_t.clone())
+    assert not torch.equal(draws[0], draws[1]) and not torch.equal(draws[1], draws[2])
+    assert all(bool(torch.isfinite(draw).all()) for draw in draws)
+
+
+def test_compiled_with_graphs(gpu_backend: str):
+    x, t = data(256, 3, 16, 16)
+
+    @torch.compile(mode="reduce-overhead", fullgraph=True)
+    def step(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        pair = PATH.sample(x, t)
+        return (pair.x_t - pair.dx_t).square().mean()
+
+    values = {float(step(x, t)) for _ in range(6)}
+    assert len(values) == 6
+
+
+@pytest.mark.parametrize("operator", ["sample_pair", "velocity", "velocity_grad", "cdf", "logpdf"])
+def test_opcheck(gpu_backend: str, operator: str):
+    x, t = data(4, 3)
+    a, c = torch.tensor(3.0, device="cuda"), torch.tensor(2.0, device="cuda")
+    one = torch.tensor(1.0, device="cuda")
+    args: tuple = (x, t[:, None], a, c)
+    if operator == "sample_pair":
+        args = (x, a, c, 1 - t, -one, t, one, torch.tensor(7, device="cuda"), 0)
+    torch.library.opcheck(getattr(torch.ops.kacflow, operator), args)
+
+
+def test_gradients_are_those_of_the_cpu(gpu_backend: str):
+    x, t = data(16, 5)
+    grads = []
+    for device in ("cuda", "cpu"):
+        a = torch.tensor(5.0, device=device, requires_grad=True)
+        path = KacPath(KacProcess(a, 2.0))
+        y = x.detach().to(device).requires_grad_()
+        pair = path.sample(y, t.to(device), generator=torch.Generator().manual_seed(2))
+        (pair.x_t.square().sum() + pair.dx_t.sum()).backward()
+        grads.append((y.grad.cpu(), a.grad.cpu()))
+    for value, want in zip(*grads, strict=True):
+        torch.testing.assert_close(value, want, rtol=1e-3, atol=1e-3)
+
+
+def test_every_device(gpu_backend: str):
+    if torch.cuda.device_count() < 2:
+        pytest.skip("one GPU only")
+    for number in range(torch.cuda.device_count()):
+        x, t = data(64, 3, device=f"cuda:{number}")
+        got = PATH.sample(x, t, generator=torch.Generator().manual_seed(1))
+        want = PATH.sample(x.cpu(), t.cpu(), generator=torch.Generator().manual_seed(1))
+        assert got.x_t.device == x.device
+        torch.testing.assert_close(got.x_t.cpu(), want.x_t, rtol=2e-5, atol=2e-5)
+
+
+def test_more_than_two_to_the_31_elements(gpu_backend: str):
+    free, _ = torch.cuda.mem_get_info()
+    n = 2**31 + 1000
+    if free < 6 * n + 2**30:
+        pytest.skip("not enough memory")
+    x = torch.zeros(n, dtype=torch.float16, device="cuda")
+    one = torch.tensor(1.0, device="cuda")
+    seed = torch.tensor(5)
+    x_t, _ = torch.ops.kacflow.sample_pair(x, 3 * one, 2 * one, one, one, one, one, seed, 0)
+    tail = torch.ops.kacflow.sample_pair(
+        x[-1000:], 3 * one, 2 * one, one, one, one, one, seed, n - 1000
+    )[0]
+    assert torch.equal(x_t[-1000:], tail) and bool((tail != 0).any())
