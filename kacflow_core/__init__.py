@@ -1,8 +1,8 @@
 """kacflow_core: exact sampling and velocities of the Kac process, arrays in and arrays out.
 
-The process of the telegrapher's equation: constant speed c, turns at rate a.  NumPy arrays on the
-CPU, no torch.  ``reference`` is the definition that every backend is tested against, ``testing``
-the conformance suite for backends, built-in or your own.
+The process of the telegrapher's equation: constant speed c, turns at rate a.  NumPy arrays, and
+arrays on a GPU where they are; no torch.  ``reference`` is the definition that every backend is
+tested against, ``testing`` the conformance suite for backends, built-in or your own.
 """
 
 from __future__ import annotations

@@ -54,13 +54,13 @@ def sample(
         Working type and type of the result; ``t``, ``a`` and ``c`` are rounded to it.  A float64
         draw refines the float32 draw of the same seed.
     backend : str, optional
-        Name out of :func:`available_backends`; by default the fastest.
+        Name out of :func:`available_backends`; by default the fastest for arrays of that kind.
     threads : int, optional
         CPU threads; by default ``KACFLOW_NUM_THREADS``, else the CPUs of this process.
 
     Returns
     -------
-    numpy.ndarray
+    numpy.ndarray, or an array on the GPU
         Lengths in [-c t, c t]; exactly ``±c*t`` (the product rounded in ``dtype``) on the atoms,
         whose probability is e^(-a t).
 
@@ -74,6 +74,14 @@ def sample(
     Accuracy: the error of K/(c t) against the same map in exact arithmetic is below
     1e-5 min(1, (a t)^-1/2) in float32 and 1e-11 min(1, (a t)^-1/2) in float64; the probabilities of
     the cases are right to 2^-32 and 2^-53.
+
+    Arrays on a GPU (of CuPy, torch, JAX or Numba, by DLPack or ``__cuda_array_interface__``) are
+    computed there, on the current stream of their library, and answered with arrays of that
+    library; what is given beside them is on the same GPU or a number.  Here ``t``, ``a`` or ``c``
+    decide; in the other functions the data or the time grid.  Nothing waits for the device, so
+    values there are not checked: a negative time or rate gives NaN.  The uniforms are those of the
+    CPU bit for bit, results equal within 2.2e-6 c t min(1, (a t)^-1/2) in float32 and 3e-15 of it
+    in float64.
 
     References
     ----------
@@ -127,7 +135,8 @@ def sample_pair(
     Parameters
     ----------
     x0 : array_like
-        Data, float32, float64, float16 or bfloat16; 16-bit data computes in float32.
+        Data, float32, float64, float16 or bfloat16; 16-bit data computes in float32.  Data on a GPU
+        stays there, see the notes of :func:`sample`.
     a, c : array_like
         Jump rate and speed, > 0.  All parameters broadcast against the leading axes of ``x0``: a
         vector of length ``x0.shape[0]`` is per sample, shape ``(1, C)`` is per channel.
@@ -138,8 +147,8 @@ def sample_pair(
 
     Returns
     -------
-    tuple of numpy.ndarray
-        ``(x_t, dx_t)``, of the shape and dtype of ``x0``.
+    tuple of arrays
+        ``(x_t, dx_t)``, of the shape, dtype and kind of ``x0``.
 
     Raises
     ------
@@ -209,7 +218,8 @@ def velocity(
     Parameters
     ----------
     x : array_like
-        Positions; float32, float64, float16 or bfloat16.
+        Positions; float32, float64, float16 or bfloat16.  Arrays on a GPU stay there, see the notes
+        of :func:`sample`.
     t, a, c : array_like
         Time >= 0, jump rate > 0 and speed > 0, rounded to the working type (float64 for float64
         positions, else float32).  ``x``, ``t``, ``a`` and ``c`` broadcast as in NumPy.

@@ -55,12 +55,12 @@ def pdf(
     Parameters
     ----------
     x : array_like
-        Places; float32 or float64.
+        Places; float32 or float64.  Arrays on a GPU stay there, see the notes of :func:`sample`.
     t, a, c : array_like
         Time >= 0, jump rate > 0 and speed > 0, rounded to the dtype of ``x``.  ``x``, ``t``, ``a``
         and ``c`` broadcast as in NumPy.
     backend : str, optional
-        Name out of :func:`available_backends`; by default the fastest.
+        Name out of :func:`available_backends`; by default the fastest for arrays of that kind.
     threads : int, optional
         CPU threads; by default ``KACFLOW_NUM_THREADS``, else the CPUs of this process.
 

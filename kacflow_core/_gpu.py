@@ -108,6 +108,33 @@ def as_parameter(library: Library, rows: Any) -> Parameter:
     )  # fmt: skip
 
 
+def per_sample(
+    library: Library, shape: Sequence[int], parameters: Mapping[str, Any]
+) -> tuple[_layout.Layout, list[Parameter]] | None:
+    """Layout and parameters where each is a number or a vector along the first axis, or None.
+
+    What :func:`kacflow_core._layout.leading` and :func:`as_parameter` give in this common case,
+    without making views, which take longer than the launch.
+    """
+    size = math.prod(shape)
+    if not size:
+        return None
+    n, found, vectors = shape[0] if shape else 1, [], False
+    for value in parameters.values():
+        if isinstance(value, np.ndarray):
+            found.append(Parameter(value=value.item()))
+            continue
+        stride = 0
+        if value.ndim:
+            if value.ndim > 1 or value.shape[0] != n:
+                return None
+            vectors = True
+            stride = library.strides(value)[0]
+        double = library.dtype(value) == "float64"
+        found.append(Parameter(library.pointer(value), 0.0, double, stride, 0))
+    return _layout.Layout(n, 1, size // n) if vectors else _layout.Layout(1, 1, size), found
+
+
 # --- one kernel each: arguments are checked, arrays are the library's own ------------------------
 def run_sample(
     backend: Any, library: Library, device: int, shape: Sequence[int], dtype: str,
@@ -128,15 +155,20 @@ def run_pair(
     backend: Any, library: Library, device: int, x_0: Any, parameters: Mapping[str, Any],
     noise: Noise,
 ) -> tuple[Any, Any]:  # fmt: skip
-    """(x_t, dx_t), flat; ``parameters`` are a, c, signal, dsignal, clock and dclock."""
-    layout, rows = _layout.leading(x_0.shape, parameters, library.broadcast_to)
+    """(x_t, dx_t); ``parameters`` are a, c, signal, dsignal, clock and dclock."""
+    simple = per_sample(library, x_0.shape, parameters)
+    if simple is None:
+        layout, rows = _layout.leading(x_0.shape, parameters, library.broadcast_to)
+        given = [as_parameter(library, row) for row in rows] if layout.size else []
+    else:
+        layout, given = simple
     data, dtype = library.contiguous(x_0), library.dtype(x_0)
-    x_t = library.empty(layout.size, dtype, device)
-    dx_t = library.empty(layout.size, dtype, device)
+    x_t = library.empty(x_0.shape, dtype, device)
+    dx_t = library.empty(x_0.shape, dtype, device)
     if layout.size:
         backend.launch_pair(
             dtype, layout, library.pointer(data), library.pointer(x_t), library.pointer(dx_t),
-            [as_parameter(library, row) for row in rows], noise, device, library.stream(device),
+            given, noise, device, library.stream(device),
         )  # fmt: skip
     return x_t, dx_t
 

@@ -52,8 +52,8 @@ class Library(Protocol):
     def strides(self, array: Any) -> tuple[int, ...]:
         """Strides in elements."""
 
-    def empty(self, size: int, dtype: str, device: int) -> Any:
-        """A flat array, uninitialised."""
+    def empty(self, shape: int | Sequence[int], dtype: str, device: int) -> Any:
+        """A contiguous array, uninitialised."""
 
     def contiguous(self, array: Any) -> Any:
         """The array itself if it is C-contiguous, else a copy that is."""
@@ -97,11 +97,11 @@ class CupyArrays:
     def strides(self, array: Any) -> tuple[int, ...]:
         return tuple(stride // array.itemsize for stride in array.strides)
 
-    def empty(self, size: int, dtype: str, device: int) -> Any:
+    def empty(self, shape: int | Sequence[int], dtype: str, device: int) -> Any:
         if dtype == "bfloat16":  # a type that the package ml_dtypes adds, which CuPy uses then
             dtype = importlib.import_module("ml_dtypes").bfloat16
         with self._cupy.cuda.Device(device):
-            return self._cupy.empty(size, dtype)
+            return self._cupy.empty(shape, dtype)
 
     def contiguous(self, array: Any) -> Any:
         return self._cupy.ascontiguousarray(array)
@@ -151,8 +151,8 @@ class TorchArrays:
     def strides(self, array: Any) -> tuple[int, ...]:
         return array.stride()
 
-    def empty(self, size: int, dtype: str, device: int) -> Any:
-        return self._torch.empty(size, dtype=self._dtypes[dtype], device=f"cuda:{device}")
+    def empty(self, shape: int | Sequence[int], dtype: str, device: int) -> Any:
+        return self._torch.empty(shape, dtype=self._dtypes[dtype], device=f"cuda:{device}")
 
     def contiguous(self, array: Any) -> Any:
         return array.contiguous()

@@ -47,7 +47,8 @@ def sample_path(
     times : array_like
         Times >= 0, strictly increasing along the last axis: one grid ``(T,)`` for all paths, or
         leading axes of ``shape`` and then T (``(shape[0], T)`` is a grid per sample).  Paths start
-        in 0 at time 0, which may be the first time of the grid.  T is at most 2**31.
+        in 0 at time 0, which may be the first time of the grid.  T is at most 2**31.  Grids on a
+        GPU are drawn there, see the notes of :func:`sample`; whether they increase is not checked.
     shape : int or sequence of int
         Shape of the paths: each element is an independent path.
     a, c : array_like

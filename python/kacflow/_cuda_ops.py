@@ -36,13 +36,13 @@ def _noise(seed: Tensor, offset: int, device: torch.device) -> tuple[Noise, Tens
 def _parameter(name: str, value: Tensor | float, device: torch.device) -> Tensor | Array:
     """A parameter as :mod:`kacflow_core._gpu` takes it: on the device, or a number."""
     if not isinstance(value, Tensor):
-        return np.asarray(value, np.float64)
+        return np.array(float(value))
     if value.requires_grad:
         value = value.detach()
     if value.device == device:
         return value if value.dtype in _DTYPES else value.to(torch.float32)
     if value.device.type == "cpu" and value.numel() == 1:
-        return value.to(torch.float64).numpy()
+        return np.array(float(value))
     raise ValueError(f"{name}: is on {value.device}; allowed: {device}, where the data is")
 
 
@@ -77,8 +77,7 @@ def pair(
     parameters = {name: _parameter(name, value, device) for name, value in given.items()}
     noise, _kept = _noise(seed, offset, device)
     data = x_0.detach() if x_0.requires_grad else x_0
-    x_t, dx_t = _gpu.run_pair(get_gpu_backend(), _library(), device.index, data, parameters, noise)
-    return x_t.view(x_0.shape), dx_t.view(x_0.shape)
+    return _gpu.run_pair(get_gpu_backend(), _library(), device.index, data, parameters, noise)
 
 
 def sample_pair(

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import kacflow_core._gpu_arrays as gpu_arrays
 from kacflow import _cuda_ops
+from kacflow_core import _gpu, _layout
 from kacflow_core.backends._device import DeviceBackend
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "core"))
@@ -32,8 +34,8 @@ class HostTensors(gpu_arrays.TorchArrays):
     def device(self, array: torch.Tensor) -> int:
         return 0
 
-    def empty(self, size: int, dtype: str, device: int) -> torch.Tensor:
-        return torch.full((size,), torch.nan, dtype=self._dtypes[dtype])
+    def empty(self, shape: int | Sequence[int], dtype: str, device: int) -> torch.Tensor:
+        return torch.empty(shape, dtype=self._dtypes[dtype]).fill_(torch.nan)
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +78,20 @@ def test_pair(gpu: SimulatedDriver, dtype: torch.dtype):
         got = _cuda_ops.sample_pair(data, *given, SEED, 5)
         for value, want in zip(got, OPS.sample_pair(data, *given, SEED, 5), strict=True):
             close(value, want)
+
+
+def test_the_short_way_to_the_pair_is_the_long_one():
+    """Numbers and vectors along the first axis: the same layout and parameters."""
+    library, t = HostTensors(torch), torch.rand(12, dtype=torch.float64)
+    vectors = (t[::2], t[:6].float(), t[0].float(), np.array(3.0), np.array([2.0]))
+    for shape in ((6,), (6, 5), (6, 2, 3)):
+        for chosen in (vectors, vectors[2:]):
+            given = dict(zip("abcde", chosen, strict=False))
+            layout, rows = _layout.leading(shape, given, torch.broadcast_to)
+            long = [_gpu.as_parameter(library, row) for row in rows]
+            assert _gpu.per_sample(library, shape, given) == (layout, long)
+    for shape, value in (((6, 2), t[:6].view(6, 1)), ((5, 2), t[:6]), ((0, 2), t[:0])):
+        assert _gpu.per_sample(library, shape, {"a": value}) is None
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
