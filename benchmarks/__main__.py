@@ -4,7 +4,8 @@ python -m benchmarks                         a short run, under two minutes on t
 python -m benchmarks --full --json R.json --pictures DIR
 python -m benchmarks --only pair latency
 python -m benchmarks compare OLD.json NEW.json
-python -m benchmarks draw R.json DIR
+python -m benchmarks draw R.json DIR [QUESTION ...]
+python -m benchmarks tables R.json          the tables of README.md and benchmarks/README.md
 """
 
 from __future__ import annotations
@@ -16,9 +17,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-import torch
-
-from benchmarks import compare, pictures, questions, results, timing
+from benchmarks import compare, pictures, questions, results, tables, timing
 from benchmarks.plan import Plan
 
 
@@ -27,14 +26,16 @@ def _run_parser() -> argparse.ArgumentParser:
         prog="python -m benchmarks",
         description="Benchmarks of kacflow; every time with the error that goes with it.",
         epilog="Also: python -m benchmarks compare OLD.json NEW.json [--strict]; "
-        "python -m benchmarks draw RESULTS.json DIR",
+        "python -m benchmarks draw RESULTS.json DIR [QUESTION ...]; "
+        "python -m benchmarks tables RESULTS.json",
     )
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--full", action="store_true", help="more sizes, more calls (half an hour)")
+    length.add_argument("--full", action="store_true", help="more sizes, more calls")
     length.add_argument("--smoke", action="store_true", help="only see that everything runs")
     parser.add_argument("--only", nargs="+", choices=questions.NAMES, metavar="QUESTION",
                         help=f"out of {', '.join(questions.NAMES)}")  # fmt: skip
-    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--device", default="cpu", metavar="DEVICE",
+                        help="cpu (default), cuda or cuda:N")  # fmt: skip
     parser.add_argument("--threads", nargs="+", type=int, metavar="N",
                         help="thread counts to measure at (default: 1 and 2)")  # fmt: skip
     parser.add_argument("--seconds", type=float, default=0.0, help="time per comparison")
@@ -51,12 +52,14 @@ def _run(arguments: Sequence[str]) -> int:
         for name in questions.NAMES:
             print(f"{name:10} {questions.load(name).TITLE}")
         return 0
-    if options.device == "cuda" and not torch.cuda.is_available():
-        parser.error("--device cuda: torch finds no CUDA GPU here")
+    try:
+        device = timing.find_device(options.device)
+    except ValueError as error:
+        parser.error(f"--device: {error}")
     if options.threads and min(options.threads) < 1:
         parser.error(f"--threads: got {min(options.threads)}; allowed: positive numbers")
     mode = "full" if options.full else "smoke" if options.smoke else "short"
-    plan = Plan(mode, torch.device(options.device), tuple(options.threads or ()), options.seconds)
+    plan = Plan(mode, device, tuple(options.threads or ()), options.seconds)
     surroundings = results.environment(plan.device)
     timing.settle_allocator()
     print(", ".join(f"{key} {value}" for key, value in surroundings.items()), flush=True)
@@ -100,19 +103,40 @@ def _draw(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks draw")
     parser.add_argument("results", type=pathlib.Path)
     parser.add_argument("folder", type=pathlib.Path)
+    parser.add_argument("question", nargs="*", help="those to draw (default: all)")
     options = parser.parse_args(arguments)
     try:
         content = results.read(options.results)
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    for file in pictures.draw_all(options.folder, content["questions"], content["environment"]):
+    answers = content["questions"]
+    unknown = sorted(set(options.question) - set(answers))
+    if unknown:
+        parser.error(f"question: got {', '.join(unknown)}; {options.results} has "
+                     f"{', '.join(answers)}")  # fmt: skip
+    chosen = {name: answers[name] for name in options.question or answers}
+    for file in pictures.draw_all(options.folder, chosen, content["environment"]):
         print(f"picture: {file}")
     return 0
 
 
+def _tables(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks tables")
+    parser.add_argument("results", type=pathlib.Path)
+    options = parser.parse_args(arguments)
+    try:
+        made = tables.all_tables(results.read(options.results))
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    print("\n\n".join(made.values()))
+    return 0
+
+
 def main(arguments: Sequence[str]) -> int:
-    """Run, compare or draw."""
-    command = {"compare": _compare, "draw": _draw}.get(arguments[0] if arguments else "")
+    """Run, compare, draw or print tables."""
+    command = {"compare": _compare, "draw": _draw, "tables": _tables}.get(
+        arguments[0] if arguments else ""
+    )
     return command(arguments[1:]) if command else _run(arguments)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -54,7 +57,7 @@ def lines(
         found = colour(name)
         shade = next(others) if found == OTHERS else found
         width = 2.2 if found == OURS else 1.2
-        style = "--" if found == OURS and "pair" in name else "-"
+        style = "--" if found == OURS and name != "kacflow" else "-"
         axes.plot(*zip(*points, strict=True), style, marker="o", ms=3, lw=width, color=shade,
                   label=name)  # fmt: skip
     axes.set_xscale("log")
@@ -73,6 +76,12 @@ def by_name(rows: Iterable[Row], x: str, y: Any) -> dict[str, list[tuple[float, 
         if value is not None:
             series.setdefault(row.name, []).append((row.more[x], value))
     return series
+
+
+def fingerprint(rows: Iterable[Row]) -> str:
+    """A hash of the rows that a picture shows; it is kept in the picture, as ``Source``."""
+    text = json.dumps([dataclasses.asdict(row) for row in rows])
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def draw_all(
@@ -105,7 +114,7 @@ def draw_all(
             color="#666666",
         )
         file = folder / f"{name}.png"
-        figure.savefig(file, dpi=150)
+        figure.savefig(file, dpi=120, metadata={"Source": fingerprint(rows)})
         pyplot.close(figure)
         written.append(file)
     return written

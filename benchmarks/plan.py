@@ -55,11 +55,16 @@ class Plan:
         if self.device.type == "cuda":
             self.threads = (1,)
         if not self.seconds:
-            self.seconds = self.pick(smoke=0.02, short=0.8, full=5.0)
+            self.seconds = self.pick(smoke=0.02, short=0.5, full=4.0)
 
     def pick(self, *, smoke: T, short: T, full: T) -> T:
         """The value for this run's mode."""
         return {"smoke": smoke, "short": short, "full": full}[self.mode]
+
+    def threads_for(self, numbers: int) -> tuple[int, ...]:
+        """Thread counts to measure a batch at; a short run takes the first alone if it is small."""
+        small = numbers < timing.SMALL_BYTES // 4
+        return self.threads[:1] if small and self.mode == "short" else self.threads
 
     @property
     def least(self) -> int:

@@ -69,6 +69,21 @@ def ratio(over: Timing, under: Timing) -> Spread:
     return spread(pairs)
 
 
+def find_device(name: str) -> torch.device:
+    """The device of that name; ValueError if there is none here."""
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):
+        raise ValueError(f"got {name}; allowed: cpu, cuda, cuda:N")
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            raise ValueError(f"got {name}; torch {torch.__version__} finds {count} CUDA GPUs here")
+    return device
+
+
 def _clock(device: torch.device) -> Callable[[Callable[[], object]], float]:
     """A function that runs a call and returns its seconds on ``device``."""
     if device.type == "cuda":

@@ -11,16 +11,17 @@ from __future__ import annotations
 import json
 import sys
 import time
+from typing import Any
 
 import torch
 
 from benchmarks.timing import peak_bytes
 
 
-def first_pair(name: str, quantiles: int, times: int) -> int:
-    """Import, set up, draw one pair; the bytes that the set-up keeps."""
+def first_pair(name: str, quantiles: int, times: int) -> Any:
+    """Import, set up, draw one pair; the table, None without one."""
     x_0, t = torch.zeros(256, 2), torch.full((256,), 0.5)
-    kept = 0
+    sampler = None
     if name == "kacflow":
         from kacflow import KacPath, KacProcess
 
@@ -30,22 +31,32 @@ def first_pair(name: str, quantiles: int, times: int) -> int:
 
         sampler = TableSampler(9.0, 3.0, times=times, quantiles=quantiles)
         x_t, _ = sampler.pair(x_0, t)
-        kept = sampler.table_bytes
     if not 0.0 < float(x_t.abs().max()) <= 1.5:
         raise ArithmeticError("displacements outside (0, c t]")
-    return kept
+    return sampler
+
+
+def law_error(table: Any) -> tuple[float, str]:
+    """The error of what was set up."""
+    from benchmarks import checks
+
+    error = checks.table_law(table) if table else checks.core_law(torch.float32, 9.0)
+    return error, checks.LAW
 
 
 def main(name: str, quantiles: int, times: int) -> None:
     """Measure :func:`first_pair`."""
-    found = {}
+    found: dict[str, Any] = {}
+    made = []
 
     def timed() -> None:
         start = time.perf_counter()
-        found["kept"] = first_pair(name, quantiles, times)
+        made.append(first_pair(name, quantiles, times))
         found["seconds"] = time.perf_counter() - start
 
     found["peak"] = peak_bytes(timed)
+    found["kept"] = made[0].table_bytes if made[0] else 0
+    found["error"], found["error_kind"] = law_error(made[0])
     print(json.dumps(found))
 
 

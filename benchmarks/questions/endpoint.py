@@ -40,7 +40,7 @@ def run(plan: Plan) -> list[Row]:
             half = torch.randn(max(1, n // 2), dtype=dtype, device=plan.device)
             name = str(dtype).removeprefix("torch.")
             philox = plan.has("Philox floor", lambda n=n, name=name: floors.philox(n, name))
-            for threads in plan.threads:
+            for threads in plan.threads_for(n):
                 calls: dict[str, Any] = {
                     "kacflow": lambda t=t, shape=shape: process.sample(t, shape)
                 }

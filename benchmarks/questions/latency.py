@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -33,11 +35,14 @@ def run(plan: Plan) -> list[Row]:
     process = path.process
     a, c = process._parameters(plan.device, torch.float32)
     f, one = 1.0 - t, torch.ones((), device=plan.device)
-    seed = torch.tensor(7)
+    seed = torch.tensor(7, device=plan.device)
 
     def kac(x: torch.Tensor, at: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         drawn = path.sample(x, at)
         return drawn.x_t, drawn.dx_t
+
+    def operator(x: torch.Tensor, at: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.ops.kacflow.sample_pair(x, a, c, 1.0 - at, -one, at, one, seed, 0)
 
     calls: dict[str, Any] = {
         "kacflow": lambda: path.sample(x_0, t),
@@ -53,36 +58,69 @@ def run(plan: Plan) -> list[Row]:
         plan.table_name: (
             checks.pair_error(plan.table.pair, RATE, SPEED, device=plan.device), checks.VELOCITY
         ),
+        "part: torch operator": (
+            checks.pair_error(operator, RATE, SPEED, device=plan.device), checks.VELOCITY
+        ),
     }  # fmt: skip
     if plan.device.type == "cpu":
-        calls.update(_below(x_0.numpy(), t.numpy()))
+        below, pairs = _below(x_0.numpy(), t.numpy())
+        calls.update(below)
+        found.update({
+            name: (checks.pair_error(pair, RATE, SPEED), checks.VELOCITY)
+            for name, pair in pairs.items()
+        })  # fmt: skip
     return plan.rows(
         "x".join(map(str, shape)), calls, threads=1, numbers=_cases.numbers(shape), errors=found
     )
 
 
-def _below(x_0: np.ndarray, t: np.ndarray) -> dict[str, Any]:
-    """The layers below torch: checks and layout, and the kernel alone."""
-    f, one = 1.0 - t, np.ones((1, 1), np.float32)
+def _below(x_0: np.ndarray, t: np.ndarray) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The layers below torch: checks and layout, and the kernel alone.
+
+    Calls on the batch, and each as a pair of tensors whose error can be measured.
+    """
+    one = np.ones((1, 1), np.float32)
     a, c = np.full((1, 1), RATE), np.full((1, 1), SPEED)
-    flat, times = x_0.reshape(-1), t.reshape(-1, 1)
-    x_t, dx_t = np.empty_like(flat), np.empty_like(flat)
     backend = get_backend()
 
-    def kernel(n0: int, inner: int) -> None:
-        at = times if n0 > 1 else one
-        backend.sample_pair(
-            flat[: n0 * inner], x_t[: n0 * inner], dx_t[: n0 * inner], Layout(n0, 1, inner),
-            a, c, at, -one, at, one, seed=7, offset=0, threads=1,
-        )  # fmt: skip
+    def core(x: np.ndarray, f: np.ndarray, at: np.ndarray) -> Any:
+        return kc.sample_pair(
+            x, a=RATE, c=SPEED, signal=f, dsignal=-1.0, clock=at, dclock=1.0, seed=7, threads=1
+        )
 
-    return {
-        "part: kacflow_core.sample_pair": lambda: kc.sample_pair(
-            x_0, a=RATE, c=SPEED, signal=f, dsignal=-1.0, clock=t, dclock=1.0, seed=7, threads=1
-        ),
-        "part: kernel": lambda: kernel(*x_0.shape),
-        "part: kernel, one number": lambda: kernel(1, 1),
+    def kernel(x: np.ndarray, at: np.ndarray) -> Callable[[], Any]:
+        flat, times, layout = x.reshape(-1), at.reshape(-1, 1), Layout(*_split(x.shape))
+        x_t, dx_t = np.empty_like(flat), np.empty_like(flat)
+
+        def call() -> Any:
+            backend.sample_pair(
+                flat, x_t, dx_t, layout, a, c, times, -one, times, one, seed=7, offset=0, threads=1
+            )
+            return x_t.reshape(x.shape), dx_t.reshape(x.shape)
+
+        return call
+
+    def tensors(call: Callable[[np.ndarray, np.ndarray], Any]) -> Any:
+        return lambda x, at: tuple(torch.from_numpy(y) for y in call(x.numpy(), at.numpy()))
+
+    f = 1.0 - t
+    calls = {
+        "part: kacflow_core.sample_pair": lambda: core(x_0, f, t),
+        "part: kernel": kernel(x_0, t),
+        "part: kernel, one number": kernel(x_0[:1, :1], t[:1]),
     }
+    on_kernel = tensors(lambda x, at: kernel(x, at)())
+    pairs = {
+        "part: kacflow_core.sample_pair": tensors(lambda x, at: core(x, 1.0 - at, at)),
+        "part: kernel": on_kernel,
+        "part: kernel, one number": on_kernel,
+    }
+    return calls, pairs
+
+
+def _split(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Rows of a batch, and the numbers that share a row."""
+    return shape[0], 1, math.prod(shape[1:])
 
 
 def draw(axes: Any, rows: list[Row]) -> None:

@@ -74,7 +74,7 @@ def _compare(
     calls["floor: copy"] = lambda: floors.copy(source())
     found["floor: copy"] = (checks.copy_error(floors.copy, source()), checks.COPY)
     rows: list[Row] = []
-    for threads in plan.threads:
+    for threads in plan.threads_for(n):
         if philox:
             calls["floor: Philox"] = lambda k=threads: philox(k)
             found["floor: Philox"] = (checks.philox_error(philox), checks.WORDS)

@@ -56,6 +56,8 @@ def run(plan: Plan) -> list[Row]:
                 numbers=0,
                 calls=len(runs),
                 seconds=spread(seconds),
+                error=runs[0]["error"],
+                error_kind=runs[0]["error_kind"],
                 ratio=Spread(*spread([s / b for s, b in zip(seconds, base, strict=True)])),
                 more={"peak_bytes": peak, "kept_bytes": kept, "note": note},
             )

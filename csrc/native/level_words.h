@@ -4,9 +4,10 @@
 // Each counter word lives in the low half of a 64-bit lane, even and odd counters in vectors of
 // their own.  The multiplication ignores the high halves, so a round is two multiplications, two
 // shifts and the exclusive ors, and nothing is moved between lanes until the words are joined at
-// the end.  (A compiler that vectorises the plain loop shuffles in every round: over twice the time
-// with AVX2, see benchmarks/README.md.)  The intrinsics are always inlined, so this header keeps
-// the rule of kernels_level.h.
+// the end.  A round waits for the one before it, so several vectors go through it side by side.  (A
+// compiler that vectorises the plain loop shuffles in every round: over twice the time with AVX2,
+// see benchmarks/README.md.)  The intrinsics are always inlined, so this header keeps the rule of
+// kernels_level.h.
 #ifndef KACFLOW_NATIVE_LEVEL_WORDS_H_
 #define KACFLOW_NATIVE_LEVEL_WORDS_H_
 
@@ -33,7 +34,8 @@ using kac::uint64;
 #if defined(__AVX512F__)
 struct Lanes {
   using Vector = __m512i;
-  static constexpr int kCount = 8;  ///< 64-bit lanes
+  static constexpr int kCount = 8;   ///< 64-bit lanes
+  static constexpr int kStates = 4;  ///< vectors of counters at once, as many as registers hold
   static KAC_FN Vector load(const void* p) { return _mm512_loadu_si512(p); }
   static KAC_FN void store(void* p, Vector v) { _mm512_storeu_si512(p, v); }
   static KAC_FN Vector all(uint64 x) { return _mm512_set1_epi64(static_cast<long long>(x)); }
@@ -52,6 +54,7 @@ struct Lanes {
 struct Lanes {
   using Vector = __m256i;
   static constexpr int kCount = 4;
+  static constexpr int kStates = 2;
   static KAC_FN Vector load(const void* p) {
     return _mm256_loadu_si256(static_cast<const __m256i*>(p));
   }
@@ -72,6 +75,7 @@ struct Lanes {
 struct Lanes {
   using Vector = __m128i;
   static constexpr int kCount = 2;
+  static constexpr int kStates = 2;
   static KAC_FN Vector load(const void* p) {
     return _mm_loadu_si128(static_cast<const __m128i*>(p));
   }
@@ -159,7 +163,9 @@ struct LaneState {
 template <int kCount>
 KAC_FN void philox_words(uint64 seed, uint64 first, uint32 block, uint32 stream, uint32* w0,
                          uint32* w1, uint32* w2, uint32* w3) {
-  static_assert(kCount % (2 * Lanes::kCount) == 0, "whole vectors");
+  constexpr int kStates = kCount < Lanes::kStates * Lanes::kCount ? 2 : Lanes::kStates;
+  constexpr int kStep = kStates * Lanes::kCount;
+  static_assert(kCount % kStep == 0, "whole vectors");
   if (static_cast<uint32>(first) > 0xffffffffu - (kCount - 1)) {  // i >> 32 changes on the way
     philox_words_plain<kCount>(seed, first, block, stream, w0, w1, w2, w3);
     return;
@@ -167,22 +173,26 @@ KAC_FN void philox_words(uint64 seed, uint64 first, uint32 block, uint32 stream,
   static constexpr uint64 kEven[8] = {0, 2, 4, 6, 8, 10, 12, 14};
   const CommonRounds common(seed, first, block, stream);
   const Lanes::Vector steps = Lanes::load(kEven);
-  for (int l = 0; l < kCount; l += 2 * Lanes::kCount) {
-    const Lanes::Vector i = Lanes::add(steps, Lanes::all(first + static_cast<uint64>(l)));
-    LaneState even, odd;
-    even.begin(i, common);
-    odd.begin(Lanes::add(i, Lanes::all(1)), common);
+  for (int l = 0; l < kCount; l += kStep) {
+    LaneState states[kStates];  // even and odd counters in turn
+    for (int k = 0; k < kStates; ++k) {
+      const int start = l + k / 2 * 2 * Lanes::kCount + k % 2;
+      states[k].begin(Lanes::add(steps, Lanes::all(first + static_cast<uint64>(start))), common);
+    }
     uint32 k0 = static_cast<uint32>(seed) + kStep0, k1 = static_cast<uint32>(seed >> 32) + kStep1;
     for (int round = 2; round < 10; ++round) {
       k0 += kStep0;
       k1 += kStep1;
-      even.round(Lanes::all(k0), Lanes::all(k1));
-      odd.round(Lanes::all(k0), Lanes::all(k1));
+      for (int k = 0; k < kStates; ++k) states[k].round(Lanes::all(k0), Lanes::all(k1));
     }
-    Lanes::store(w0 + l, Lanes::join(even.c0, odd.c0));
-    Lanes::store(w1 + l, Lanes::join(even.c1, odd.c1));
-    Lanes::store(w2 + l, Lanes::join(even.c2, odd.c2));
-    if (w3) Lanes::store(w3 + l, Lanes::join(even.c3, odd.c3));
+    for (int k = 0; k < kStates; k += 2) {
+      const LaneState &even = states[k], &odd = states[k + 1];
+      const int at = l + k * Lanes::kCount;
+      Lanes::store(w0 + at, Lanes::join(even.c0, odd.c0));
+      Lanes::store(w1 + at, Lanes::join(even.c1, odd.c1));
+      Lanes::store(w2 + at, Lanes::join(even.c2, odd.c2));
+      if (w3) Lanes::store(w3 + at, Lanes::join(even.c3, odd.c3));
+    }
   }
 }
 
