@@ -90,6 +90,18 @@ def commit() -> str:
     return (head.stdout.strip() or "unknown") + ("+" if changed.returncode else "")
 
 
+def gpu_property(name: str, device: Any) -> str | None:
+    """What nvidia-smi says of a GPU, as a bare number or word; None where it does not."""
+    query = ["nvidia-smi", f"--query-gpu={name}", "--format=csv,noheader,nounits"]
+    try:
+        told = subprocess.run(query, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    lines = [line.strip() for line in told.splitlines()]
+    number = device.index or 0
+    return lines[number] if number < len(lines) else None
+
+
 def environment(device: Any) -> dict[str, Any]:
     """What a reader needs to judge a figure."""
     import numba
@@ -125,6 +137,7 @@ def environment(device: Any) -> dict[str, Any]:
     if device.type == "cuda":
         found["gpu"] = torch.cuda.get_device_name(device)
         found["cuda"] = torch.version.cuda
+        found["driver"] = gpu_property("driver_version", device)
     return found
 
 

@@ -26,10 +26,17 @@ step() { # name command...
   names+=("$name ($((SECONDS - begin)) s)")
 }
 
-architecture=$("$python" -c 'import torch; print("%d%d" % torch.cuda.get_device_capability())') || {
+gpu_tests() { # a run in which everything was skipped is no success
+  "$python" -m pytest -q tests/gpu -p no:cacheprovider | tee /dev/stderr | grep -q '[0-9] passed'
+}
+
+found=$("$python" -c 'import torch
+print("%d%d" % torch.cuda.get_device_capability())
+print(torch.cuda.get_device_name().lower().replace(" ", "-"))') || {
   echo "no GPU that torch can use"
   exit 1
 }
+architecture=${found%%$'\n'*} gpu=${found#*$'\n'}
 
 step build env KACFLOW_CUDA=1 KACFLOW_NATIVE=1 KACFLOW_CUDA_ARCHITECTURES="$architecture" \
   "$python" setup.py build_ext --inplace
@@ -37,7 +44,7 @@ step kernels "$python" scripts/kernel_report.py --architecture "$architecture"
 for backend in cuda cupy; do
   step "conformance-$backend" "$python" -m kacflow_core.testing --backend "$backend"
 done
-step tests "$python" -m pytest -q tests/gpu -p no:cacheprovider
+step tests gpu_tests
 
 sanitizer=$(command -v compute-sanitizer || true)
 for tool in memcheck racecheck; do
@@ -47,7 +54,8 @@ for tool in memcheck racecheck; do
     names+=("$tool") results+=("skipped: no compute-sanitizer")
   fi
 done
-step benchmark "$python" -m benchmarks.gpu --results benchmarks/results
+step benchmark "$python" -m benchmarks --device cuda --json "benchmarks/results/$gpu.json" \
+  --only bandwidth pair velocity rate latency
 cat "$logs/benchmark.txt"
 
 failed=0

@@ -1,11 +1,12 @@
 """Registers, spills, access widths and instruction counts of the GPU kernels, from the compiler.
 
-    python scripts/kernel_report.py [--architecture 90] [--json FILE]
+    python scripts/kernel_report.py [--architecture 90 | --record]
 
 Compiles every kernel with nvcc and -Xptxas -v, and disassembles them where cuobjdump and nvdisasm
 are (beside nvcc, on the path, or in the pip packages nvidia-cuda-cuobjdump and
 nvidia-cuda-nvdisasm).  Exit code 1 if a kernel uses local memory, or if the disassembly shows no
-128-bit loads and stores in the training pair.
+128-bit loads and stores in the training pair.  --record keeps the figures for sm_90 in
+benchmarks/results/kernels-sm_90.json, where the benchmarks read the count of instructions.
 
 ``instructions``, for float32 arithmetic of draws, is the length of the main path per number of the
 result: of the two straight runs that draw the random words and that evaluate the formulas.
@@ -30,8 +31,15 @@ sys.path.insert(0, str(ROOT))
 from kacflow_core.backends import _jobs  # noqa: E402
 
 FLAGS = ["-std=c++17", "-O3", "--fmad=false", "-cubin", "-Xptxas", "-v", f"-I{ROOT / 'csrc'}"]
+RECORD = ROOT / "benchmarks" / "results" / "kernels-sm_90.json"
 REAL_ONLY = ("sample", "sample_path", "pdf", "logpdf", "cdf", "ppf")
 MULTIPLIER = "-0x2daee0ad"  # of Philox, as the disassembly writes it
+
+
+def compiler() -> str:
+    """The build of nvcc."""
+    done = subprocess.run(["nvcc", "--version"], capture_output=True, text=True, check=True)
+    return done.stdout.strip().splitlines()[-1]
 
 
 def kernels() -> list[tuple[str, str, str, bool]]:
@@ -160,17 +168,18 @@ def faults(found: dict[str, dict[str, object]]) -> list[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--architecture", type=int, default=90)
-    parser.add_argument("--json", type=pathlib.Path, help="also write the figures here")
+    chosen = parser.add_mutually_exclusive_group()
+    chosen.add_argument("--architecture", type=int, default=90)
+    chosen.add_argument("--record", action="store_true", help=f"write {RECORD.relative_to(ROOT)}")
     options = parser.parse_args()
     found = report(options.architecture)
     columns = list(dict.fromkeys(key for row in found.values() for key in row))
     print(f"{'sm_' + str(options.architecture):<30}", *(f"{c:>12}" for c in columns))
     for name, row in found.items():
         print(f"{name:<30}", *(f"{row.get(c, '')!s:>12}" for c in columns))
-    if options.json:
-        record = {"architecture": options.architecture, "kernels": found}
-        options.json.write_text(json.dumps(record, indent=2) + "\n")
+    if options.record:
+        record = {"architecture": 90, "compiler": compiler(), "kernels": found}
+        RECORD.write_text(json.dumps(record, indent=1) + "\n")
     wrong = faults(found)
     print("\n".join(wrong) if wrong else f"{len(found)} kernels, none uses local memory")
     return 1 if wrong else 0

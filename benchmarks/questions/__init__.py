@@ -23,6 +23,7 @@ NAMES = (
     "training",
     "startup",
     "accuracy",
+    "bandwidth",
 )
 
 

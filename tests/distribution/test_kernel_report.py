@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import shutil
 from pathlib import Path
 
@@ -21,6 +22,10 @@ def test_no_kernel_uses_local_memory(architecture: int):
     assert len(found) == len(module.kernels())
     assert not module.faults(found)
     assert all(16 <= row["registers"] <= 128 for row in found.values())
+    if architecture == 90:
+        recorded = json.loads(module.RECORD.read_text())
+        if recorded["compiler"] == module.compiler() and module.disassembler():
+            assert recorded["kernels"] == found, "scripts/kernel_report.py --record"
     spilled = {**found, "broken": {"stack": 8, "spills": 0, "registers": 255}}
     assert module.faults(spilled)
     if module.disassembler():
