@@ -398,9 +398,10 @@ class KacAB2Scheduler(KacEulerScheduler):
     """Adams-Bashforth steps of second order, at one evaluation of the model per step.
 
     Conventions, arguments and methods are those of :class:`KacEulerScheduler`: timestep
-    ``num_train_timesteps`` is noise, 0 is data, the model predicts dx/dt from data to noise.  The
-    first step is one of Euler; each other uses the velocity of the step before as well, for steps
-    of any two lengths, as ``kacflow.generate(method="ab2")`` does.
+    ``num_train_timesteps`` is noise, 0 is data; the model predicts dx/dt, from data to noise; the
+    noise slot of ``add_noise`` holds Kac noise.  The first step is one of Euler; each other uses
+    the velocity of the step before as well, for steps of any two lengths, as
+    ``kacflow.generate(method="ab2")`` does.
     """
 
     def _reset(self) -> None:
