@@ -183,3 +183,19 @@ def test_a_job_that_is_queued_again_goes_on(submit, tmp_path: Path) -> None:
     whole = load_checkpoint(tmp_path / "whole")
     for name, value in whole.tensors.items():
         assert torch.equal(value, resumed.tensors[name]), name
+
+
+@pytest.mark.parametrize(("world", "said"), [("1", "done\ntaken down\n"), ("2", "done\n")])
+def test_processes_leave_without_taking_python_down(
+    child_environment: dict[str, str], world: str, said: str
+) -> None:
+    """Their output is written all the same, and the status is theirs."""
+    code = (
+        "import atexit; from kacflow.training.processes import leave; "
+        "atexit.register(print, 'taken down'); print('done'); leave(3)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env={**child_environment, "WORLD_SIZE": world},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stdout, ended.stderr) == (3, said, "")
