@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from kacflow import _cli_info, _cli_results, _cli_train
-from kacflow.training.processes import process_group
+from kacflow.training.processes import leave, process_group
 
 _DESCRIPTION = """\
 Generative models on the telegrapher's equation: data at time 0 turns into the noise of a Kac
@@ -55,4 +55,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

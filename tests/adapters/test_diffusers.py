@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import json
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -170,10 +173,11 @@ def test_save_and_load(kind, tmp_path):
     assert other.config.c == 2.0
 
 
-@pytest.mark.parametrize("way", ["add_noise", "sample_pair"])
-def test_training_is_that_of_kac_path(run, way):
+@SCHEDULERS
+@pytest.mark.parametrize("way", ["add_noise", "scale_noise", "sample_pair"])
+def test_training_is_that_of_kac_path(run, way, kind):
     """The loop of the library's examples, with a velocity to predict; its model is ours."""
-    scheduler = KacEulerScheduler(a=run.a, c=run.c, T=run.T, signal=run.signal, clock=run.clock)
+    scheduler = kind(a=run.a, c=run.c, T=run.T, signal=run.signal, clock=run.clock)
 
     def loss(model, x_0, t, sign=1.0):
         timesteps = t / run.T * 1000
@@ -181,7 +185,10 @@ def test_training_is_that_of_kac_path(run, way):
             noisy, target = scheduler.sample_pair(x_0, timesteps)
         else:
             noise = scheduler.sample_noise(x_0, timesteps)
-            noisy = scheduler.add_noise(x_0, noise, timesteps)
+            if way == "add_noise":
+                noisy = scheduler.add_noise(x_0, noise, timesteps)
+            else:
+                noisy = scheduler.scale_noise(x_0, timesteps, noise)
             target = scheduler.get_velocity(x_0, noise, timesteps)
         return mse_loss(sign * model(noisy, timesteps / 1000 * run.T), target)
 
@@ -213,6 +220,46 @@ def test_pipeline_saves_and_loads(kind, tmp_path):
     again = quiet(KacPipeline.from_pretrained(tmp_path))
     assert type(again.scheduler) is kind and isinstance(again.unet, diffusers.UNet2DModel)
     assert torch.equal(again(2, seeded(3), num_inference_steps=3, output_type="pt").images, images)
+
+
+LOAD = """
+import sys, torch
+from kacflow.adapters.diffusers import KacPipeline
+pipeline = KacPipeline.from_pretrained(sys.argv[1])
+pipeline.set_progress_bar_config(disable=True)
+options = {"num_inference_steps": 3, "output_type": "pt"}
+images = pipeline(2, torch.Generator().manual_seed(3), **options).images
+torch.save((type(pipeline.scheduler).__name__, images), sys.argv[2])
+"""
+
+
+@SCHEDULERS
+def test_pipeline_loads_in_another_process(kind, tmp_path, child_environment):
+    """Nothing but the folder and the import of the pipeline is needed to load it."""
+    pipeline = quiet(KacPipeline(small_unet(), kind(a=9.0, c=3.0, T=1.5, clock="square")))
+    images = pipeline(2, seeded(3), num_inference_steps=3, output_type="pt").images
+    pipeline.save_pretrained(tmp_path / "saved")
+    index = json.loads((tmp_path / "saved" / "model_index.json").read_text())
+    assert index["scheduler"] == ["kacflow.adapters.diffusers", kind.__name__]
+    subprocess.run(
+        [sys.executable, "-c", LOAD, str(tmp_path / "saved"), str(tmp_path / "images.pt")],
+        check=True, env=child_environment,
+    )  # fmt: skip
+    name, again = torch.load(tmp_path / "images.pt")
+    assert name == kind.__name__
+    torch.testing.assert_close(again, images, rtol=1e-4, atol=1e-5)
+
+
+def test_pipeline_with_scheduler_of_a_file(tmp_path):
+    """The library's way to exchange a scheduler: another class, from the configuration."""
+    pipeline = quiet(KacPipeline(small_unet(), KacEulerScheduler(a=4.0, c=2.0)))
+    pipeline.save_pretrained(tmp_path)
+    scheduler = KacAB2Scheduler.from_pretrained(tmp_path, subfolder="scheduler")
+    again = quiet(KacPipeline.from_pretrained(tmp_path, scheduler=scheduler))
+    assert type(again.scheduler) is KacAB2Scheduler and again.scheduler.config.c == 2.0
+    options = {"num_inference_steps": 3, "output_type": "latent"}
+    one, other = (p(2, seeded(3), **options).images for p in (pipeline, again))
+    assert not torch.allclose(one, other)
 
 
 def test_pipeline_outputs():
@@ -270,6 +317,23 @@ X, NOISE = torch.zeros(4, 2), torch.zeros(4, 2)
 def test_bad_input(call, error, message):
     with pytest.raises(error, match=message):
         call(KacEulerScheduler(a=9.0, c=3.0))
+
+
+def test_noise_under_transforms():
+    """vmap over samples and forward mode; the check of the noise is left out there."""
+    scheduler = KacEulerScheduler(a=9.0, c=3.0)
+    x, timesteps = torch.randn(4, 2, generator=seeded(0)), torch.full((4,), 300.0)
+    noise = scheduler.sample_noise(x, timesteps, generator=seeded(1))
+    for function in (scheduler.add_noise, scheduler.get_velocity):
+        wanted = function(x, noise, timesteps)
+        single = torch.func.vmap(lambda x, n, t, f=function: f(x[None], n[None], t[None])[0])
+        torch.testing.assert_close(single(x, noise, timesteps), wanted)
+        out, tangent = torch.func.jvp(
+            lambda x, f=function: f(x, noise, timesteps), (x,), (torch.ones_like(x),)
+        )
+        torch.testing.assert_close(out, wanted)
+        slope = 0.7 if function == scheduler.add_noise else -1.0
+        torch.testing.assert_close(tangent, torch.full_like(x, slope))
 
 
 def test_kac_noise_is_never_refused():

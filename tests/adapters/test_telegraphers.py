@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import itertools
 import math
+import pickle
 import subprocess
 import sys
 
@@ -44,7 +46,8 @@ def test_signatures():
     assert (parameters["epsilon"].default, parameters["T"].default) == (1e-6, 1.0)
     one = sampler(device=None)
     assert (one.a, one.c, one.beta, one.T, one.M, one.K) == (A, C, A / C, 1.0, 50_000, 4096)
-    assert one.device.type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert one.device == torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    assert sampler(device="cpu").device == "cpu"  # as given, for scripts that compare it
 
 
 @pytest.mark.parametrize("shape", [(), (5,), (0,), (4, 1), (2, 3, 4)])
@@ -78,6 +81,41 @@ def test_law(t):
     m = torch.sqrt(torch.tensor(complex(tau**2 - (C * k * t) ** 2)))
     expected = (math.exp(-tau) * (torch.cosh(m) + tau / m * torch.sinh(m))).real.item()
     assert torch.cos(k * x).mean().item() == pytest.approx(expected, abs=4 / math.sqrt(n))
+
+
+def test_no_table():
+    """Grids of 10^24 points cost nothing, and the sampler holds no tensor but a and c."""
+    big = sampler(M=10**12, K=10**12)
+    assert big.sample(torch.rand(5)).shape == (5, 1)
+    assert len(pickle.dumps(big)) < 2000
+
+
+@pytest.mark.parametrize("twin", [copy.deepcopy, lambda s: pickle.loads(pickle.dumps(s))])
+def test_copies_draw_the_same(twin):
+    first = sampler(dtype=torch.float64)
+    second = twin(first)
+    assert vars(second).keys() == vars(first).keys()
+    draws = []
+    for one in (first, second):
+        torch.manual_seed(3)
+        draws.append(one.sample(torch.linspace(0.1, 1, 5), dim=2))
+    assert torch.equal(*draws)
+
+
+def test_calls_of_scripts_built_on_the_paper():
+    """Integer parameters, names for all arguments, images, times of another device's dtype."""
+    one = TorchKacConstantSampler(a=25, c=2, T=1, M=50_000, K=4_096, device="cpu")
+    t = torch.rand(6) + 0.01
+    z = one.sample(t=t, dim=12).reshape(6, 3, 2, 2)
+    t = t.view(-1, 1, 1, 1)
+    v = compute_velocity(x=z, t=t, a=25, c=torch.tensor(2), epsilon=1e-5)
+    assert v.shape == z.shape
+    assert torch.equal(v, compute_velocity(z, t, 25.0, 2.0, 1e-5))
+    assert torch.equal(v, compute_velocity(z, t, torch.tensor([25.0]), torch.tensor([2.0]), 1e-5))
+    assert torch.equal(v, compute_velocity(z.double(), t, 25.0, torch.tensor(2.0).double(), 1e-5))
+    atoms = one.sample(torch.full((2000,), 0.02), dim=1)
+    moved = compute_velocity(atoms, torch.full((2000, 1), 0.02), 25, 2).abs() == 2.0
+    assert 0.5 < moved.float().mean() < 0.7  # e^-0.5 of them, whatever float32 makes of c t
 
 
 def test_seed_decides():

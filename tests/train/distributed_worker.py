@@ -87,6 +87,7 @@ def main() -> None:
     torch.save(result, folder / f"rank{rank}.pt")
     accelerator.wait_for_everyone()
     torch.distributed.destroy_process_group()
+    processes.leave(0)
 
 
 if __name__ == "__main__":

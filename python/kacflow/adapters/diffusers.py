@@ -376,14 +376,14 @@ class KacEulerScheduler(SchedulerMixin, ConfigMixin):
         return (df * sample + dg * self.path.process.velocity(noise, clock)).to(sample.dtype)
 
     def _checked(self, sample: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """Times of a batch whose noise is checked on the CPU."""
+        """Times of a batch, and a check of its noise where that waits for nothing."""
         _bridge.check_data("noise", noise)
         if noise.shape != sample.shape:
             raise ValueError(
                 f"noise: got shape {tuple(noise.shape)}; allowed: {tuple(sample.shape)}"
             )
         times = batch_times(self.time(timesteps), noise, self.path.T)
-        if noise.device.type == "cpu" and not torch.compiler.is_compiling() and noise.numel():
+        if _bridge.plain(noise) and noise.numel():
             edge = float(self.path.process.c) * torch.as_tensor(self.path.clock.value(times))
             excess = noise.detach().abs().reshape(len(noise), -1).amax(1) - edge * (1 + 1e-6)
             if bool((excess > 0).any()):
@@ -398,9 +398,10 @@ class KacAB2Scheduler(KacEulerScheduler):
     """Adams-Bashforth steps of second order, at one evaluation of the model per step.
 
     Conventions, arguments and methods are those of :class:`KacEulerScheduler`: timestep
-    ``num_train_timesteps`` is noise, 0 is data, the model predicts dx/dt from data to noise.  The
-    first step is one of Euler; each other uses the velocity of the step before as well, for steps
-    of any two lengths, as ``kacflow.generate(method="ab2")`` does.
+    ``num_train_timesteps`` is noise, 0 is data; the model predicts dx/dt, from data to noise; the
+    noise slot of ``add_noise`` holds Kac noise.  The first step is one of Euler; each other uses
+    the velocity of the step before as well, for steps of any two lengths, as
+    ``kacflow.generate(method="ab2")`` does.
     """
 
     def _reset(self) -> None:

@@ -23,7 +23,9 @@ __all__ = ["TorchKacConstantSampler", "compute_velocity"]
 class TorchKacConstantSampler:
     """Draws K(t), the displacement of the Kac process: data at t = 0, noise at t = T.
 
-    The law is exact at every t >= 0, beyond T too, and nothing is computed in advance.
+    A step of training adds it to the data, x_t = f(t) x_0 + K(t); there is no noise argument, the
+    noise is drawn here.  The law is exact at every t >= 0, beyond T too, and nothing is computed in
+    advance.
 
     Parameters
     ----------
@@ -35,7 +37,7 @@ class TorchKacConstantSampler:
         Sizes of the table that the scripts' own sampler interpolates; kept as attributes, not
         used.
     device : torch.device or str, optional
-        Where samples are drawn; by default a GPU if there is one, else the CPU.
+        Where samples are drawn, kept as given; by default a GPU if there is one, else the CPU.
     dtype : torch.dtype
         float32 or float64.
 
@@ -69,8 +71,8 @@ class TorchKacConstantSampler:
         self.a, self.c, self.T, self.M, self.K = a, c, T, M, K
         self.beta = a / c
         if device is None:
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.device = torch.device(device)
+            device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = device
         self.dtype = dtype
 
     def sample(self, t: Tensor, dim: int = 1) -> Tensor:
@@ -113,7 +115,7 @@ def compute_velocity(
 ) -> Tensor:
     """Conditional velocity dx/dt of the flow that starts at 0 at t = 0, from data to noise.
 
-    ::
+    The noise slot is ``x``: a displacement x_t - f(t) x_0, not x_t.  ::
 
         v(t, x) = a x/(a t + q(z))      |x| <  c t (1 - epsilon/T),  q and z as in kacflow
         v(t, x) = c sign(x)             |x| >= c t (1 - epsilon/T)
