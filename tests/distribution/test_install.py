@@ -139,6 +139,7 @@ def test_without_a_compiler_one_line_says_so(plain_install: tuple[str, Path]):
 PROGRAM = """
 import json
 import kacflow_core
+from kacflow_core.backends.cupy import include_folder
 from kacflow_core.testing import check_backend
 try:
     kacflow_core.sample(1.0, 3, a=1.0, c=1.0, seed=0, backend="native")
@@ -151,6 +152,7 @@ print(json.dumps({
     "backends": kacflow_core.available_backends(),
     "missing": kacflow_core.build_info()["missing"],
     "said": said,
+    "headers": str(include_folder()),
     "conforms": check_backend("reference", only=["philox_vectors"]).ok,
 }))
 """
@@ -170,6 +172,11 @@ def test_an_installation_without_the_compiled_core(plain_install: tuple[str, Pat
     assert "not built when kacflow was installed" in reason and "KACFLOW_NATIVE=1" in reason
     assert found["said"] == f"backend 'native' cannot be used here: {reason}"
     assert found["conforms"]
+    headers = Path(found["headers"])
+    assert headers.is_relative_to(target)  # what the cupy backend compiles, nvcc or not
+    for folder in ("kac", "cuda"):
+        shipped = {path.name: path.read_text() for path in (headers / folder).glob("*.h")}
+        assert shipped == {p.name: p.read_text() for p in (ROOT / "csrc" / folder).glob("*.h")}
 
 
 def test_a_missing_compiler_is_an_error_on_demand(index: None, sdist: Path, tmp_path: Path):
