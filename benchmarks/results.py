@@ -79,7 +79,7 @@ def processor() -> str:
 def commit() -> str:
     """Short hash, with a plus sign if what is measured differs from it."""
     git = ["git", "-C", str(ROOT)]
-    sources = ["csrc", "kacflow_core", "python", "benchmarks"]
+    sources = ["csrc", "kacflow_core", "python", "benchmarks", ":!benchmarks/results"]
     try:
         head = subprocess.run(
             [*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True

@@ -31,6 +31,8 @@ T = TypeVar("T")
 #: A competitor may use this many times the time of the reference before it sits out a round.
 SHARE = 4.0
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+
 #: Arguments smaller than this are taken to be in the caches of a real loop as well.
 SMALL_BYTES = 64 * 1024
 
@@ -164,13 +166,17 @@ def measure(
 
 
 def settle_allocator() -> None:
-    """Frees 32 MB once, after which glibc keeps freed arrays up to that size instead of returning
-    them to the system: a loop that has run for a while has no page faults.
+    """Makes glibc keep freed arrays of up to 32 MB, and 1 GB of them, instead of returning them to
+    the system: a loop that has run for a while has no page faults.
 
-    A process in its first steps has them in every call: on 128 x 3072 numbers up to several times
-    the time of either pair.
+    A process in its first steps has them in every call, as has one that shares its heap with a
+    competitor that frees much at once: on 128 x 3072 numbers up to several times the time of
+    either pair.
     """
-    torch.empty(2**25 - 2**12, dtype=torch.uint8).fill_(0)
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_THRESHOLD, 2**25)
+        mallopt(_M_TRIM_THRESHOLD, 2**30)
 
 
 def _trim() -> None:

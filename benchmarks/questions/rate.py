@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from benchmarks.questions import _cases
 from benchmarks.results import Row
 from kacflow import KacProcess
 
+ALONE = "kacflow alone"
 TITLE = "Endpoint sampling against a t"
 SOME = (1e-6, 1e-3, 1.0, 9.0, 1e2, 1e4, 1e6)
 TAUS = (1e-6, 1e-4, 1e-2, 1.0, 9.0, 1e2, 1e3, 1e4, 1e5, 1e6)
@@ -24,7 +26,7 @@ def run(plan: Plan) -> list[Row]:
     """kacflow, a table made for each a, and event simulation as far as it goes."""
     rows: list[Row] = []
     rng = np.random.default_rng(0)
-    shape = plan.pick(smoke=(4, 512), short=(16, 3072), full=_cases.IMAGES)
+    shape = plan.pick(smoke=(4, 512), short=(32, 3072), full=_cases.IMAGES)
     n = _cases.numbers(shape)
     most = plan.pick(smoke=1e5, short=1e7, full=5e8)  # turns that a call may simulate
     size = plan.pick(smoke=(64, 256), short=(256, 4096), full=(1024, 4096))
@@ -53,10 +55,30 @@ def run(plan: Plan) -> list[Row]:
         rows += plan.rows(
             f"a t = {tau:g}", calls, threads=plan.threads[0], numbers=n, errors=found, tau=tau
         )
-    return sorted(rows, key=lambda row: row.more["tau"])
+    rows.sort(key=lambda row: row.more["tau"])
+    return rows + _alone(plan, shape, t)
+
+
+def _alone(plan: Plan, shape: tuple[int, int], t: torch.Tensor) -> list[Row]:
+    """kacflow at every a t in turn, with nothing in between that empties the caches."""
+
+    def call(tau: float) -> Callable[[], torch.Tensor]:
+        process = KacProcess(tau, 1.0)
+        return lambda: process.sample(t, shape)
+
+    names = {f"kacflow, a t = {tau:g}": tau for tau in TAUS}
+    return plan.rows(
+        ALONE, {name: call(tau) for name, tau in names.items()},
+        threads=plan.threads[0], numbers=_cases.numbers(shape),
+        errors={
+            name: (checks.core_law(torch.float32, tau, device=plan.device), checks.LAW)
+            for name, tau in names.items()
+        },
+    )  # fmt: skip
 
 
 def draw(axes: Any, rows: list[Row]) -> None:
     """Time per number against a t."""
+    rows = [row for row in rows if row.case != ALONE]
     series = pictures.by_name(rows, "tau", lambda row: row.seconds.mid / row.numbers * 1e9)
     pictures.lines(axes, series, "a t, turns on average", "time per number, ns")

@@ -58,6 +58,38 @@ def test_threads_are_set_and_restored() -> None:
     assert torch.get_num_threads() == before
 
 
+def test_devices_by_name() -> None:
+    assert timing.find_device("cpu") == torch.device("cpu")
+    for name in ("gpu", "mps", "cuda:99", ""):
+        with pytest.raises(ValueError, match="got"):
+            timing.find_device(name)
+
+
+def test_a_gpu_is_timed_by_its_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With events that stand in for a GPU's: their clock counts, and they are waited for."""
+    clock = itertools.count()
+
+    class Event:
+        at, waited = 0, True
+
+        def __init__(self, *, enable_timing: bool) -> None:
+            assert enable_timing
+
+        def record(self) -> None:
+            self.at, self.waited = next(clock), False
+
+        def synchronize(self) -> None:
+            self.waited = True
+
+        def elapsed_time(self, end: Event) -> float:
+            assert end.waited
+            return 5.0 * (end.at - self.at)  # milliseconds
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    taken = timing.measure({"a": lambda: None}, seconds=0.0, least=3, device="cuda")
+    assert taken["a"].seconds == (5e-3,) * 3
+
+
 def test_fresh_data_exceeds_the_caches() -> None:
     shape = (64, 1024)
     take = timing.fresh(shape, torch.float32)

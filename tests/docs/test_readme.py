@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 import re
 
@@ -63,21 +62,3 @@ def test_targets_files_and_links_exist():
     paths = re.findall(r"`((?:scripts|tests|benchmarks|docs)/[\w/.]+)`", README)
     for path in [*(link for link in links if not link.startswith("http")), *paths]:
         assert (ROOT / path).exists(), path
-
-
-def test_speed_table_comes_from_the_results():
-    text = (ROOT / "benchmarks" / "results" / "cpu.json").read_text()
-    measured = {
-        (row["case"], row["name"], str(row["threads"])): (
-            f"{row['seconds'][1] / row['numbers'] * 1e9:.3g}",
-            f"{row['ratio'][1]:.3g}",
-        )
-        for rows in json.loads(text)["questions"].values()
-        for row in rows
-        if row["numbers"] and row["ratio"]
-    }
-    table = re.compile(r"^\| (\S[^|]*) \| (\S[^|]*) \| (\d) \| (\S+) \| (\S+) \|$", re.MULTILINE)
-    listed = table.findall(README)
-    assert len(listed) >= 8
-    for case, name, threads, *figures in listed:
-        assert tuple(figures) == measured[case, name, threads], (case, name, threads)
