@@ -49,12 +49,14 @@ struct Range<float> {
   static constexpr double tau_least =
       1e-8;                               // S differs from its limit u1 by O(tau^2): below an ulp
   static constexpr double tail = 3.0e38;  // stands for an overflowed 1/s, where it is not used
+  static constexpr double least_normal = 0x1p-126;
 };
 template <>
 struct Range<double> {
   static constexpr double tau_scaled = 300.0;
   static constexpr double tau_least = 1e-12;
   static constexpr double tail = 1.0e300;
+  static constexpr double least_normal = 0x1p-1022;
 };
 
 /// What the map needs of tau, computed once per sample in double precision.
@@ -65,7 +67,7 @@ struct MapConstants {
   Word<T> last_odd;   ///< even number of turns >= 2 if and only if w0 > last_odd
   T inverse_even;     ///< 1 / (number of words of the even case), 0 if there is none
   T d_max;            ///< s (cosh tau - 1)
-  T s;                ///< the scale: 1 or e^-tau
+  T s;                ///< the scale: 1 or e^-tau, 0 where that is subnormal
   T inverse_s;        ///< 1/s
   T m;                ///< -ln s: 0 or tau
 };
@@ -108,7 +110,9 @@ KAC_FN MapConstants<T> map_constants(double a, double t) {
   k.last_odd = static_cast<Word<T>>(~n_even);
   k.inverse_even = static_cast<T>(select(n_even > 0, 1.0 / static_cast<double>(n_even), 0.0));
   k.d_max = static_cast<T>(select(scaled, square, square / q));
-  k.s = static_cast<T>(s);
+  // A subnormal s is lost in every sum that it enters, and would make roots and divisions slow:
+  // with a t from 87 to 103 a float32 draw took 1.4 times as long.
+  k.s = static_cast<T>(select(s < Range<T>::least_normal, 0.0, s));
   k.inverse_s = static_cast<T>(smaller(1.0 / s, Range<T>::tail));
   k.m = static_cast<T>(select(scaled, tau, 0.0));
   return k;

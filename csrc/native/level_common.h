@@ -86,10 +86,6 @@ struct WordBlock<double> {
   }
 };
 
-/// x >= 0, or 0 where it is subnormal.
-KAC_FN float normal_or_zero(float x) { return kac::select(x < 0x1p-126f, 0.0f, x); }
-KAC_FN double normal_or_zero(double x) { return kac::select(x < 0x1p-1022, 0.0, x); }
-
 /// The sampler's constants of kBlock rows (or lanes), structure of arrays.
 template <class T>
 struct MapTable {
@@ -106,9 +102,7 @@ struct MapTable {
     last_odd[j] = k.last_odd;
     inverse_even[j] = k.inverse_even;
     d_max[j] = k.d_max;
-    // A subnormal s is lost in every sum that it enters and makes the roots and divisions slow:
-    // with a t from 87 to 103 a float32 draw took 1.4 times as long (benchmarks/README.md).
-    s[j] = normal_or_zero(k.s);
+    s[j] = k.s;
     inverse_s[j] = k.inverse_s;
     m[j] = k.m;
   }

@@ -34,7 +34,7 @@ NEVER = 1  # 1 if no word is an atom (e^-tau below half a unit of u0), else 0
 LAST_ODD = 2  # even number of turns >= 2 if and only if w0 > last_odd
 INVERSE_EVEN = 3  # 1 / (number of words of the even case), 0 if there is none
 D_MAX = 4  # s (cosh tau - 1)
-S = 5  # the scale: 1 or e^-tau
+S = 5  # the scale: 1 or e^-tau, 0 where that is subnormal
 INVERSE_S = 6
 M = 7  # -ln s: 0 or tau
 TAU = 8  # a t
@@ -49,9 +49,13 @@ class Range(NamedTuple):
     tau_scaled: float
     tau_least: float
     tail: float
+    least_normal: float
 
 
-RANGES = {np.float32: Range(40.0, 1e-8, 3.0e38), np.float64: Range(300.0, 1e-12, 1.0e300)}
+RANGES = {
+    np.float32: Range(40.0, 1e-8, 3.0e38, 2.0**-126),
+    np.float64: Range(300.0, 1e-12, 1.0e300, 2.0**-1022),
+}
 
 
 @template
@@ -82,7 +86,7 @@ def map_constants(real: Any) -> Any:
     numbers, since e^-tau amplifies its rounding by tau.
     """
     word, bits = FORMATS[real].word, FORMATS[real].bits
-    tau_scaled, tau_least, tail = RANGES[real]
+    tau_scaled, tau_least, tail, least_normal = RANGES[real]
     half, every = word(1 << (bits - 1)), word((1 << bits) - 1)
     none, one = word(0), word(1)
     count = word_count(real)
@@ -107,7 +111,7 @@ def map_constants(real: Any) -> Any:
         table[LAST_ODD, j] = same_bits(word(n_even ^ every))
         table[INVERSE_EVEN, j] = real(select(n_even > none, 1.0 / np.float64(n_even), 0.0))
         table[D_MAX, j] = real(select(scaled, square, square / q))
-        table[S, j] = real(s)
+        table[S, j] = real(select(s < least_normal, 0.0, s))
         table[INVERSE_S, j] = real(smaller(1.0 / s, tail))
         table[M, j] = real(select(scaled, tau, 0.0))
 
