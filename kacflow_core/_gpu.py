@@ -27,7 +27,7 @@ def working(dtype: str) -> str:
 
 
 class Call:
-    """The arguments of one call, all on one device."""
+    """The arguments of one call, all on one device; as a context, what happens on that device."""
 
     def __init__(self, name: str, first: Any) -> None:
         """``first``, called ``name``, is the array that decides library and device."""
@@ -35,6 +35,14 @@ class Call:
         self._name = name
         self._first = first
         self.device = self.library.device(self.library.adopt(name, first))
+        self._scope = self.library.on(self.device)
+
+    def __enter__(self) -> Call:
+        self._scope.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._scope.__exit__(*error)
 
     def adopt(self, name: str, value: Any) -> Any:
         """An array on the device of this call."""
@@ -226,14 +234,14 @@ def sample(
 ) -> Any:
     """See :func:`kacflow_core.sample`."""
     name, first = next((n, v) for n, v in (("t", t), ("a", a), ("c", c)) if on_gpu(v))
-    call = Call(name, first)
-    extents, kind = _validate.shape(shape), _validate.real_dtype(dtype).name
-    parameters = dict(zip("tac", call.process(t, a, c, kind), strict=True))
-    result = run_sample(
-        get_gpu_backend(backend), call.library, call.device, extents, kind, parameters,
-        _noise(seed, offset),
-    )  # fmt: skip
-    return call.give_back([result], extents)[0]
+    with Call(name, first) as call:
+        extents, kind = _validate.shape(shape), _validate.real_dtype(dtype).name
+        parameters = dict(zip("tac", call.process(t, a, c, kind), strict=True))
+        result = run_sample(
+            get_gpu_backend(backend), call.library, call.device, extents, kind, parameters,
+            _noise(seed, offset),
+        )  # fmt: skip
+        return call.give_back([result], extents)[0]
 
 
 def sample_pair(
@@ -241,23 +249,28 @@ def sample_pair(
     backend: str | None,
 ) -> tuple[Any, Any]:  # fmt: skip
     """See :func:`kacflow_core.sample_pair`; ``schedule`` holds signal to dclock."""
-    call = Call("x0", x0)
-    data = call.data("x0", x0)
-    kind = working(call.library.dtype(data))
-    times, rates, speeds = call.process(schedule["clock"], a, c, kind, "clock")
-    parameters = {"a": rates, "c": speeds}
-    for name, value in schedule.items():
-        if name == "clock":
-            parameters[name] = times
-            continue
-        parameters[name] = call.parameter(name, value)
-        if isinstance(parameters[name], np.ndarray):
-            _validate.parameter(name, parameters[name], _validate.LIMITS[np.dtype(kind)])
-    results = run_pair(
-        get_gpu_backend(backend), call.library, call.device, data, parameters, _noise(seed, offset)
-    )
-    x_t, dx_t = call.give_back(results, data.shape)
-    return x_t, dx_t
+    with Call("x0", x0) as call:
+        data = call.data("x0", x0)
+        kind = working(call.library.dtype(data))
+        times, rates, speeds = call.process(schedule["clock"], a, c, kind, "clock")
+        parameters = {"a": rates, "c": speeds}
+        for name, value in schedule.items():
+            if name == "clock":
+                parameters[name] = times
+                continue
+            parameters[name] = call.parameter(name, value)
+            if isinstance(parameters[name], np.ndarray):
+                _validate.parameter(name, parameters[name], _validate.LIMITS[np.dtype(kind)])
+        results = run_pair(
+            get_gpu_backend(backend),
+            call.library,
+            call.device,
+            data,
+            parameters,
+            _noise(seed, offset),
+        )
+        x_t, dx_t = call.give_back(results, data.shape)
+        return x_t, dx_t
 
 
 def at_points(
@@ -265,34 +278,34 @@ def at_points(
     outputs: int = 1, sixteen_bit: bool = True,
 ) -> list[Any]:  # fmt: skip
     """A function of the position ``x``, called ``name``."""
-    call = Call(name, x)
-    data = call.data(name, x, sixteen_bit=sixteen_bit)
-    values = call.process(t, a, c, working(call.library.dtype(data)))
-    results, shape = run_points(
-        get_gpu_backend(backend), call.library, call.device, operation, name, data,
-        dict(zip("tac", values, strict=True)), outputs,
-    )  # fmt: skip
-    return call.give_back(results, shape)
+    with Call(name, x) as call:
+        data = call.data(name, x, sixteen_bit=sixteen_bit)
+        values = call.process(t, a, c, working(call.library.dtype(data)))
+        results, shape = run_points(
+            get_gpu_backend(backend), call.library, call.device, operation, name, data,
+            dict(zip("tac", values, strict=True)), outputs,
+        )  # fmt: skip
+        return call.give_back(results, shape)
 
 
 def sample_path(
     times: Any, shape: Any, a: Any, c: Any, seed: Any, offset: Any, dtype: Any, backend: str | None
 ) -> tuple[Any, Any]:
     """See :func:`kacflow_core.sample_path`."""
-    call = Call("times", times)
-    extents, kind = _validate.shape(shape), _validate.real_dtype(dtype).name
-    grid = call.parameter("times", times)
-    if not grid.ndim or not grid.shape[-1]:
-        raise ValueError(
-            f"times: got shape {tuple(grid.shape)}; allowed: at least one axis, the last of at "
-            "least one time"
-        )
-    _, rates, speeds = call.process(times, a, c, kind, "times")
-    results = run_path(
-        get_gpu_backend(backend), call.library, call.device, call.library.cast(grid, kind),
-        extents, kind, {"a": rates, "c": speeds}, _noise(seed, offset),
-    )  # fmt: skip
-    whole = (*extents, grid.shape[-1])
-    _validate.shape((math.prod(whole),))
-    positions, directions = call.give_back(results, whole)
-    return positions, directions
+    with Call("times", times) as call:
+        extents, kind = _validate.shape(shape), _validate.real_dtype(dtype).name
+        grid = call.parameter("times", times)
+        if not grid.ndim or not grid.shape[-1]:
+            raise ValueError(
+                f"times: got shape {tuple(grid.shape)}; allowed: at least one axis, the last of at "
+                "least one time"
+            )
+        _, rates, speeds = call.process(times, a, c, kind, "times")
+        results = run_path(
+            get_gpu_backend(backend), call.library, call.device, call.library.cast(grid, kind),
+            extents, kind, {"a": rates, "c": speeds}, _noise(seed, offset),
+        )  # fmt: skip
+        whole = (*extents, grid.shape[-1])
+        _validate.shape((math.prod(whole),))
+        positions, directions = call.give_back(results, whole)
+        return positions, directions

@@ -7,6 +7,7 @@ and results go back as the library's own where it can adopt them.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 from collections.abc import Callable, Sequence
@@ -36,6 +37,9 @@ class Library(Protocol):
 
     name: str
     broadcast_to: Callable[..., Any]
+
+    def on(self, device: int) -> contextlib.AbstractContextManager[Any]:
+        """A scope in which views and copies of arrays on a device may be made."""
 
     def adopt(self, name: str, value: Any) -> Any:
         """An array of any library as one of this; TypeError if it cannot be."""
@@ -73,6 +77,9 @@ class CupyArrays:
     def __init__(self, cupy: Any) -> None:
         self._cupy = cupy
         self.broadcast_to = cupy.broadcast_to
+
+    def on(self, device: int) -> contextlib.AbstractContextManager[Any]:
+        return self._cupy.cuda.Device(device)  # else it would copy to the current device
 
     def adopt(self, name: str, value: Any) -> Any:
         cupy = self._cupy
@@ -126,9 +133,13 @@ class TorchArrays:
         self.broadcast_to = torch.broadcast_to
         self._stream = torch._C._cuda_getCurrentRawStream if torch.version.cuda else None
 
+    def on(self, device: int) -> contextlib.AbstractContextManager[Any]:
+        return contextlib.nullcontext()  # its operators run where their arguments are
+
     def adopt(self, name: str, value: Any) -> Any:
         torch = self._torch
         if isinstance(value, torch.Tensor):
+            value = value.resolve_neg()
             return value.detach() if value.requires_grad else value
         try:
             if hasattr(value, "__dlpack__"):

@@ -1,15 +1,18 @@
 """The GPU backend without a compiler: CuPy and NVRTC build the same kernels at run time.
 
 The headers come with the package.  A kernel is compiled when it is first used, for the GPU at hand,
-and CuPy keeps it in its cache on disk (``CUPY_CACHE_DIR``), so that later processes find it there.
+and kept in CuPy's cache on disk (``CUPY_CACHE_DIR``), so that later processes find it there.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
+import os
+import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -45,16 +48,30 @@ def _digest(folder: Path) -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
+def cache_folder() -> Path:
+    """Where CuPy keeps compiled kernels."""
+    default = Path.home() / ".cupy" / "kernel_cache"
+    return Path(os.environ.get("CUPY_CACHE_DIR") or default)
+
+
 class CupyMemory:
-    """A copy of a NumPy array on the current device."""
+    """A copy of a NumPy array on the current device, made and read on the default stream."""
 
     def __init__(self, cupy: Any, array: Array) -> None:
         self._cupy = cupy
-        self._copy = cupy.asarray(array.reshape(-1).view(np.uint8))
+        with cupy.cuda.Stream.null:
+            self._copy = cupy.asarray(array.reshape(-1).view(np.uint8))
         self.pointer: int = self._copy.data.ptr
 
     def download(self, into: Array) -> None:
-        into.reshape(-1).view(np.uint8)[...] = self._cupy.asnumpy(self._copy)
+        with self._cupy.cuda.Stream.null:
+            into.reshape(-1).view(np.uint8)[...] = self._cupy.asnumpy(self._copy)
+
+
+class Stream(NamedTuple):
+    """What CuPy's kernels ask of a stream."""
+
+    ptr: int
 
 
 class CupyDriver:
@@ -62,33 +79,56 @@ class CupyDriver:
 
     name = "cupy"
 
-    def __init__(self, cupy: Any) -> None:
+    def __init__(self, cupy: Any, cache: Path) -> None:
         self._cupy = cupy
+        self._cache = cache
         folder = include_folder()
         self._options = (*OPTIONS, f"-I{folder}")
-        self._headers = _digest(folder)
-        self._kernels: dict[tuple[str, str, bool], Any] = {}
+        self._key = f"{_digest(folder)} {OPTIONS} {cupy.cuda.nvrtc.getVersion()}"
+        self._kernels: dict[tuple[str, str, bool, int], Any] = {}
 
-    def _kernel(self, operation: str, storage: str, whole: bool) -> Any:
-        """The compiled kernel; CuPy builds it once for every device that it is launched on."""
-        key = operation, storage, whole
+    def _kernel(self, operation: str, storage: str, whole: bool, device: int) -> Any:
+        """The compiled kernel for the current device, whose number is ``device``."""
+        key = operation, storage, whole, device
         if key not in self._kernels:
             name = f"kacflow_{operation}_{storage}_{'whole' if whole else 'mixed'}"
             source = _jobs.source_of(operation, storage, whole, name)
-            source += f"// headers {self._headers}\n"  # CuPy's cache looks at this text alone
-            module = self._cupy.RawModule(code=source, options=self._options)
+            capability = self._cupy.cuda.Device(device).compute_capability
+            file = self._file(f"{self._key} {capability} {source}")
+            module = self._cupy.cuda.Module()
+            module.load(file.read_bytes() if file.exists() else self._compile(source, file))
             self._kernels[key] = module.get_function(name)
         return self._kernels[key]
+
+    def _file(self, key: str) -> Path:
+        return self._cache / f"kacflow_{hashlib.sha256(key.encode()).hexdigest()}.cubin"
+
+    def _compile(self, source: str, file: Path) -> bytes:
+        """Code for the current device, which goes into ``file`` if that can be written.
+
+        Not by RawModule, which adds -ftz=true: results among the denormal numbers would be others
+        than those of the cuda backend.
+        """
+        code, _ = self._cupy.cuda.compiler.compile_using_nvrtc(source, self._options)
+        with contextlib.suppress(OSError):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as part:
+                part.write(code)
+            Path(part.name).replace(file)  # in one step, whoever else does the same
+        return code
 
     def launch(self, launch: Launch, device: int, stream: int) -> None:
         cupy = self._cupy
         operation, storage, plan, job = launch
         # A NumPy array of one element goes to the kernel by value: the job's bytes.
         argument = np.frombuffer(job, dtype=f"V{len(job)}")
-        with cupy.cuda.Device(device), cupy.cuda.ExternalStream(stream):
+        with cupy.cuda.Device(device):
             try:
-                kernel = self._kernel(operation, storage, plan.whole)
-                kernel((plan.blocks,), (plan.threads,), (argument,), shared_mem=plan.shared)
+                kernel = self._kernel(operation, storage, plan.whole, device)
+                kernel(
+                    (plan.blocks,), (plan.threads,), (argument,), shared_mem=plan.shared,
+                    stream=Stream(stream),
+                )  # fmt: skip
             except (cupy.cuda.driver.CUDADriverError, cupy.cuda.runtime.CUDARuntimeError) as error:
                 raise RuntimeError(
                     f"kernel {operation} for {storage} on device {device}, {plan.blocks} blocks of "
@@ -117,9 +157,8 @@ def load() -> Backend:
         raise ImportError(f"no GPU: {error}") from error
     if not count:
         raise ImportError("no GPU: no CUDA device")
-    driver = CupyDriver(cupy)
     try:
         cupy.cuda.nvrtc.getVersion()
     except Exception as error:  # CuPy loads NVRTC on first use, and fails in several ways
         raise ImportError(f"CuPy finds no NVRTC: {error}") from error
-    return DeviceBackend(driver)
+    return DeviceBackend(CupyDriver(cupy, cache_folder()))

@@ -16,6 +16,7 @@ import torch
 from torch import _C, Tensor
 from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd import forward_ad
+from torch.autograd.function import _SingleLevelFunction
 
 #: For each output, its derivative with respect to each input asked for, by position.
 Jacobian = list[dict[int, Tensor]]
@@ -23,8 +24,11 @@ Jacobian = list[dict[int, Tensor]]
 
 def leading(parameter: Tensor, ndim: int) -> Tensor:
     """A parameter that aligns with leading axes, with as many axes as the data: trailing axes of
-    length one are added, or left out.
+    length one are added, or left out.  One without axes stays so: beside data on a GPU it may be on
+    the CPU, which torch allows for 0-d tensors only.
     """
+    if not parameter.ndim:
+        return parameter
     return parameter.reshape(parameter.shape[:ndim] + (1,) * (ndim - parameter.ndim))
 
 
@@ -131,7 +135,7 @@ def _function(op: Any, rule: Rule) -> Any:
             stack.enter_context(_C._AutoDispatchBelowAutograd())
             return op.redispatch(keys & _C._after_autograd_keyset, *args)
 
-    class Function(torch.autograd.Function):
+    class Function(_SingleLevelFunction):  # torch.autograd.Function would take all levels
         @staticmethod
         def forward(keys: Any, *args: Any) -> Any:
             return redispatch(keys, *args)
@@ -175,12 +179,10 @@ def register(lib: torch.library.Library, name: str, rule: Rule) -> None:
     """Give the operator ``name`` of ``lib`` the derivatives of ``rule``."""
     op = getattr(torch.ops.kacflow, name).default
     function = _function(op, rule)
-    # One level only: Function.apply would process the whole stack of transforms a second time.
-    apply = super(torch.autograd.Function, function).apply
 
     def kernel(keys: Any, *args: Any) -> Any:
         # Always: whether an input carries a tangent cannot be seen from here in a compiled graph.
         with enable_single_level_autograd_function():
-            return apply(keys, *args)
+            return function.apply(keys, *args)
 
     lib.impl(name, kernel, "Autograd", with_keyset=True)

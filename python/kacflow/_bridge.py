@@ -14,6 +14,9 @@ import kacflow_core
 from kacflow_core._layout import BFLOAT16, Array
 
 FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+_CPU = torch.device("cpu")
+#: Tensors that are what they seem to be: memory at an address.
+_BARE = (Tensor, torch.nn.Parameter)
 
 
 def working_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -26,21 +29,42 @@ def plain(*values: object) -> bool:
 
     Only in eager mode on the CPU, outside ``torch.func`` transforms and forward-mode derivatives.
     """
-    return all(v.device.type == "cpu" for v in values if isinstance(v, Tensor)) and eager()
+    return addressable(*values) and all(
+        v.device.type == "cpu" for v in values if isinstance(v, Tensor)
+    )
 
 
-def eager() -> bool:
-    """Whether this is neither a trace nor a transform nor a forward-mode derivative."""
+def addressable(*values: object) -> bool:
+    """Whether a kernel may take the addresses of these tensors here and now, the dispatcher aside.
+
+    Not in a trace, under a transform, a forward-mode derivative or a dispatch mode, and not for
+    subclasses, such as fake or distributed tensors.
+    """
     return (
         not torch.compiler.is_compiling()
         and not torch._C._are_functorch_transforms_active()
+        and not torch._C._len_torch_dispatch_stack()
         and forward_ad._current_level < 0
+        and all(type(v) in _BARE for v in values if isinstance(v, Tensor))
     )
 
 
 def known(value: Tensor) -> bool:
     """Whether a tensor is a number on the CPU that no derivative or trace asks about."""
     return value.ndim == 0 and not value.requires_grad and plain(value)
+
+
+def number(value: float) -> Tensor:
+    """A number as a 0-d tensor on the CPU, whatever torch's default device is."""
+    return torch.tensor(float(value), dtype=torch.float64, device=_CPU)
+
+
+def resolved(device: torch.device | str) -> torch.device:
+    """The device with its number: ``"cuda"`` is the current one."""
+    found = torch.device(device)
+    if found.type == "cpu" or found.index is not None:
+        return found
+    return torch.empty(0, device=found).device
 
 
 def scalar(value: float, dtype: torch.dtype, device: torch.device | None) -> Tensor:
@@ -93,10 +117,13 @@ def to_tensor(x: Array) -> Tensor:
 def draw_seed(generator: torch.Generator | None, device: torch.device | None = None) -> Tensor:
     """A 0-d int64 seed in [0, 2**63 - 1): one 64-bit number of torch's generator.
 
-    Without a generator it is the default one of the data's device, as for ``torch.randn``.
+    Without a generator it is the default one of the data's device (the CPU, if None), as for
+    ``torch.randn``.
     """
     if generator is not None:
         device = generator.device
+    elif device is None:
+        device = _CPU
     return torch.randint(0x7FFFFFFFFFFFFFFF, (), generator=generator, device=device)
 
 

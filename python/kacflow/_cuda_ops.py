@@ -16,6 +16,7 @@ from torch import Tensor
 from kacflow_core import _gpu, _gpu_arrays
 from kacflow_core._dispatch import get_gpu_backend
 from kacflow_core._layout import Array
+from kacflow_core._validate import word64
 from kacflow_core.backends._jobs import Noise
 
 _DTYPES = {torch.float32: "float32", torch.float64: "float64"}
@@ -27,9 +28,13 @@ def _library() -> _gpu_arrays.Library:
 
 def _noise(seed: Tensor, offset: int, device: torch.device) -> tuple[Noise, Tensor]:
     """Key and counter, and the tensor that holds the key until the kernel has started."""
+    if seed.numel() != 1 or seed.dtype.is_floating_point:
+        raise ValueError(
+            f"seed: got shape {tuple(seed.shape)} of {seed.dtype}; allowed: one integer"
+        )
     if seed.device.type == "cpu":
-        return Noise(int(seed), offset % 2**64), seed
-    here = seed.to(device)
+        return Noise(word64("seed", int(seed)), offset % 2**64), seed
+    here = seed.to(device, torch.int64)  # the kernel reads 64 bits
     return Noise(0, offset % 2**64, here.data_ptr()), here
 
 
@@ -37,13 +42,19 @@ def _parameter(name: str, value: Tensor | float, device: torch.device) -> Tensor
     """A parameter as :mod:`kacflow_core._gpu` takes it: on the device, or a number."""
     if not isinstance(value, Tensor):
         return np.array(float(value))
-    if value.requires_grad:
-        value = value.detach()
+    value = _plain(value)
     if value.device == device:
         return value if value.dtype in _DTYPES else value.to(torch.float32)
     if value.device.type == "cpu" and value.numel() == 1:
         return np.array(float(value))
     raise ValueError(f"{name}: is on {value.device}; allowed: {device}, where the data is")
+
+
+def _plain(value: Tensor) -> Tensor:
+    """A tensor whose numbers are those in memory, without a gradient."""
+    if value.is_neg():
+        value = value.resolve_neg()
+    return value.detach() if value.requires_grad else value
 
 
 def _on_gpu(name: str, value: Tensor) -> torch.device:
@@ -76,8 +87,9 @@ def pair(
     device = _on_gpu("x_0", x_0)
     parameters = {name: _parameter(name, value, device) for name, value in given.items()}
     noise, _kept = _noise(seed, offset, device)
-    data = x_0.detach() if x_0.requires_grad else x_0
-    return _gpu.run_pair(get_gpu_backend(), _library(), device.index, data, parameters, noise)
+    return _gpu.run_pair(
+        get_gpu_backend(), _library(), device.index, _plain(x_0), parameters, noise
+    )
 
 
 def sample_pair(
@@ -99,7 +111,7 @@ def sample_path(
     device = _on_gpu("times", times)
     parameters = {n: _parameter(n, v, device) for n, v in (("a", a), ("c", c))}
     noise, _kept = _noise(seed, offset, device)
-    grid = times.detach().to(dtype)
+    grid = _plain(times).to(dtype)
     positions, directions = _gpu.run_path(
         get_gpu_backend(), _library(), device.index, grid, shape, _DTYPES[dtype], parameters, noise
     )
@@ -113,9 +125,8 @@ def _points(
     """A function of the position on the device of ``x``."""
     device = _on_gpu("x", x)
     parameters = {n: _parameter(n, v, device) for n, v in (("t", t), ("a", a), ("c", c))}
-    data = x.detach() if x.requires_grad else x
     results, shape = _gpu.run_points(
-        get_gpu_backend(), _library(), device.index, operation, "x", data, parameters, outputs
+        get_gpu_backend(), _library(), device.index, operation, "x", _plain(x), parameters, outputs
     )
     return [result.reshape(shape) for result in results]
 

@@ -129,8 +129,8 @@ def pair_jacobian(
     first, second = {_X_0: f, _SIGNAL: data}, {_X_0: df, _DSIGNAL: data}
     if any(i in wanted for i in (_PAIR_A, _PAIR_C, _CLOCK, _DCLOCK)):
         noise = torch.ops.kacflow.sample(
-            inputs[_CLOCK], inputs[_PAIR_A], inputs[_PAIR_C], inputs[_SEED], inputs[_OFFSET],
-            x_0.shape, working,
+            inputs[_CLOCK].to(x_0.device), inputs[_PAIR_A], inputs[_PAIR_C], inputs[_SEED],
+            inputs[_OFFSET], x_0.shape, working,
         )  # fmt: skip
         w = torch.ops.kacflow._draw_velocity(noise, g, a, c)
         first.update({_CLOCK: w, _PAIR_A: (g * w - noise) / a, _PAIR_C: noise / c})

@@ -40,7 +40,7 @@ def normal(
     Tensor
         Shape ``shape``.
     """
-    device = torch.device("cpu") if device is None else torch.device(device)
+    device = _bridge.resolved("cpu" if device is None else device)
     one, rate, speed = (
         torch.full((), value, dtype=dtype, device=device) for value in (1.0, _RATE, _SPEED)
     )

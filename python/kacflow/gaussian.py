@@ -134,7 +134,7 @@ class GaussianPath:
         noise = self._noise(shape, generator, offset, dtype, device)
         if self.kind == "flow_matching":
             return noise
-        end = torch.tensor(self.T, dtype=torch.float64)
+        end = _bridge.number(self.T)
         noise = noise * math.sqrt(float(self.clock.value(end)))
         if x_0 is None:
             return noise

@@ -213,7 +213,7 @@ class KacPath:
         a, c = process._parameters(x_0.device, x_0.dtype)
         if (
             x_0.is_cuda
-            and _bridge.eager()
+            and _bridge.addressable(x_0, a, c, f, df, g, dg)
             and not (torch.is_grad_enabled() and self._needs_grad(x_0, a, c, f, df, g, dg))
         ):
             given = {"a": a, "c": c, "signal": f, "dsignal": df, "clock": g, "dclock": dg}
@@ -260,7 +260,8 @@ class KacPath:
         Tensor
             Shape ``shape``.
         """
-        end = torch.tensor(self.T, dtype=torch.float64)
+        device = self.process._device(self.T) if device is None else _bridge.resolved(device)
+        end = _bridge.scalar(self.T, torch.float64, device)
         clock = self.clock.value(end)
         noise = self.process.sample(
             clock, shape, generator=generator, offset=offset, device=device,

@@ -23,7 +23,7 @@ def _positive(name: str, value: float | Tensor) -> Tensor:
             raise TypeError(f"{name}: got dtype {value.dtype}; allowed: a float or a float tensor")
         tensor = value
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        tensor = torch.tensor(float(value), dtype=torch.float64)
+        tensor = _bridge.number(value)
     else:
         raise TypeError(f"{name}: got {type(value).__name__}; allowed: a float or a float tensor")
     checked = tensor.detach()
@@ -186,7 +186,7 @@ class KacProcess:
             dtype = t.dtype if isinstance(t, Tensor) else torch.get_default_dtype()
         if dtype not in (torch.float32, torch.float64):
             raise TypeError(f"dtype: got {dtype}; allowed: torch.float32 or torch.float64")
-        device = self._device(t) if device is None else torch.device(device)
+        device = self._device(t) if device is None else _bridge.resolved(device)
         time = self._time(t, device, dtype)
         a, c = self._parameters(device, dtype)
         extents = time.shape if shape is None else tuple(shape)
@@ -310,7 +310,7 @@ class KacProcess:
         if kind not in (torch.float32, torch.float64):
             name = "times: got dtype" if dtype is None else "dtype: got"
             raise TypeError(f"{name} {kind}; allowed: torch.float32 or torch.float64")
-        device = self._device(times) if device is None else torch.device(device)
+        device = self._device(times) if device is None else _bridge.resolved(device)
         grid = self._time(times, device, kind)
         a, c = self._parameters(device, kind)
         seed = _bridge.draw_seed(generator, device)

@@ -158,7 +158,8 @@ def _schedule(
             f"{argument}: got {type(given).__name__}; allowed: one of {', '.join(table)}, or an "
             "object with value(t) and derivative(t)"
         )
-    first = float(torch.as_tensor(given.value(torch.zeros((), dtype=torch.float64))))
+    start_time = torch.zeros((), dtype=torch.float64, device="cpu")
+    first = float(torch.as_tensor(given.value(start_time)))
     if not abs(first - start) <= 1e-6:
         raise ValueError(
             f"{argument}: value(0) is {first:g}; allowed: {start:g} (data is at t = 0)"

@@ -149,7 +149,7 @@ def _times(t: float | Tensor) -> Tensor:
     if not isinstance(t, Tensor):
         if isinstance(t, bool) or not isinstance(t, (int, float)):
             raise TypeError(f"t: got {type(t).__name__}; allowed: a float or a float tensor")
-        t = torch.tensor(float(t), dtype=torch.float64)
+        t = _bridge.number(t)
     if not t.is_floating_point():
         raise TypeError(f"t: got dtype {t.dtype}; allowed: a float or a float tensor")
     if t.ndim > 1:
@@ -172,7 +172,7 @@ def _per_axis(name: str, value: PerAxis, axes: int) -> Tensor:
                 raise TypeError(
                     f"{name}: got {type(number).__name__}; allowed: a float, floats or a tensor"
                 )
-        tensor = torch.tensor(value, dtype=torch.float64)
+        tensor = torch.tensor(value, dtype=torch.float64, device="cpu")
     if tensor.shape not in ((), (1,), (axes,)):
         raise ValueError(
             f"{name}: got shape {tuple(tensor.shape)}; allowed: a number or {axes}, one per axis"

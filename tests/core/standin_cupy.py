@@ -1,12 +1,11 @@
 """As much of CuPy as kacflow's backend calls, on the CPU.
 
-``RawModule`` compiles with the real NVRTC, with the options that CuPy adds; a kernel runs on the
-simulated grid of ``simulated_gpu``.  Streams and devices are only noted.
+``compile_using_nvrtc`` is the real NVRTC with the options that CuPy adds, for PTX; a kernel runs
+on the simulated grid of ``simulated_gpu``.  Streams and devices are only noted.
 """
 
 from __future__ import annotations
 
-import contextlib
 import re
 from types import SimpleNamespace
 from typing import Any
@@ -23,13 +22,19 @@ class CUDARuntimeError(RuntimeError):
 
 
 class Kernel:
-    """cupy.RawKernel of a module."""
+    """cupy.cuda.Function."""
 
     def __init__(self, owner: Cupy, name: str) -> None:
         self._owner, self._name = owner, name
 
     def __call__(
-        self, grid: tuple[int, ...], block: tuple[int, ...], args: tuple, *, shared_mem: int = 0
+        self,
+        grid: tuple[int, ...],
+        block: tuple[int, ...],
+        args: tuple,
+        *,
+        shared_mem: int,
+        stream: Any,
     ) -> None:
         [argument] = args
         # What CuPy passes by value: the bytes of a NumPy array of one element.
@@ -40,12 +45,43 @@ class Kernel:
         found = re.fullmatch(r"kacflow_(\w+)_(\w+?\d+)_(whole|mixed)", self._name)
         assert found
         operation, storage, kind = found.groups()
-        self._owner.launches.append((self._name, self._owner.stream, self._owner.device))
+        self._owner.launches.append((self._name, stream.ptr, self._owner.device))
         code = self._owner.grid.kacflow_simulate(
             operation.encode(), storage.encode(), kind == "whole", grid[0], block[0], shared_mem,
             job, len(job),
         )  # fmt: skip
         assert code == 0
+
+
+class Module:
+    """cupy.cuda.Module; the kernel must be in what it loads."""
+
+    def __init__(self, owner: Cupy) -> None:
+        self._owner = owner
+
+    def load(self, code: bytes) -> None:
+        self._ptx = code.decode()
+
+    def get_function(self, name: str) -> Kernel:
+        assert f".entry {name}(" in self._ptx
+        self._owner.loaded.append(name)
+        return Kernel(self._owner, name)
+
+
+class Noting:
+    """A scope in which the current device or stream is ``number``."""
+
+    compute_capability = "90"  # of a device
+
+    def __init__(self, owner: Cupy, what: str, number: int) -> None:
+        self._owner, self._what, self._number = owner, what, number
+
+    def __enter__(self) -> None:
+        self._before = getattr(self._owner, self._what)
+        setattr(self._owner, self._what, self._number)
+
+    def __exit__(self, *error: Any) -> None:
+        setattr(self._owner, self._what, self._before)
 
 
 class Cupy:
@@ -54,13 +90,16 @@ class Cupy:
     def __init__(self, nvrtc: Any, grid: Any) -> None:
         self._nvrtc, self.grid = nvrtc, grid
         self.launches: list[tuple[str, int, int]] = []
-        self.compiled: list[str] = []
+        self.compiled: list[str] = []  # PTX
+        self.loaded: list[str] = []
         self.stream = self.device = -1
         self.devices = 1
         self.float32 = np.float32
         self.cuda = SimpleNamespace(
-            Device=lambda n: self._noting("device", n),
-            ExternalStream=lambda n: self._noting("stream", n),
+            Device=lambda number: Noting(self, "device", number),
+            Module=lambda: Module(self),
+            Stream=SimpleNamespace(null=Noting(self, "stream", 0)),
+            compiler=SimpleNamespace(compile_using_nvrtc=self._compile),
             runtime=SimpleNamespace(
                 CUDARuntimeError=CUDARuntimeError,
                 getDeviceCount=self._count,
@@ -75,32 +114,21 @@ class Cupy:
             raise CUDARuntimeError("cudaErrorInsufficientDriver: too old")
         return self.devices
 
-    @contextlib.contextmanager
-    def _noting(self, what: str, number: int) -> Any:
-        before = getattr(self, what)
-        setattr(self, what, number)
-        yield
-        setattr(self, what, before)
-
-    def RawModule(self, *, code: str, options: tuple[str, ...]) -> SimpleNamespace:
-        """cupy.RawModule; the kernel must be in what NVRTC makes of the text."""
-        ptx = self._nvrtc.ptx(code, [*options, *ADDED])
-
-        def get_function(name: str) -> Kernel:
-            assert f".entry {name}(" in ptx
-            self.compiled.append(name)
-            return Kernel(self, name)
-
-        return SimpleNamespace(get_function=get_function)
+    def _compile(self, source: str, options: tuple[str, ...]) -> tuple[bytes, None]:
+        """cupy.cuda.compiler.compile_using_nvrtc."""
+        self.compiled.append(self._nvrtc.ptx(source, [*options, *ADDED]))
+        return self.compiled[-1].encode(), None
 
     def asarray(self, array: np.ndarray) -> Any:
-        """A copy, where a kernel finds it."""
+        """A copy, where a kernel finds it; kernels for copies run on the default stream."""
+        assert self.stream == 0
         memory = HostMemory(array, 0)
         return SimpleNamespace(data=SimpleNamespace(ptr=memory.pointer), memory=memory,
                                size=array.size)  # fmt: skip
 
     def asnumpy(self, array: Any) -> np.ndarray:
         """The copy's content."""
+        assert self.stream == 0
         into = np.empty(array.size, np.uint8)
         array.memory.download(into)
         return into

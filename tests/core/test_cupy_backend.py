@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -29,8 +30,9 @@ def grid(tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.fixture
-def standin(grid, monkeypatch: pytest.MonkeyPatch) -> Cupy:
+def standin(grid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cupy:
     """``cupy`` as the backend imports it, and the backend as "standin"."""
+    monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path / "cache"))
     library = nvrtc_library()
     if library is None:
         pytest.skip("no libnvrtc here")
@@ -56,8 +58,8 @@ def test_pair(standin: Cupy, dtype: str, shape: tuple[int, int]):
         np.testing.assert_allclose(value, exact, rtol=tolerance, atol=tolerance)
     vector = 16 // np.dtype(dtype).itemsize
     kind = "whole" if shape[1] % vector == 0 else "mixed"
-    assert standin.compiled == [f"kacflow_sample_pair_{dtype}_{kind}"]  # once for both calls
-    assert standin.launches == [(standin.compiled[0], 0, 0)] * 2
+    assert standin.loaded == [f"kacflow_sample_pair_{dtype}_{kind}"]  # once for both calls
+    assert standin.launches == [(standin.loaded[0], 0, 0)] * 2
 
 
 def test_every_operation(standin: Cupy):
@@ -80,7 +82,7 @@ def test_every_operation(standin: Cupy):
             got = made
     for name, value in made.items():
         np.testing.assert_allclose(got[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
-    operations = {name.removeprefix("kacflow_").rsplit("_float", 1)[0] for name in standin.compiled}
+    operations = {name.removeprefix("kacflow_").rsplit("_float", 1)[0] for name in standin.loaded}
     assert operations == set(_jobs.OPERATIONS) - {"sample_pair"}
 
 
@@ -98,8 +100,37 @@ def test_stream_and_device_of_the_caller(standin: Cupy):
         driver.launch(launch._replace(plan=launch.plan._replace(threads=4096)), 3, 0)
 
 
+def draw(standin: Cupy) -> None:
+    """One launch of a backend that nothing was loaded by yet."""
+    out, one = np.zeros(8, np.float32), _jobs.Parameter(value=1.0)
+    noise = _jobs.Noise(1, 0)
+    launch = _jobs.sample("float32", Layout(1, 1, 8), out.ctypes.data, one, one, one, noise)
+    cupy.load().driver.launch(launch, 0, 0)
+    assert out.any()
+
+
+def test_denormal_numbers_are_kept(standin: Cupy):
+    """CuPy's RawModule compiles with -ftz=true; only what near.h asks for may flush."""
+    draw(standin)
+    flushing = set(re.findall(r"(\w+)\S*\.ftz\.f32", standin.compiled[0]))
+    assert flushing == {"rcp", "sqrt", "lg2"}
+
+
+def test_compiled_once_for_all_processes(standin: Cupy, tmp_path: Path):
+    draw(standin)
+    draw(standin)
+    assert len(standin.compiled) == 1 and len(standin.loaded) == 2
+    [file] = (tmp_path / "cache").iterdir()
+    assert file.read_bytes() == standin.compiled[0].encode()
+    file.unlink()
+    file.parent.rmdir()
+    file.parent.write_text("in the way of a folder")
+    draw(standin)
+    assert len(standin.compiled) == 2
+
+
 def test_other_headers_are_compiled_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """CuPy's cache on disk is keyed by the text, which holds a hash of the headers."""
+    """The cache on disk is keyed by a hash of the headers, among others."""
     copied = Path(shutil.copytree(cupy.include_folder(), tmp_path / "include"))
     before = cupy._digest(copied)
     header = copied / "kac" / "pair.h"

@@ -34,6 +34,9 @@ class HostTensors(gpu_arrays.TorchArrays):
     def device(self, array: torch.Tensor) -> int:
         return 0
 
+    def stream(self, device: int) -> int:
+        return 0
+
     def empty(self, shape: int | Sequence[int], dtype: str, device: int) -> torch.Tensor:
         return torch.empty(shape, dtype=self._dtypes[dtype]).fill_(torch.nan)
 

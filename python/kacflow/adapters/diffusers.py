@@ -225,7 +225,7 @@ class KacEulerScheduler(SchedulerMixin, ConfigMixin):
     @property
     def init_noise_sigma(self) -> float:
         """Standard deviation of :meth:`init_noise`, for pipelines that scale a Gaussian by it."""
-        end = torch.tensor(self.path.T, dtype=torch.float64)
+        end = torch.tensor(self.path.T, dtype=torch.float64, device="cpu")
         return float(self.path.process.variance(float(self.path.clock.value(end))).sqrt())
 
     def scale_model_input(self, sample: Tensor, timestep: Any = None) -> Tensor:
