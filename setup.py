@@ -20,7 +20,8 @@ Environment:
     Compute capabilities without the dot, separated by semicolons, e.g. ``80;90``; by default
     80, 86, 89, 90, 100 and 120, as far as nvcc knows them.  PTX of the newest is added.
 ``NVCC``
-    The CUDA compiler; by default the one on the path, or in ``CUDA_HOME/bin``.
+    The CUDA compiler; by default the one on the path, in ``CUDA_HOME/bin`` or in
+    ``/usr/local/cuda/bin``.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ def cause(error: Exception, compiler: str) -> str:
 def find_nvcc() -> str | None:
     """The CUDA compiler."""
     named = os.environ.get("NVCC") or shutil.which("nvcc")
-    homes = [os.environ.get(name) for name in ("CUDA_HOME", "CUDA_PATH")]
+    homes = [*(os.environ.get(name) for name in ("CUDA_HOME", "CUDA_PATH")), "/usr/local/cuda"]
     found = [str(Path(home) / "bin" / "nvcc") for home in homes if home]
     return named or next((path for path in found if os.access(path, os.X_OK)), None)
 
@@ -162,7 +163,9 @@ class BuildExtensions(build_ext):
 
         nvcc = find_nvcc()
         if nvcc is None:
-            raise FileNotFoundError("nvcc is neither on the path nor in CUDA_HOME/bin")
+            raise FileNotFoundError(
+                "nvcc is not on the path, in CUDA_HOME/bin or in /usr/local/cuda/bin"
+            )
         names = cuda_architectures(nvcc)
         codes = [f"-gencode=arch=compute_{n},code=sm_{n}" for n in names]
         codes.append(f"-gencode=arch=compute_{names[-1]},code=compute_{names[-1]}")

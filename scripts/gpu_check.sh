@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Everything that needs a GPU, in one command: build, conformance on both GPU backends, the tests of
 # tests/gpu, memcheck and racecheck, benchmarks.  Works without network, with the packages of this
-# Python (torch, cupy, numba, pytest, hypothesis, pybind11, ninja).  Ends with a short table and
-# writes benchmarks/results/<gpu>.json; exit code 1 if anything failed.
+# Python (torch, cupy, numba, scipy, mpmath, pytest, hypothesis, pybind11).  Without nvcc, which is
+# looked for on the path, in CUDA_HOME and in /usr/local/cuda, or without CuPy the other backend is
+# checked alone.  Ends with a short table and writes benchmarks/results/<gpu>.json; exit code 1 if
+# anything failed.
 #
 #   PYTHON=python3 scripts/gpu_check.sh
 set -uo pipefail
@@ -26,8 +28,15 @@ step() { # name command...
   names+=("$name ($((SECONDS - begin)) s)")
 }
 
+skip() { # name reason
+  names+=("$1") results+=("skipped: $2")
+}
+
 gpu_tests() { # a run in which everything was skipped is no success
-  "$python" -m pytest -q tests/gpu -p no:cacheprovider | tee /dev/stderr | grep -q '[0-9] passed'
+  "$python" -m pytest -q tests/gpu -p no:cacheprovider > "$logs/pytest.txt" 2>&1
+  local code=$?
+  cat "$logs/pytest.txt"
+  [[ $code == 0 ]] && grep '[0-9] passed' "$logs/pytest.txt" > /dev/null
 }
 
 found=$("$python" -c 'import torch
@@ -38,10 +47,26 @@ print(torch.cuda.get_device_name().lower().replace(" ", "-"))') || {
 }
 architecture=${found%%$'\n'*} gpu=${found#*$'\n'}
 
-step build env KACFLOW_CUDA=1 KACFLOW_NATIVE=1 KACFLOW_CUDA_ARCHITECTURES="$architecture" \
-  "$python" setup.py build_ext --inplace
-step kernels "$python" scripts/kernel_report.py --architecture "$architecture"
-for backend in cuda cupy; do
+for home in "${CUDA_HOME:-}" /usr/local/cuda; do
+  [[ -n $home && -d $home/bin ]] && PATH="$PATH:$home/bin"
+done
+
+backends=()
+if command -v nvcc > /dev/null; then
+  backends+=(cuda)
+  step build env KACFLOW_CUDA=1 KACFLOW_NATIVE=1 KACFLOW_CUDA_ARCHITECTURES="$architecture" \
+    "$python" setup.py build_ext --inplace
+  step kernels "$python" scripts/kernel_report.py --architecture "$architecture"
+else
+  step build env KACFLOW_CUDA=0 KACFLOW_NATIVE=1 "$python" setup.py build_ext --inplace
+  skip cuda "no nvcc"
+fi
+if "$python" -c 'import cupy' 2> /dev/null; then backends+=(cupy); else skip cupy "no CuPy"; fi
+((${#backends[@]})) || {
+  echo "neither nvcc nor CuPy"
+  exit 1
+}
+for backend in "${backends[@]}"; do
   step "conformance-$backend" "$python" -m kacflow_core.testing --backend "$backend"
 done
 step tests gpu_tests
@@ -49,9 +74,10 @@ step tests gpu_tests
 sanitizer=$(command -v compute-sanitizer || true)
 for tool in memcheck racecheck; do
   if [[ -n $sanitizer ]]; then
-    step "$tool" "$sanitizer" --tool "$tool" --error-exitcode 1 "$python" scripts/gpu_small.py
+    step "$tool" "$sanitizer" --tool "$tool" --error-exitcode 1 \
+      "$python" scripts/gpu_small.py "${backends[0]}"
   else
-    names+=("$tool") results+=("skipped: no compute-sanitizer")
+    skip "$tool" "no compute-sanitizer"
   fi
 done
 step benchmark "$python" -m benchmarks --device cuda --json "benchmarks/results/$gpu.json" \

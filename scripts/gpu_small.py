@@ -1,4 +1,7 @@
-"""Every kernel once at awkward sizes, for compute-sanitizer; NumPy arrays, so nothing else runs."""
+"""Every kernel once at awkward sizes, for compute-sanitizer; NumPy arrays, so nothing else runs.
+
+python scripts/gpu_small.py [cuda | cupy]
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,12 @@ import kacflow_core as kc
 
 
 def main() -> int:
+    backend = sys.argv[1] if len(sys.argv) > 1 else "cuda"
     rng = np.random.default_rng(0)
     for dtype in ("float32", "float64", "float16"):
         for shape, lead in (((1029,), 1029), ((130, 3), 130), ((3, 1500), 3), ((2, 3, 129), 2)):
             x, t = rng.normal(size=shape).astype(dtype), rng.uniform(0.1, 1.0, lead)
-            where = {"a": 9.0, "c": 3.0, "backend": "cuda"}
+            where = {"a": 9.0, "c": 3.0, "backend": backend}
             kc.sample_pair(x, signal=t, dsignal=-1.0, clock=t, dclock=1.0, seed=1, **where)
             times = t.reshape(-1, *(1,) * (x.ndim - 1))
             kc.velocity(x, times, **where)
@@ -26,7 +30,7 @@ def main() -> int:
                 kc.ppf(rng.random(shape).astype(dtype), times, **where)
                 grid = np.linspace(0.1, 1.0, 21)
                 kc.sample_path(grid, shape, seed=1, dtype=dtype, **where)
-    kc.simulate_events(1.0, 500, a=9.0, c=3.0, seed=1, backend="cuda")
+    kc.simulate_events(1.0, 500, a=9.0, c=3.0, seed=1, backend=backend)
     print("done")
     return 0
 

@@ -4,7 +4,9 @@
 // the round's intervals, for the rows that the block touches, into shared memory; then each takes
 // its path through them and leaves the results in shared memory; and then all write them out
 // together, since the results of one path are contiguous and those of neighbouring threads are not.
-// A barrier lies between the three phases, and one after them.
+// Barriers lie between the three phases.  None is needed after them: the next round's constants
+// overwrite what was read before the second barrier, and its results what was read before the next
+// round's first.
 #ifndef KACFLOW_CUDA_PATH_OPS_H_
 #define KACFLOW_CUDA_PATH_OPS_H_
 

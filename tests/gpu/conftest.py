@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from kacflow_core._dispatch import GPU, available_backends, backend_reasons
+
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # JAX takes most of the memory
 
 _THERE = [name for name in available_backends() if name in GPU]
 

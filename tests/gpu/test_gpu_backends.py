@@ -25,18 +25,27 @@ def test_the_noise_of_the_cpu(gpu_backend: str, dtype: str, tau: float):
     got = kacflow_core.sample(1.0, n, backend=gpu_backend, **where)
     want = kacflow_core.sample(1.0, n, **where)
     assert np.abs(got - want).max() / min(1.0, tau**-0.5) <= NOISE[dtype]
-    edge = np.dtype(dtype).type(1.0)
-    if tau >= 1.0:  # atoms of both are the same elements: the uniforms are equal bit for bit
-        np.testing.assert_array_equal(np.abs(got) == edge, np.abs(want) == edge)
+    # Atoms of both are the same elements, since the uniforms are equal bit for bit; a draw next to
+    # the edge may round to it.
+    if tau >= 1.0:
+        got, want = np.abs(got), np.abs(want)
+        np.testing.assert_array_equal(got[want == 1.0], 1.0)
+        assert (want[got == 1.0] >= 1.0 - NOISE[dtype]).all()
 
 
 def test_equal_bits_on_both_backends():
     from kacflow_core._dispatch import GPU, available_backends
 
     names = [name for name in available_backends() if name in GPU]
-    draws = [kacflow_core.sample(0.5, 100_001, a=9.0, c=3.0, seed=1, backend=n) for n in names]
-    for draw in draws[1:]:
-        np.testing.assert_array_equal(draw, draws[0])
+    if len(names) < 2:
+        pytest.skip("one GPU backend only")
+    for c in (3.0, 2e-37):  # some draws of the second are denormal
+        draws = [
+            kacflow_core.sample(0.5, 100_001, a=9.0, c=c, seed=1, dtype="float32", backend=n)
+            for n in names
+        ]
+        assert draws[0].any()
+        np.testing.assert_array_equal(*draws)
 
 
 @pytest.mark.parametrize("library", ["torch", "cupy", "numba", "jax"])
@@ -46,6 +55,8 @@ def test_arrays_of_every_library(gpu_backend: str, library: str):
     keys = {"a": 9.0, "c": 3.0, "seed": 3}
     want = kacflow_core.sample_pair(x, **schedule, **keys)
     module = pytest.importorskip("numba.cuda" if library == "numba" else library)
+    if library == "numba" and not module.is_available():
+        pytest.skip("numba cannot use the GPU here")
     to = {
         "torch": lambda: module.from_numpy(x).cuda(),
         "cupy": lambda: module.asarray(x),

@@ -65,6 +65,14 @@ def test_no_call_waits_for_the_device(gpu_backend: str):
         torch.cuda.set_sync_debug_mode("default")
 
 
+def test_the_current_device_and_numbers_on_it(gpu_backend: str):
+    _, t = data(8, 3)
+    assert PATH.process.sample(t, (8, 3), device="cuda").device == t.device
+    with torch.device("cuda"):
+        drawn = KacPath(KacProcess(9.0, 3.0)).sample_prior((8, 3), device=t.device)
+    assert drawn.device == t.device and bool(drawn.any())
+
+
 def test_graph_replays_draw_fresh_noise(gpu_backend: str):
     x, t = data(256, 3, 32, 32)
     for _ in range(3):
@@ -116,6 +124,20 @@ def test_gradients_are_those_of_the_cpu(gpu_backend: str):
         grads.append((y.grad.cpu(), a.grad.cpu()))
     for value, want in zip(*grads, strict=True):
         torch.testing.assert_close(value, want, rtol=1e-3, atol=1e-3)
+
+
+def test_gradients_beside_numbers(gpu_backend: str):
+    """Rate and speed are 0-d tensors on the CPU here."""
+    _, t = data(16, 5)
+    grads = []
+    for device in ("cuda", "cpu"):
+        times = t.detach().to(device).requires_grad_()
+        generator = torch.Generator().manual_seed(2)
+        x = PATH.process.sample(times, (16, 5), generator=generator)
+        pair = PATH.sample(x.detach(), times, generator=generator)
+        (x.square().sum() + pair.x_t.square().sum() + pair.dx_t.sum()).backward()
+        grads.append(times.grad.cpu())
+    torch.testing.assert_close(*grads, rtol=1e-3, atol=1e-3)
 
 
 def test_every_device(gpu_backend: str):

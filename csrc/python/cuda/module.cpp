@@ -48,6 +48,7 @@ void launch_kernel(std::size_t number, unsigned blocks, unsigned threads, std::s
   if (static_cast<std::size_t>(size) != kernel.job_size) {
     throw py::value_error("job: size does not match the kernel");
   }
+  const py::gil_scoped_release others_run;  // a launch waits where the stream's queue is full
   launch(kernel, {blocks, threads, shared}, bytes, device, stream);
 }
 
@@ -57,7 +58,9 @@ class Memory {
   explicit Memory(const py::array& array)
       : size_(static_cast<std::size_t>(array.nbytes())), data_(allocate(size_)) {
     if (!(array.flags() & py::array::c_style)) throw py::value_error("array: not C-contiguous");
-    copy_to_device(data_.get(), array.data(), size_);
+    const void* const from = array.data();
+    const py::gil_scoped_release others_run;
+    copy_to_device(data_.get(), from, size_);
   }
   std::uintptr_t pointer() const { return reinterpret_cast<std::uintptr_t>(data_.get()); }
   void download(py::array into) const {
@@ -65,7 +68,9 @@ class Memory {
         static_cast<std::size_t>(into.nbytes()) != size_) {
       throw py::value_error("into: not a writeable C-contiguous array of the same size");
     }
-    copy_to_host(into.mutable_data(), data_.get(), size_);
+    void* const to = into.mutable_data();
+    const py::gil_scoped_release others_run;
+    copy_to_host(to, data_.get(), size_);
   }
 
  private:
