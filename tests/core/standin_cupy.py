@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from simulated_gpu import HostMemory
+from standin_arrays import Arrays
 
 #: Options of cupy.cuda.compiler beside the caller's, for an H100.
 ADDED = ("-arch=sm_90", "--device-as-default-execution-space")
@@ -84,7 +85,7 @@ class Noting:
         setattr(self._owner, self._what, self._before)
 
 
-class Cupy:
+class Cupy(Arrays):
     """The module ``cupy`` for one device."""
 
     def __init__(self, nvrtc: Any, grid: Any) -> None:
@@ -99,6 +100,7 @@ class Cupy:
             Device=lambda number: Noting(self, "device", number),
             Module=lambda: Module(self),
             Stream=SimpleNamespace(null=Noting(self, "stream", 0)),
+            get_current_stream=lambda: SimpleNamespace(ptr=100 + self.device),
             compiler=SimpleNamespace(compile_using_nvrtc=self._compile),
             runtime=SimpleNamespace(
                 CUDARuntimeError=CUDARuntimeError,

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from simulated_gpu import compile_grid
+from standin_arrays import Array
 from standin_cupy import Cupy
 
 import kacflow_core
+from kacflow_core import _dispatch, _gpu_arrays
 from kacflow_core._dispatch import register_backend
 from kacflow_core._layout import Layout
 from kacflow_core.backends import _jobs, cupy
@@ -127,6 +131,105 @@ def test_compiled_once_for_all_processes(standin: Cupy, tmp_path: Path):
     file.parent.write_text("in the way of a folder")
     draw(standin)
     assert len(standin.compiled) == 2
+
+
+@pytest.fixture
+def arrays(standin: Cupy, monkeypatch: pytest.MonkeyPatch) -> Cupy:
+    """The stand-in as the library that arrays on a GPU are of."""
+    monkeypatch.setattr(_gpu_arrays, "_libraries", {})
+    monkeypatch.setattr(_dispatch, "_gpu_default", cupy.load())
+    return standin
+
+
+def close(got: Array, want: np.ndarray) -> None:
+    assert got.shape == want.shape and got.dtype == want.dtype
+    np.testing.assert_allclose(got.host, want, rtol=4e-5, atol=4e-5)
+
+
+@pytest.mark.parametrize("device", [0, 1])
+def test_public_functions_with_arrays_on_a_gpu(arrays: Cupy, device: int):
+    """One launch each on the array's device and the stream there, whatever the current device is;
+    the results are on it.
+    """
+    x = np.random.default_rng(0).normal(size=(6, 8, 4)).astype(np.float32)
+    t, few = np.linspace(0.1, 1.0, 6), np.array([[1.0, 2.0]], np.float32)
+    where, keys = {"a": 9.0, "c": 3.0}, {"seed": 4, "offset": 5}
+    there = functools.partial(Array, device=device)
+
+    def pair(make, data: np.ndarray, rates) -> list:
+        schedule = {"signal": make(1 - t), "dsignal": -1.0, "clock": make(t), "dclock": 1}
+        return list(kacflow_core.sample_pair(make(data), **schedule, a=rates, c=3.0, **keys))
+
+    def everything(make) -> list:
+        grid = np.linspace(0.1, 1.0, 12).reshape(6, 2)
+        return [
+            *pair(make, x, 9.0),
+            *pair(make, x.swapaxes(1, 2)[:, :2], make(np.float16([[9, 5]]))),  # both are copied
+            kacflow_core.sample(make(t), (6, 2, 3), a=make(few), c=2, **keys),
+            kacflow_core.velocity(make(x[:, :1]), make(few.reshape(1, 2, 1)), **where),
+            *kacflow_core.velocity_grad(make(x), 0.5, **where),
+            kacflow_core.logpdf(make(x[0]), 0.5, **where),
+            *kacflow_core.sample_path(make(grid), (6, 5), **where, seed=1),
+            kacflow_core.sample(make(t[:0]), 0, **where, seed=1),
+        ]
+
+    got, want = everything(there), everything(np.asarray)
+    for value, expected in zip(got, want, strict=True):
+        assert value.device.id == device
+        close(value, expected)
+    assert {launch[1:] for launch in arrays.launches} == {(100 + device, device)}
+    assert len(arrays.launches) == 7
+
+
+class OfJax:
+    """An array of JAX: CuPy adopts it by DLPack."""
+
+    __module__ = "jaxlib._jax"
+
+    def __init__(self, array: Array) -> None:
+        self.array = array
+
+    __dlpack_device__ = property(lambda self: self.array.__dlpack_device__)
+    __dlpack__ = None  # whose presence is asked for; the stand-in takes the array itself
+
+
+class OfNumba:
+    """An array of Numba, which CuPy adopts by __cuda_array_interface__."""
+
+    __module__ = "numba.cuda.cudadrv.devicearray"
+    __cuda_array_interface__ = None
+
+    def __init__(self, array: Array) -> None:
+        self.array = array
+
+
+@pytest.mark.parametrize(
+    ("kind", "adopts", "module", "gives_back"),
+    [
+        (OfJax, "from_dlpack", "jax.dlpack", "from_dlpack"),
+        (OfNumba, "asarray", "numba.cuda", "as_cuda_array"),
+    ],
+)
+def test_arrays_of_other_libraries(
+    arrays: Cupy, monkeypatch: pytest.MonkeyPatch, kind: type, adopts: str, module: str,
+    gives_back: str,
+):  # fmt: skip
+    """Handled with CuPy, and answered in kind."""
+    monkeypatch.setattr(arrays, adopts, lambda value: value.array, raising=False)
+    monkeypatch.setitem(sys.modules, module, SimpleNamespace(**{gives_back: kind}))
+    x = np.linspace(-1.0, 1.0, 12, dtype=np.float32)
+    got = kacflow_core.velocity(kind(Array(x, 1)), 0.5, a=kind(Array(np.full(12, 9.0), 1)), c=3.0)
+    assert type(got) is kind
+    close(got.array, kacflow_core.velocity(x, 0.5, a=9.0, c=3.0))
+
+
+def test_arrays_on_two_devices_are_refused(arrays: Cupy):
+    x = Array(np.zeros(3, np.float32))
+    with pytest.raises(ValueError, match="t: is on device 1; allowed: device 0, where x is"):
+        kacflow_core.velocity(x, Array(np.ones(3), 1), a=1.0, c=1.0)
+    with pytest.raises(ValueError, match=r"a: an array of shape \(3,\) on the CPU"):
+        kacflow_core.velocity(x, 1.0, a=np.ones(3), c=1.0)
+    assert arrays.device == -1
 
 
 def test_other_headers_are_compiled_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
