@@ -54,14 +54,18 @@ def run(plan: Plan) -> list[Row]:
 
 
 def captured(calls: Calls) -> Callable[[], object]:
-    """A replay of all calls in one graph."""
+    """A replay of all calls in one graph, each with memory of its own for its results: in those of
+    the call before they would stay in the cache.
+    """
     for call in calls:
         call()
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
+    kept = []
     with torch.cuda.graph(graph):
         for call in calls:
-            call()
+            kept.append(call())
+    del kept
     return graph.replay
 
 

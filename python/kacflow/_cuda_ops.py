@@ -19,6 +19,7 @@ from kacflow_core._layout import Array
 from kacflow_core._validate import word64
 from kacflow_core.backends._jobs import Noise
 
+PARAMETERS = ("a", "c", "signal", "dsignal", "clock", "dclock")  #: of a pair
 _DTYPES = {torch.float32: "float32", torch.float64: "float64"}
 
 
@@ -81,8 +82,8 @@ def sample(
 def pair(
     x_0: Tensor, given: dict[str, Tensor | float], seed: Tensor, offset: int
 ) -> tuple[Tensor, Tensor]:
-    """The training pair on the device of ``x_0``; ``given`` are a, c, signal, dsignal, clock and
-    dclock, tensors or numbers.
+    """The training pair on the device of ``x_0``; ``given`` are :data:`PARAMETERS`, tensors or
+    numbers.
     """
     device = _on_gpu("x_0", x_0)
     parameters = {name: _parameter(name, value, device) for name, value in given.items()}
@@ -97,10 +98,8 @@ def sample_pair(
     dclock: Tensor, seed: Tensor, offset: int,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """The training pair on the device of ``x_0``."""
-    given: dict[str, Tensor | float] = {
-        "a": a, "c": c, "signal": signal, "dsignal": dsignal, "clock": clock, "dclock": dclock,
-    }  # fmt: skip
-    return pair(x_0, given, seed, offset)
+    values: tuple[Tensor | float, ...] = (a, c, signal, dsignal, clock, dclock)
+    return pair(x_0, dict(zip(PARAMETERS, values, strict=True)), seed, offset)
 
 
 def sample_path(

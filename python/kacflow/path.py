@@ -210,16 +210,16 @@ class KacPath:
             seed = int(_bridge.draw_seed(generator))
             x_t, dx_t = _bridge.pair_of_arrays(x_0, *arrays, f, df, g, dg, seed, first)
             return PathSample(x_0, times, x_t, dx_t)
+        if x_0.is_cuda and _bridge.addressable(x_0, f, df, g, dg):
+            found = process._by_value() or process._parameters(x_0.device, x_0.dtype)
+            given = dict(zip(_cuda_ops.PARAMETERS, (*found, f, df, g, dg), strict=True))
+            if _bridge.addressable(*found) and not (
+                torch.is_grad_enabled() and self._needs_grad(x_0, *given.values())
+            ):
+                seed_on_device = _bridge.draw_seed(generator, x_0.device)
+                x_t, dx_t = _cuda_ops.pair(x_0, given, seed_on_device, first)
+                return PathSample(x_0, times, x_t, dx_t)
         a, c = process._parameters(x_0.device, x_0.dtype)
-        if (
-            x_0.is_cuda
-            and _bridge.addressable(x_0, a, c, f, df, g, dg)
-            and not (torch.is_grad_enabled() and self._needs_grad(x_0, a, c, f, df, g, dg))
-        ):
-            given = {"a": a, "c": c, "signal": f, "dsignal": df, "clock": g, "dclock": dg}
-            seed_on_device = _bridge.draw_seed(generator, x_0.device)
-            x_t, dx_t = _cuda_ops.pair(x_0, given, seed_on_device, first)
-            return PathSample(x_0, times, x_t, dx_t)
         x_t, dx_t = torch.ops.kacflow.sample_pair(
             x_0, a, c, *(as_tensor(v, times) for v in (f, df, g, dg)),
             _bridge.draw_seed(generator, x_0.device), first,

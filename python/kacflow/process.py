@@ -89,6 +89,11 @@ class KacProcess:
         a, c = (v.item() if v.ndim == 0 else tuple(v.shape) for v in (self.a, self.c))
         return f"KacProcess(a={a}, c={c})"
 
+    def _by_value(self) -> tuple[float, float] | None:
+        """(a, c) if both were given as numbers; a kernel rounds them to its working type."""
+        numbers = self._numbers
+        return (numbers["a"], numbers["c"]) if len(numbers) == 2 else None
+
     def _parameters(self, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """(a, c) for an operator: 0-d tensors follow the data's device and working type.
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import kacflow_core._gpu_arrays as gpu_arrays
-from kacflow import _cuda_ops
+from kacflow import KacProcess, _cuda_ops
 from kacflow_core import _gpu, _layout
 from kacflow_core.backends._device import DeviceBackend
 
@@ -133,3 +133,41 @@ def test_what_is_where_is_checked():
         _cuda_ops.sample_pair(x, *[x] * 6, SEED, 0)
     with pytest.raises(ValueError, match=r"a: is on cpu; allowed: cuda:0"):
         _cuda_ops._parameter("a", x, torch.device("cuda:0"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_rates_as_numbers_and_as_tensors(gpu: SimulatedDriver, dtype: torch.dtype):
+    """A number goes to the kernel in double precision, which rounds it as a tensor would be."""
+    x, t = torch.randn(6, 5).to(dtype), torch.rand(6)
+    process = KacProcess(1 / 3, 2 / 3)
+    numbers = process._by_value()
+    assert numbers == (1 / 3, 2 / 3) and KacProcess(1 / 3, t)._by_value() is None
+    draws = []
+    for a, c in (numbers, process._parameters(x.device, dtype)):
+        values = (a, c, 1 - t, -1.0, t, 1.0)
+        given = dict(zip(_cuda_ops.PARAMETERS, values, strict=True))
+        draws.append(_cuda_ops.pair(x, given, SEED, 0))
+    for value, want in zip(*draws, strict=True):
+        assert torch.equal(value, want)
+
+
+def test_views_with_another_sign(gpu: SimulatedDriver):
+    """torch keeps the conjugate of an imaginary part as its memory and a sign."""
+    z = torch.randn(6, 5, dtype=torch.complex64)
+    x, t = z.conj().imag, (0.5 * torch.rand(6) - 1j * torch.rand(6)).conj().imag
+    assert x.is_neg() and t.is_neg()
+    one = torch.tensor(1.0)
+    plain = (-z.imag, one, one, one - t, -one, t.resolve_neg(), one)
+    got = _cuda_ops.sample_pair(x, one, one, one - t, -one, t, one, SEED, 0)
+    for value, want in zip(got, _cuda_ops.sample_pair(*plain, SEED, 0), strict=True):
+        assert torch.equal(value, want)
+
+
+def test_seeds_that_no_kernel_can_read():
+    device = torch.device("cpu")
+    assert _cuda_ops._noise(torch.tensor(5, dtype=torch.int32), 7, device)[0][:2] == (5, 7)
+    for seed in (torch.tensor([1, 2]), torch.tensor([], dtype=torch.int64), torch.tensor(1.0)):
+        with pytest.raises(ValueError, match=r"seed: got .*allowed: one integer"):
+            _cuda_ops._noise(seed, 0, device)
+    with pytest.raises(ValueError, match="seed: got -1"):
+        _cuda_ops._noise(torch.tensor(-1), 0, device)
