@@ -33,11 +33,16 @@ class Limits(NamedTuple):
     least: float  #: smallest normal number
     most: float  #: largest number
     tau: float  #: largest a t
+    length: float  #: largest c t, and largest c t a: a sum of two of them does not overflow
 
 
 LIMITS = {
-    np.dtype(np.float32): Limits("float32", 2.0**-126, float(np.finfo(np.float32).max), 1e15),
-    np.dtype(np.float64): Limits("float64", 2.0**-1022, float(np.finfo(np.float64).max), 1e150),
+    np.dtype(np.float32): Limits(
+        "float32", 2.0**-126, float(np.finfo(np.float32).max), 1e15, 2.0**126
+    ),
+    np.dtype(np.float64): Limits(
+        "float64", 2.0**-1022, float(np.finfo(np.float64).max), 1e150, 2.0**1022
+    ),
 }
 
 FLOAT64_LIMITS = LIMITS[np.dtype(np.float64)]
@@ -102,7 +107,7 @@ def process(
 ) -> tuple[Array, Array, Array]:
     """Time >= 0, jump rate > 0 and speed > 0 of a Kac process in the working type.
 
-    Nothing may leave that type's range, neither a parameter nor the products a t and c t.
+    Nothing may leave that type's range, neither a parameter nor the products a t, c t and c t a.
     """
     limits = LIMITS[working]
     times, rates, speeds = real(time_name, t), real("a", a), real("c", c)
@@ -121,10 +126,15 @@ def process(
             f"a*{time_name}: got up to {a_most * t_most:g}; allowed: at most {limits.tau:g} in "
             f"{limits.name}"
         )
-    if t_most > 0.0 and c_most * t_most > limits.most:
+    if t_most > 0.0 and c_most * t_most > limits.length:
         raise ValueError(
-            f"c*{time_name}: got up to {c_most:g} * {t_most:g}; allowed: products in the range of "
-            f"{limits.name}"
+            f"c*{time_name}: got up to {c_most:g} * {t_most:g}; allowed: at most "
+            f"{limits.length:g} in {limits.name}"
+        )
+    if t_most > 0.0 and a_most > 0.0 and c_most * t_most > limits.length / a_most:
+        raise ValueError(
+            f"a*c*{time_name}: got up to {a_most:g} * {c_most:g} * {t_most:g}; allowed: at most "
+            f"{limits.length:g} in {limits.name}"
         )
     return times, rates, speeds
 

@@ -51,8 +51,8 @@ KAC_FN T displacement(const NoiseConstants<T>& n, const Draw<T>& u) {
 template <class T>
 KAC_FN Noise<T> noise_at(const NoiseConstants<T>& n, const Endpoint<T>& p) {
   const T z = n.tau * near_sqrt(p.one_minus_xi2);
-  const T inside = fast_interior_velocity((n.tau * n.c) * p.xi, n.tau, z);
-  return {n.ct * p.xi, select(p.atom != 0, n.c * p.xi, inside)};
+  const T inside = fast_interior_velocity(n.tau * p.xi, n.tau, z);
+  return {n.ct * p.xi, n.c * select(p.atom != 0, p.xi, inside)};
 }
 
 template <class T>

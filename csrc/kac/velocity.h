@@ -76,15 +76,15 @@ KAC_FN T bessel_ratio(T z) {
   return fma(q.linear, z, q.rest);
 }
 
-/// v inside the light cone for a x = `ax`, with one division:  a x den / ((tau + z + 1/2) den +
-/// num). Up to twice the error of velocity(), which is far below that of the draw it is used with.
-/// z is clipped where h is below an ulp of tau + q, tau >= z, and den times the largest tau below
-/// 2^126; a NaN comes through `ax`.
+/// v/c inside the light cone for a x/c = y, with one division:  y den / ((tau + z + 1/2) den + num).
+/// Up to twice the error of velocity(), which is far below that of the draw it is used with.  z is
+/// clipped where h is below an ulp of tau + q, tau >= z, and den times the largest tau below 2^126,
+/// which holds y as well; a NaN comes through y.
 template <class T>
-KAC_FN T fast_interior_velocity(T ax, T tau, T z) {
+KAC_FN T fast_interior_velocity(T y, T tau, T z) {
   const T clipped = smaller(z, BesselRange<T>::z_fast);
   const T num = bessel_remainder_num(clipped), den = bessel_remainder_den(clipped);
-  return near_quotient(ax * den, fma(tau + (z + T(0.5)), den, num));
+  return near_quotient(y * den, fma(tau + (z + T(0.5)), den, num));
 }
 
 /// Parameters of one sample in the working type; a, c and t were rounded to it before.

@@ -141,6 +141,16 @@ def test_a_message_gives_the_value_and_the_range():
         call("sample", a=-2.0)
     with pytest.raises(ValueError, match=r"t: got -3.*>= ?0"):
         call("sample", t=-3.0)
+    with pytest.raises(
+        ValueError, match=r"a\*t: got up to 9e\+15; allowed: at most 1e\+15 in float32"
+    ):
+        call("sample", a=9e15)
+    with pytest.raises(ValueError, match=r"c\*t: got up to 1e\+38 \* 1; allowed: at most 8.5"):
+        call("sample", c=1e38)
+    with pytest.raises(
+        ValueError, match=r"a\*c\*t: got up to 9 \* 1e\+37 \* 1; allowed: at most 8.5"
+    ):
+        call("sample", c=1e37)
     with pytest.raises(ValueError, match=r"backend.*'nonsense'.*reference"):
         call("velocity", backend="nonsense")
 

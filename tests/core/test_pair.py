@@ -223,3 +223,17 @@ def test_sixteen_bit_data_equals_float32_rounded(core: Core, kind: str):
                 np.testing.assert_array_equal(got, want.astype(np.float16))
             else:
                 np.testing.assert_array_equal(got.view(np.uint16), bfloat16_bits(want))
+
+
+@pytest.mark.parametrize(("a", "c"), [(1e14, 8e23), (1e9, 3e8), (0.5, 8e37), (2.0, 1e-30)])
+def test_any_unit_of_length(core: Core, a: float, c: float):
+    """Nothing overflows up to the largest c t a: the pair scales with c."""
+    keys = dict(a=a, signal=0.0, dsignal=0.0, clock=1.0, dclock=1.0, seed=4)
+    x_0 = np.zeros(1000, np.float32)
+    unit = np.float32(c)
+    for got, want in zip(
+        core.sample_pair(x_0, c=c, **keys), core.sample_pair(x_0, c=1.0, **keys), strict=True
+    ):
+        np.testing.assert_allclose(got / unit, want, rtol=3e-6, atol=1e-10)
+    v = core.velocity(core.sample_pair(x_0, c=c, **keys)[0], 1.0, a=a, c=c)
+    assert np.isfinite(v).all() and np.abs(v).max() <= unit

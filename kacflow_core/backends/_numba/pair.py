@@ -33,9 +33,9 @@ def noise(real: Any) -> Any:
     @element
     def noise(u, k, i):
         p = place(u, k, i)
-        tau, c = k[TAU, i], k[C, i]
-        v = inside((tau * c) * p.xi, tau, tau * sqrt(p.one_minus_xi2))
-        return k[CT, i] * p.xi, select(p.atom, c * p.xi, v)
+        tau = k[TAU, i]
+        v = inside(tau * p.xi, tau, tau * sqrt(p.one_minus_xi2))
+        return k[CT, i] * p.xi, k[C, i] * select(p.atom, p.xi, v)
 
     return noise
 

@@ -79,7 +79,7 @@ def bessel_ratio_terms(real: Any) -> Any:
 
 @template
 def fast_interior_velocity(real: Any) -> Any:
-    """v inside the light cone for a x = ``ax``, with one division.
+    """v/c inside the light cone for a x/c = y, with one division.
 
     Up to twice the error of ``velocity``, which is far below that of the draw it is used with.
     """
@@ -88,10 +88,10 @@ def fast_interior_velocity(real: Any) -> Any:
     half, z_fast = real(0.5), real(Z_FAST[real])
 
     @element
-    def fast_interior_velocity(ax, tau, z):
+    def fast_interior_velocity(y, tau, z):
         clipped = smaller(z, z_fast)
         num, den = numerator(clipped), denominator(clipped)
-        return ax * den / fma(tau + (z + half), den, num)
+        return y * den / fma(tau + (z + half), den, num)
 
     return fast_interior_velocity
 
