@@ -81,7 +81,7 @@ def child_environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True)
 def one_thread() -> None:
-    """These networks are too small to gain from more threads."""
+    """These networks are too small to gain from more threads, whose number changes last bits."""
     torch.set_num_threads(1)

@@ -17,9 +17,9 @@ for package in ("accelerate", "diffusers", "matplotlib", "PIL", "safetensors", "
 from kacflow.training import TrainConfig  # noqa: E402
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True)
 def one_thread() -> None:
-    """These networks are too small to gain from more threads."""
+    """These networks are too small to gain from more threads, whose number changes last bits."""
     torch.set_num_threads(1)
 
 
