@@ -76,10 +76,10 @@ KAC_FN T bessel_ratio(T z) {
   return fma(q.linear, z, q.rest);
 }
 
-/// v/c inside the light cone for a x/c = y, with one division:  y den / ((tau + z + 1/2) den + num).
-/// Up to twice the error of velocity(), which is far below that of the draw it is used with.  z is
-/// clipped where h is below an ulp of tau + q, tau >= z, and den times the largest tau below 2^126,
-/// which holds y as well; a NaN comes through y.
+/// v/c inside the light cone for a x/c = y, with one division:  y den / ((tau + z + 1/2) den +
+/// num). Up to twice the error of velocity(), which is far below that of the draw it is used with.
+/// z is clipped where h is below an ulp of tau + q, tau >= z, and den times the largest tau below
+/// 2^126, which holds y as well; a NaN comes through y.
 template <class T>
 KAC_FN T fast_interior_velocity(T y, T tau, T z) {
   const T clipped = smaller(z, BesselRange<T>::z_fast);
