@@ -150,10 +150,13 @@ template <class T>
 struct Radius {
   T sum, ratio;
   bool low;
+
+  static KAC_FN Radius of(T sum, T ratio, bool low) { return {sum, ratio, low}; }
 };
 
-template <class T>
-KAC_FN Radius<T> radius(const MapConstants<T>& k, const Draw<T>& u) {
+/// `Result` is what Result::of makes of the three: a loop with a bool in memory does not vectorise.
+template <class Result, class T>
+KAC_FN Result radius(const MapConstants<T>& k, const Draw<T>& u) {
   const bool even = u.w0 > k.last_odd;
   const T position = even_position(static_cast<Word<T>>(u.w0 - k.last_odd), k.inverse_even);
   const T w = select(even, position, T(1));
@@ -169,7 +172,7 @@ KAC_FN Radius<T> radius(const MapConstants<T>& k, const Draw<T>& u) {
   const bool low = r * r < e * k.s;  // S < 1/2
   const T num = select(low, (x * k.inverse_s) * (r + k.s), (b * u.one_less_u1) * (e + r));
   const T den = select(low, q + k.s, (a + q) * r);
-  return {d + b, near_quotient(num, den), low};
+  return Result::of(d + b, near_quotient(num, den), low);
 }
 
 /// The smaller of S and 1 - S.
@@ -198,7 +201,7 @@ KAC_FN Endpoint<T> endpoint_of_part(const MapConstants<T>& k, const Draw<T>& u, 
 
 template <class T>
 KAC_FN Endpoint<T> endpoint(const MapConstants<T>& k, const Draw<T>& u) {
-  const Radius<T> r = radius(k, u);
+  const Radius<T> r = radius<Radius<T>>(k, u);
   return endpoint_of_part(k, u, smaller_part(k, r.sum, r.ratio), r.low);
 }
 
@@ -209,13 +212,16 @@ KAC_FN Endpoint<T> endpoint(const MapConstants<T>& k, const Draw<T>& u) {
 template <class T>
 struct RadiusTerms {
   T sum, ratio;
+
+  static KAC_FN RadiusTerms of(T sum, T ratio, bool low) {
+    return {sum, select(low, -ratio, ratio)};
+  }
 };
 
 /// First step.
 template <class T>
 KAC_FN RadiusTerms<T> radius_terms(const MapConstants<T>& k, const Draw<T>& u) {
-  const Radius<T> r = radius(k, u);
-  return {r.sum, select(r.low, -r.ratio, r.ratio)};
+  return radius<RadiusTerms<T>>(k, u);
 }
 
 /// Second step.
