@@ -39,6 +39,9 @@ int device_count(std::string* reason);
 
 int current_device();
 
+/// Compute capability of a device, as 10 major + minor.
+int capability(int device);
+
 /// Memory of the current device, and copies that wait; they throw std::runtime_error.
 void* allocate(std::size_t bytes);
 void release(void* pointer) noexcept;

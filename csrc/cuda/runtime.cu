@@ -76,6 +76,13 @@ int current_device() {
   return device;
 }
 
+int capability(int device) {
+  int major = 0, minor = 0;
+  check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "capability");
+  check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "capability");
+  return 10 * major + minor;
+}
+
 void* allocate(std::size_t bytes) {
   void* pointer = nullptr;
   check(cudaMalloc(&pointer, bytes), "cudaMalloc");

@@ -36,6 +36,15 @@ class CudaDriver:
         return self._cuda.current_device()
 
 
+def has_code_for(capability: int, architectures: list[int]) -> bool:
+    """Whether kernels compiled for ``architectures``, and PTX of the newest, run on a GPU.
+
+    Code runs on later GPUs of the same generation, PTX on all later ones.
+    """
+    same = any(n // 10 == capability // 10 and n <= capability for n in architectures)
+    return same or max(architectures) <= capability
+
+
 def load() -> Backend:
     """The backend; ImportError saying why where it cannot be used."""
     try:
@@ -49,4 +58,13 @@ def load() -> Backend:
     count, reason = module.device_count()
     if not count:
         raise ImportError(f"no GPU: {reason}")
+    built = module.info()["architectures"].split(";")
+    for device in range(count):
+        found = module.capability(device)
+        if not has_code_for(found, list(map(int, built))):
+            raise ImportError(
+                f"device {device} has compute capability {found}, the GPU kernels were built for "
+                f"{', '.join(built)}: reinstall with KACFLOW_CUDA_ARCHITECTURES={found}, or "
+                "install CuPy for the cupy backend"
+            )
     return DeviceBackend(CudaDriver(module))

@@ -54,3 +54,26 @@ def test_the_extension_links_and_says_why_it_cannot_be_used():
         launch = _jobs.sample("float32", Layout(1, 1, 4), 0, one, one, one, _jobs.Noise(0, 0))
         with pytest.raises(RuntimeError, match="kernel sample for float32 on device 0, 1 blocks"):
             CudaDriver(cuda).launch(launch, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("capability", "runs"),
+    [(75, False), (80, True), (86, True), (89, True), (90, True), (120, True)],
+)
+def test_a_build_without_code_for_the_gpu_is_not_used(
+    capability: int, runs: bool, monkeypatch: pytest.MonkeyPatch
+):
+    from types import SimpleNamespace
+
+    from kacflow_core.backends import cuda
+
+    module = SimpleNamespace(
+        device_count=lambda: (2, ""), info=lambda: {"architectures": "80;90"},
+        capability=lambda device: 90 if device == 0 else capability,
+    )  # fmt: skip
+    monkeypatch.setattr(cuda, "cuda_module", lambda: module)
+    if runs:
+        assert cuda.load().name == "cuda"
+    else:
+        with pytest.raises(ImportError, match="device 1 has compute capability 75"):
+            cuda.load()

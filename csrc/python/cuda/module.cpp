@@ -104,6 +104,7 @@ PYBIND11_MODULE(_cuda, m) {
   m.def("info", &info);
   m.def("device_count", &count_devices);
   m.def("current_device", &current_device);
+  m.def("capability", &capability);
   m.def("find_kernel", &find_kernel);
   m.def("launch_kernel", &launch_kernel);
   py::class_<Memory>(m, "Memory")
