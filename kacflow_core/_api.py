@@ -80,8 +80,8 @@ def sample(
     library; what is given beside them is on the same GPU or a number.  Here ``t``, ``a`` or ``c``
     decide; in the other functions the data or the time grid.  Nothing waits for the device, so
     values there are not checked: a negative time or rate gives NaN.  The uniforms are those of the
-    CPU bit for bit, results equal within 2.2e-6 c t min(1, (a t)^-1/2) in float32 and 3e-15 of it
-    in float64.
+    CPU bit for bit; results differ by at most 2.2e-6 s in float32 and 3e-15 s in float64, with
+    s = c t min(1, (a t)^-1/2).  No GPU has run this yet: see docs/gpu.md.
 
     References
     ----------
@@ -228,9 +228,9 @@ def velocity(
 
     Returns
     -------
-    numpy.ndarray
+    numpy.ndarray, or an array on the GPU
         Speeds in [-c, c], in the dtype of ``x``; NaN where ``x`` is NaN.  Points with |x| >= c t
-        (the product rounded in the working type) are atoms and move with c; v(0, 0) = 0.
+        (the product rounded in the working type) are atoms and move at speed c; v(0, 0) = 0.
 
     Raises
     ------

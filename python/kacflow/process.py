@@ -49,8 +49,9 @@ class KacProcess:
         Jump rate (1/time) and speed (length/time), finite and > 0.  Tensors broadcast: against the
         leading axes of a sample (shape ``(1, C)`` is per channel), also in all of
         :class:`KacPath`; as in torch for ``velocity``, ``divergence`` and the closed forms.  They
-        may require grad, which everything here is differentiable in.  Values on a GPU, in a
-        compiled graph or under a transform are not checked here, so that nothing waits for them.
+        may require grad: all methods but ``sample_path`` are differentiable in them.  Values on a
+        GPU, in a compiled graph or under a transform are not checked here, so that nothing waits
+        for them.
 
     Raises
     ------
