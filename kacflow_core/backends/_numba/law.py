@@ -33,7 +33,7 @@ from kacflow_core.backends._numba.logarithm import (
     log_scaled,
     log_sum,
 )
-from kacflow_core.backends._numba.rows import BLOCK, load, row_kernel
+from kacflow_core.backends._numba.rows import BLOCK, process_rows, row_kernel
 from kacflow_core.backends._numba.velocity import (
     CONE_LINES,
     CT,
@@ -99,24 +99,6 @@ def law_constants(real: Any) -> Any:
         table[LAST_ATOM, j] = select(np.float64(near) > atom, below, near)
 
     return law_constants
-
-
-@template
-def laws(real: Any) -> Any:
-    """prepare of row_kernel, for the parameters (t, a, c)."""
-    constants, new_values = law_constants(real), local(real, BLOCK)
-
-    @part
-    def laws(block, n1, parameters, table):
-        times, rates = carray(new_values(), BLOCK), carray(new_values(), BLOCK)
-        speeds = carray(new_values(), BLOCK)
-        load(parameters[0], n1, block, times)
-        load(parameters[1], n1, block, rates)
-        load(parameters[2], n1, block, speeds)
-        for j in range(block.new_rows):
-            constants(rates[j], speeds[j], times[j], table, j)
-
-    return laws
 
 
 # Lines of the array of lanes that the quadrature works on.
@@ -223,7 +205,7 @@ def tail_factor(real: Any) -> Any:
 def _kernel(real: Any, evaluate: Any) -> Any:
     return row_kernel(
         real, inputs=1, outputs=1, parameters=3, words=0, constants=LAW_LINES,
-        prepare=laws(real), evaluate=evaluate,
+        prepare=process_rows(real, law_constants(real)), evaluate=evaluate,
     )  # fmt: skip
 
 

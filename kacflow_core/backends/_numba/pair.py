@@ -14,8 +14,8 @@ from numba import carray
 from kacflow_core.backends._numba.arithmetic import fma, local, select, sqrt
 from kacflow_core.backends._numba.compiler import element, part, template
 from kacflow_core.backends._numba.philox import LINES, draw, fill
-from kacflow_core.backends._numba.rows import BLOCK, load, row_kernel
-from kacflow_core.backends._numba.sampler import CT, NOISE_LINES, TAU, C, endpoint, noise_rows
+from kacflow_core.backends._numba.rows import BLOCK, load, process_rows, row_kernel
+from kacflow_core.backends._numba.sampler import CT, NOISE_LINES, TAU, C, endpoint, noise_constants
 from kacflow_core.backends._numba.velocity import fast_interior_velocity
 
 # Lines of the table after those of the noise: f, f' and g'.
@@ -46,7 +46,8 @@ def sample_pair(real: Any) -> Any:
 
     The parameters are (clock, a, c, signal, dsignal, dclock).
     """
-    rows, fill_words, uniforms, drawn = noise_rows(real), fill(real), draw(real), noise(real)
+    rows = process_rows(real, noise_constants(real))
+    fill_words, uniforms, drawn = fill(real), draw(real), noise(real)
     new_words, shape = local(np.uint32, LINES[real] * BLOCK), (LINES[real], BLOCK)
 
     @part

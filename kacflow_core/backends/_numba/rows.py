@@ -15,7 +15,7 @@ import numpy as np
 from numba import carray, types
 
 from kacflow_core.backends._numba.arithmetic import local
-from kacflow_core.backends._numba.compiler import element, kernel
+from kacflow_core.backends._numba.compiler import element, kernel, part
 
 BLOCK = 64
 
@@ -68,6 +68,26 @@ def load(parameter, n1, block, out):
             i1 += 1
             if i1 == n1:
                 i0, i1 = i0 + 1, 0
+
+
+def process_rows(real: Any, constants: Callable[..., None]) -> Any:
+    """prepare of :func:`row_kernel`, for parameters of which (t, a, c) are the first.
+
+    ``constants(a, c, t, table, j)`` writes those of one row into place j of the table.
+    """
+    new_values = local(real, BLOCK)
+
+    @part
+    def process_rows(block, n1, parameters, table):
+        times, rates = carray(new_values(), BLOCK), carray(new_values(), BLOCK)
+        speeds = carray(new_values(), BLOCK)
+        load(parameters[0], n1, block, times)
+        load(parameters[1], n1, block, rates)
+        load(parameters[2], n1, block, speeds)
+        for j in range(block.new_rows):
+            constants(rates[j], speeds[j], times[j], table, j)
+
+    return process_rows
 
 
 @element

@@ -26,7 +26,7 @@ from kacflow_core.backends._numba.arithmetic import (
 from kacflow_core.backends._numba.compiler import element, part, template
 from kacflow_core.backends._numba.logarithm import decay, log_sum
 from kacflow_core.backends._numba.philox import LINES, draw, fill
-from kacflow_core.backends._numba.rows import BLOCK, load, row_kernel
+from kacflow_core.backends._numba.rows import BLOCK, process_rows, row_kernel
 
 # Lines of the table; the first three are words, as the bits of reals.
 LAST_ATOM = 0  # atom if and only if (w0 | never) <= last_atom
@@ -211,24 +211,6 @@ def endpoint(real: Any) -> Any:
 
 
 @template
-def noise_rows(real: Any) -> Any:
-    """prepare of row_kernel, for parameters of which (t, a, c) are the first."""
-    constants, new_values = noise_constants(real), local(real, BLOCK)
-
-    @part
-    def noise_rows(block, n1, parameters, table):
-        times, rates = carray(new_values(), BLOCK), carray(new_values(), BLOCK)
-        speeds = carray(new_values(), BLOCK)
-        load(parameters[0], n1, block, times)
-        load(parameters[1], n1, block, rates)
-        load(parameters[2], n1, block, speeds)
-        for j in range(block.new_rows):
-            constants(rates[j], speeds[j], times[j], table, j)
-
-    return noise_rows
-
-
-@template
 def sample(real: Any) -> Any:
     """Kernel with data (out,), parameters (t, a, c) and words (seed, offset): K(t)."""
     fill_words, uniforms, place = fill(real), draw(real), endpoint(real)
@@ -244,5 +226,5 @@ def sample(real: Any) -> Any:
 
     return row_kernel(
         real, inputs=0, outputs=1, parameters=3, words=2, constants=NOISE_LINES,
-        prepare=noise_rows(real), evaluate=evaluate,
+        prepare=process_rows(real, noise_constants(real)), evaluate=evaluate,
     )  # fmt: skip

@@ -8,13 +8,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import carray
 
 from kacflow_core.backends._numba.arithmetic import (
     FORMATS,
     fma,
     larger,
-    local,
     magnitude,
     polynomial,
     product_minus,
@@ -25,7 +23,7 @@ from kacflow_core.backends._numba.arithmetic import (
     with_sign,
 )
 from kacflow_core.backends._numba.compiler import element, part, template
-from kacflow_core.backends._numba.rows import BLOCK, load, row_kernel
+from kacflow_core.backends._numba.rows import process_rows, row_kernel
 
 A = 0
 C = 1
@@ -202,29 +200,10 @@ def gradient_at(real: Any) -> Any:
     return gradient_at
 
 
-@template
-def cones(real: Any) -> Any:
-    """prepare of row_kernel, for the parameters (t, a, c)."""
-    constants, new_values = cone(real), local(real, BLOCK)
-
-    @part
-    def cones(block, n1, parameters, table):
-        t, a, c = parameters
-        times, rates = carray(new_values(), BLOCK), carray(new_values(), BLOCK)
-        speeds = carray(new_values(), BLOCK)
-        load(t, n1, block, times)
-        load(a, n1, block, rates)
-        load(c, n1, block, speeds)
-        for j in range(block.new_rows):
-            constants(rates[j], speeds[j], times[j], table, j)
-
-    return cones
-
-
 def _kernel(real: Any, evaluate: Any, outputs: int) -> Any:
     return row_kernel(
         real, inputs=1, outputs=outputs, parameters=3, words=0, constants=CONE_LINES,
-        prepare=cones(real), evaluate=evaluate,
+        prepare=process_rows(real, cone(real)), evaluate=evaluate,
     )  # fmt: skip
 
 
