@@ -9,7 +9,8 @@ nvidia-cuda-nvdisasm).  Exit code 1 if a kernel uses local memory, or if the dis
 benchmarks/results/kernels-sm_90.json, where the benchmarks read the count of instructions.
 
 ``instructions``, for float32 arithmetic of draws, is the length of the main path per number of the
-result: of the two straight runs that draw the random words and that evaluate the formulas.
+result: of the two straight runs that draw the random words (``word_instructions``) and that
+evaluate the formulas.
 """
 
 from __future__ import annotations
@@ -114,6 +115,7 @@ def disassembled(cubin: pathlib.Path, vectors: dict[str, int]) -> dict[str, dict
         if straight:
             count = (max(words) + max(formulas)) / vectors[name]
             result[name]["instructions"] = round(count, 1)
+            result[name]["word_instructions"] = round(max(words) / vectors[name], 1)
     return result
 
 

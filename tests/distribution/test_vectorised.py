@@ -1,7 +1,7 @@
 """The loops that draws and velocities spend their time in are vectorised, by the compiler's word.
 
-A change of the mathematics that g++ cannot vectorise leaves every result as it is and costs a
-factor of five.
+A change of the mathematics that g++ cannot vectorise leaves every result as it is: one made the
+float32 pair of 128 x 3072 take 12.2 ns a number instead of 2.0.
 """
 
 from __future__ import annotations
