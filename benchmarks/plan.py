@@ -86,7 +86,7 @@ class Plan:
         """What ``make`` returns, or None with a line that ``name`` is left out and why."""
         try:
             return make()
-        except (Missing, NotImplementedError) as error:
+        except Missing as error:
             self.skip(f"{name}: {error}")
             return None
 
