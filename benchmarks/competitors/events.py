@@ -59,53 +59,61 @@ def paths_numpy(
     )
 
 
+#: Particles that one seed stands for, so that results do not depend on numba's threads.
+CHUNK = 1024
+
+
 @functools.cache
 def _compiled() -> tuple[Callable[..., Any], Callable[..., Any]]:
     """(endpoints, paths), compiled on first use."""
     import numba
 
     @numba.njit(parallel=True)
-    def endpoints(t: np.ndarray, a: float, c: float) -> np.ndarray:
+    def endpoints(t: np.ndarray, a: float, c: float, seed: int) -> np.ndarray:
         result = np.empty(t.size)
-        for i in numba.prange(t.size):
-            velocity = c if np.random.random() < 0.5 else -c
-            left, position = t[i], 0.0
-            while True:
-                wait = np.random.exponential(1.0 / a)
-                if wait >= left:
-                    break
-                position += velocity * wait
-                left -= wait
-                velocity = -velocity
-            result[i] = position + velocity * left
+        for chunk in numba.prange((t.size + CHUNK - 1) // CHUNK):
+            np.random.seed(seed + chunk)
+            for i in range(chunk * CHUNK, min((chunk + 1) * CHUNK, t.size)):
+                velocity = c if np.random.random() < 0.5 else -c
+                left, position = t[i], 0.0
+                while True:
+                    wait = np.random.exponential(1.0 / a)
+                    if wait >= left:
+                        break
+                    position += velocity * wait
+                    left -= wait
+                    velocity = -velocity
+                result[i] = position + velocity * left
         return result
 
     @numba.njit(parallel=True)
-    def paths(times: np.ndarray, n: int, a: float, c: float) -> np.ndarray:
+    def paths(times: np.ndarray, n: int, a: float, c: float, seed: int) -> np.ndarray:
         result = np.empty((n, times.size))
-        for i in numba.prange(n):
-            velocity = c if np.random.random() < 0.5 else -c
-            now, position = 0.0, 0.0
-            turn = np.random.exponential(1.0 / a)
-            for j in range(times.size):
-                while turn < times[j]:
-                    position += velocity * (turn - now)
-                    now = turn
-                    velocity = -velocity
-                    turn += np.random.exponential(1.0 / a)
-                position += velocity * (times[j] - now)
-                now = times[j]
-                result[i, j] = position
+        for chunk in numba.prange((n + CHUNK - 1) // CHUNK):
+            np.random.seed(seed + chunk)
+            for i in range(chunk * CHUNK, min((chunk + 1) * CHUNK, n)):
+                velocity = c if np.random.random() < 0.5 else -c
+                now, position = 0.0, 0.0
+                turn = np.random.exponential(1.0 / a)
+                for j in range(times.size):
+                    while turn < times[j]:
+                        position += velocity * (turn - now)
+                        now = turn
+                        velocity = -velocity
+                        turn += np.random.exponential(1.0 / a)
+                    position += velocity * (times[j] - now)
+                    now = times[j]
+                    result[i, j] = position
         return result
 
     return endpoints, paths
 
 
-def endpoints_numba(t: np.ndarray, a: float, c: float) -> np.ndarray:
+def endpoints_numba(t: np.ndarray, a: float, c: float, seed: int = 0) -> np.ndarray:
     """K(t) of a particle for each time of ``t``, float64 (n,), on numba's threads; float64 (n,)."""
-    return _compiled()[0](t, a, c)
+    return _compiled()[0](t, a, c, seed)
 
 
-def paths_numba(times: np.ndarray, n: int, a: float, c: float) -> np.ndarray:
+def paths_numba(times: np.ndarray, n: int, a: float, c: float, seed: int = 0) -> np.ndarray:
     """Positions of n particles at increasing times >= 0; float64 (n, len(times))."""
-    return _compiled()[1](times, n, a, c)
+    return _compiled()[1](times, n, a, c, seed)
