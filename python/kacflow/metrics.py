@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kacflow.training._extras import require
+from kacflow._optional import require
 
 Float64 = NDArray[np.float64]
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kacflow.training._extras import require
+from kacflow._optional import require
 
 _INK = "#1f4e79"
 _REAL = "#b0b0b0"

@@ -11,7 +11,7 @@ import inspect
 import pytest
 
 from kacflow import adapters
-from kacflow.adapters._imports import INSTALL
+from kacflow._optional import INSTALL
 
 UP, DOWN = "from data to noise", "from noise to data"
 #: What each must say: which end is data, where the velocity points, what the noise slot is.

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from kacflow.adapters._imports import INSTALL
+from kacflow._optional import INSTALL
 
 
 @pytest.mark.parametrize("library", INSTALL)

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from kacflow import _bridge
-from kacflow.adapters._imports import require
+from kacflow._optional import require
 
-_library = require("diffusers")
+_library = require("diffusers", __name__)
 DiffusionPipeline: Any = _library.DiffusionPipeline
 ImagePipelineOutput: Any = _library.ImagePipelineOutput
 

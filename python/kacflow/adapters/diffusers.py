@@ -22,16 +22,16 @@ from torch import Tensor
 
 from kacflow import _bridge
 from kacflow.adapters._diffusers_pipeline import KacPipeline
-from kacflow.adapters._imports import require
+from kacflow._optional import require
 from kacflow.path import KacPath, as_tensor, batch_times, spread
 from kacflow.process import KacProcess
 
-_library = require("diffusers")
+_library = require("diffusers", __name__)
 ConfigMixin: Any = _library.ConfigMixin
 #: Public: diffusers looks for it here when it loads a pipeline with a scheduler of this module.
 SchedulerMixin: Any = _library.SchedulerMixin
-register_to_config: Any = require("diffusers.configuration_utils").register_to_config
-SchedulerOutput: Any = require("diffusers.schedulers.scheduling_utils").SchedulerOutput
+register_to_config: Any = require("diffusers.configuration_utils", __name__).register_to_config
+SchedulerOutput: Any = require("diffusers.schedulers.scheduling_utils", __name__).SchedulerOutput
 
 __all__ = ["KacAB2Scheduler", "KacEulerScheduler", "KacPipeline"]
 

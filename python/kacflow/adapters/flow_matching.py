@@ -19,13 +19,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kacflow.adapters._imports import require
+from kacflow._optional import require
 from kacflow.adapters._unit_time import own_time
 from kacflow.path import KacPath
 from kacflow.process import KacProcess
 from kacflow.schedules import Schedule
 
-_library = require("flow_matching.path")
+_library = require("flow_matching.path", __name__)
 _Parent: Any = _library.ProbPath
 
 __all__ = ["KacProbPath"]

@@ -18,13 +18,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kacflow.adapters._imports import require
+from kacflow._optional import require
 from kacflow.adapters._unit_time import own_time
 from kacflow.path import KacPath, spread
 from kacflow.process import KacProcess
 from kacflow.schedules import Schedule
 
-_Parent: Any = require("torchcfm.conditional_flow_matching").ConditionalFlowMatcher
+_Parent: Any = require("torchcfm.conditional_flow_matching", __name__).ConditionalFlowMatcher
 
 __all__ = ["KacConditionalFlowMatcher"]
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kacflow.training._extras import require
+from kacflow._optional import require
 
 SUFFIXES = frozenset(
     (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")

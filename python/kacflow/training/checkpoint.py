@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kacflow.training._extras import require
+from kacflow._optional import require
 from kacflow.training.config import TrainConfig
 from kacflow.training.networks import build_network
 

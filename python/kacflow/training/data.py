@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kacflow.training._extras import require
+from kacflow._optional import require
 from kacflow.training._images import ImageFiles
 
 if TYPE_CHECKING:

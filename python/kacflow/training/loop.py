@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from kacflow.training import processes
-from kacflow.training._extras import require
+from kacflow._optional import require
 from kacflow.training.checkpoint import (
     FILE_NAME,
     Checkpoint,

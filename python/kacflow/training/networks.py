@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from kacflow.training._extras import require
+from kacflow._optional import require
 
 if TYPE_CHECKING:
     from kacflow.training.config import TrainConfig

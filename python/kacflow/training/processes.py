@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import torch
 
-from kacflow.training._extras import require
+from kacflow._optional import require
 
 
 def launched() -> int:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from kacflow.training._extras import require
+from kacflow._optional import require
 
 
 @pytest.mark.parametrize(

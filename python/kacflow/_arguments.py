@@ -1,0 +1,157 @@
+"""What an argument of the torch layer may be: each kind is checked here, and nowhere else.
+
+Messages name the argument, what was given and what is allowed.  Numbers may be Python's or NumPy's,
+whatever ``operator.index`` or ``float`` takes without loss; a bool or a string is no number.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+import operator
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+#: Types of data, and those that are computed in.
+FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+WORKING = (torch.float32, torch.float64)
+
+
+def given(value: object) -> str:
+    """What a message says of a value that is not allowed."""
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)} and dtype {value.dtype}"
+    if isinstance(value, (bool, int, float, complex, str, bytes)) or value is None:
+        text = repr(value)
+        return text if len(text) <= 60 else f"{text[:57]}..."
+    return type(value).__name__
+
+
+def integer(name: str, value: Any, least: int = 0, most: int | None = None) -> int:
+    """An integer in [least, most]; symbolic ones of a compiled graph pass."""
+    allowed = f"an int >= {least}" if most is None else f"an int in [{least}, {most}]"
+    if type(value) is not int and not isinstance(value, torch.SymInt):
+        if isinstance(value, (bool, np.bool_, Tensor)):
+            raise TypeError(f"{name}: got {given(value)}; allowed: {allowed}")
+        try:
+            value = operator.index(value)
+        except TypeError:
+            raise TypeError(f"{name}: got {given(value)}; allowed: {allowed}") from None
+    if value < least or (most is not None and value > most):
+        raise ValueError(f"{name}: got {value}; allowed: {allowed}")
+    return value
+
+
+def real(name: str, value: Any, allowed: str = "a float") -> float:
+    """A real number as a float, NaN and infinities included."""
+    if type(value) is float:
+        return value
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name}: got {given(value)}; allowed: {allowed}")
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{name}: got a number beyond float64; allowed: {allowed}") from None
+
+
+def positive(name: str, value: Any, allowed: str = "a finite float > 0") -> float:
+    """A finite number > 0."""
+    number = real(name, value, allowed)
+    if not 0 < number < math.inf:
+        raise ValueError(f"{name}: got {number}; allowed: {allowed}")
+    return number
+
+
+def choice(name: str, value: Any, allowed: Iterable[str]) -> str:
+    """One of the strings ``allowed``."""
+    names = tuple(allowed)
+    if not isinstance(value, str) or value not in names:
+        kind = ValueError if isinstance(value, str) else TypeError
+        raise kind(f"{name}: got {given(value)}; allowed: {', '.join(names)}")
+    return value
+
+
+def flag(name: str, value: Any) -> bool:
+    """True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: got {given(value)}; allowed: True or False")
+    return bool(value)
+
+
+def shape(value: Any, name: str = "shape") -> tuple[int, ...]:
+    """A shape: an int >= 0 or a sequence of them."""
+    if type(value) is torch.Size:
+        return tuple(value)
+    allowed = "an int >= 0 or a sequence of them"
+    if isinstance(value, (str, bytes, Tensor)) or value is None:
+        raise TypeError(f"{name}: got {given(value)}; allowed: {allowed}")
+    extents = tuple(value) if isinstance(value, Iterable) else (value,)
+    for n in extents:
+        if isinstance(n, torch.SymInt):
+            continue
+        if isinstance(n, (bool, np.bool_)) or not hasattr(n, "__index__"):
+            raise TypeError(f"{name}: got {value!r}; allowed: {allowed}")
+        if n < 0:
+            raise ValueError(f"{name}: got {value!r}; allowed: {allowed}")
+    whole = tuple(n if isinstance(n, (int, torch.SymInt)) else operator.index(n) for n in extents)
+    if all(type(n) is int for n in whole) and math.prod(whole) > 2**60:
+        raise ValueError(f"{name}: got {value!r}; allowed: at most 2**60 elements")
+    return whole
+
+
+def generator(value: Any) -> torch.Generator | None:
+    """A source of seeds, or None for torch's own."""
+    if value is not None and not isinstance(value, torch.Generator):
+        raise TypeError(f"generator: got {given(value)}; allowed: a torch.Generator or None")
+    return value
+
+
+def dtype(value: Any, allowed: Sequence[torch.dtype] = WORKING, name: str = "dtype") -> torch.dtype:
+    """One of the types ``allowed``."""
+    if value not in allowed:
+        raise TypeError(f"{name}: got {value!r}; allowed: {', '.join(map(str, allowed))}")
+    return value
+
+
+def device(value: Any, name: str = "device") -> torch.device:
+    """A device with its number: ``"cuda"`` is the current one."""
+    if type(value) is torch.device and value.type == "cpu":
+        return value
+    try:
+        found = torch.device(value)
+    except (RuntimeError, TypeError) as error:
+        kind = ValueError if isinstance(value, (str, int)) else TypeError
+        why = str(error).splitlines()[0]
+        raise kind(f"{name}: got {given(value)}; allowed: a device of torch ({why})") from None
+    if found.type == "cpu" or found.index is not None:
+        return found
+    try:
+        return torch.empty(0, device=found).device
+    except (AssertionError, RuntimeError, NotImplementedError) as error:
+        why = str(error).splitlines()[0]
+        raise ValueError(f"{name}: got {given(value)}, which cannot be used here ({why})") from None
+
+
+def tensor(name: str, value: Any, allowed: Sequence[torch.dtype] = FLOATS) -> Tensor:
+    """A dense tensor of one of the types ``allowed``."""
+    if not isinstance(value, Tensor):
+        kinds = ", ".join(str(kind).removeprefix("torch.") for kind in allowed)
+        raise TypeError(f"{name}: got {given(value)}; allowed: a tensor of {kinds}")
+    if value.dtype not in allowed:
+        kinds = ", ".join(str(kind).removeprefix("torch.") for kind in allowed)
+        raise TypeError(f"{name}: got dtype {value.dtype}; allowed: {kinds}")
+    if value.layout is not torch.strided:
+        raise TypeError(f"{name}: got layout {value.layout}; allowed: dense tensors")
+    return value
+
+
+def same_shape(name: str, value: Tensor, like: Sequence[int], other: str) -> None:
+    """ValueError unless ``value`` has the shape ``like``, which ``other`` has."""
+    if tuple(value.shape) != tuple(like):
+        raise ValueError(
+            f"{name}: got shape {tuple(value.shape)}; allowed: {tuple(like)}, that of {other}"
+        )

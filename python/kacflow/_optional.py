@@ -1,0 +1,37 @@
+"""Packages that only a part of kacflow needs, imported on first use."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+#: How to install the libraries of adapters; torchcfm asks for torchvision, which
+#: replaces torch, so without its requirements.
+INSTALL = {
+    "torchcfm": "pip install --no-deps torchcfm pot",
+    "flow_matching": "pip install flow_matching",
+    "diffusers": "pip install diffusers",
+}
+_PIP_NAMES = {"sklearn": "scikit-learn", "PIL": "pillow"}
+
+
+def require(module: str, purpose: str = "this") -> Any:
+    """Import and return ``module``, for example ``"PIL.Image"``; ``purpose`` is what needs it.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If the package, or another that it needs, is not installed: the message says which, and
+        what to install.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        package = module.partition(".")[0]
+        name = _PIP_NAMES.get(package, package)
+        command = INSTALL.get(package, "pip install 'kacflow[train]'")
+        raise ModuleNotFoundError(
+            f"{purpose} needs the package {name!r}, and {error.name!r} is not installed; "
+            f"run: {command}",
+            name=error.name,
+        ) from error
