@@ -97,7 +97,10 @@ def shape(value: Any, name: str = "shape") -> tuple[int, ...]:
             raise TypeError(f"{name}: got {value!r}; allowed: {allowed}")
         if n < 0:
             raise ValueError(f"{name}: got {value!r}; allowed: {allowed}")
-    whole = tuple(n if isinstance(n, (int, torch.SymInt)) else operator.index(n) for n in extents)
+    whole: tuple[int, ...] = tuple(
+        n if isinstance(n, (int, torch.SymInt)) else operator.index(n)  # type: ignore[misc]
+        for n in extents
+    )
     if all(type(n) is int for n in whole) and math.prod(whole) > 2**60:
         raise ValueError(f"{name}: got {value!r}; allowed: at most 2**60 elements")
     return whole

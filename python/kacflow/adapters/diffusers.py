@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from kacflow import _bridge
-from kacflow.adapters._diffusers_pipeline import KacPipeline
 from kacflow._optional import require
+from kacflow.adapters._diffusers_pipeline import KacPipeline
 from kacflow.path import KacPath, as_tensor, batch_times, spread
 from kacflow.process import KacProcess
 

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kacflow.training import processes
 from kacflow._optional import require
+from kacflow.training import processes
 from kacflow.training.checkpoint import (
     FILE_NAME,
     Checkpoint,
