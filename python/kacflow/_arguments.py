@@ -22,12 +22,7 @@ WORKING = (torch.float32, torch.float64)
 
 
 def given(value: object) -> str:
-    """What a message says of a value that is not allowed."""
-    if isinstance(value, Tensor):
-        return f"a tensor of shape {tuple(value.shape)} and dtype {value.dtype}"
-    if isinstance(value, (bool, int, float, complex, str, bytes)) or value is None:
-        text = repr(value)
-        return text if len(text) <= 60 else f"{text[:57]}..."
+    """What a message says of a value of the wrong kind."""
     return type(value).__name__
 
 
@@ -69,9 +64,10 @@ def positive(name: str, value: Any, allowed: str = "a finite float > 0") -> floa
 def choice(name: str, value: Any, allowed: Iterable[str]) -> str:
     """One of the strings ``allowed``."""
     names = tuple(allowed)
-    if not isinstance(value, str) or value not in names:
-        kind = ValueError if isinstance(value, str) else TypeError
-        raise kind(f"{name}: got {given(value)}; allowed: {', '.join(names)}")
+    if not isinstance(value, str):
+        raise TypeError(f"{name}: got {given(value)}; allowed: {', '.join(names)}")
+    if value not in names:
+        raise ValueError(f"{name}: got {value!r}; allowed: {', '.join(names)}")
     return value
 
 
@@ -90,20 +86,18 @@ def shape(value: Any, name: str = "shape") -> tuple[int, ...]:
     if isinstance(value, (str, bytes, Tensor)) or value is None:
         raise TypeError(f"{name}: got {given(value)}; allowed: {allowed}")
     extents = tuple(value) if isinstance(value, Iterable) else (value,)
+    whole = []
     for n in extents:
-        if isinstance(n, torch.SymInt):
-            continue
-        if isinstance(n, (bool, np.bool_)) or not hasattr(n, "__index__"):
+        if not isinstance(n, (int, torch.SymInt)) and hasattr(n, "__index__"):
+            n = operator.index(n) if not isinstance(n, (np.bool_, Tensor)) else None
+        if isinstance(n, bool) or not isinstance(n, (int, torch.SymInt)):
             raise TypeError(f"{name}: got {value!r}; allowed: {allowed}")
         if n < 0:
             raise ValueError(f"{name}: got {value!r}; allowed: {allowed}")
-    whole: tuple[int, ...] = tuple(
-        n if isinstance(n, (int, torch.SymInt)) else operator.index(n)  # type: ignore[misc]
-        for n in extents
-    )
-    if all(type(n) is int for n in whole) and math.prod(whole) > 2**60:
+        whole.append(n)
+    if math.prod(whole) > 2**60:
         raise ValueError(f"{name}: got {value!r}; allowed: at most 2**60 elements")
-    return whole
+    return tuple(whole)  # type: ignore[arg-type]
 
 
 def generator(value: Any) -> torch.Generator | None:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from kacflow import _bridge
+from kacflow.ops import _tensors
 
 Field = Callable[[Tensor, Tensor], Tensor]
 Stepper = Callable[[Callable[[Tensor, float], Tensor], Sequence[float], Tensor], Iterator[Tensor]]
@@ -18,7 +18,8 @@ Stepper = Callable[[Callable[[Tensor, float], Tensor], Sequence[float], Tensor],
 class HasHorizon(Protocol):
     """A path: all that generation needs of it is its horizon."""
 
-    T: float
+    @property
+    def T(self) -> float: ...
 
 
 def _euler(field: Any, grid: Sequence[float], x: Tensor) -> Iterator[Tensor]:
@@ -186,7 +187,7 @@ def generate(
             ) from None
         times = torch.tensor(
             grid if return_trajectory else [grid[0], grid[-1]],
-            dtype=_bridge.working_dtype(x_T.dtype),
+            dtype=_tensors.working_dtype(x_T.dtype),
             device=x_T.device,
         )
         # A step ends at t_min: interpolation to it would cost more accuracy than the tolerance.

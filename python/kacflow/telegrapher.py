@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kacflow import _bridge
+from kacflow import _arguments
+from kacflow.ops import _tensors
 from kacflow.process import KacProcess
 from kacflow_core._characteristic import with_slope
 from kacflow_core._layout import Array
@@ -149,12 +150,12 @@ def _times(t: float | Tensor) -> Tensor:
     if not isinstance(t, Tensor):
         if isinstance(t, bool) or not isinstance(t, (int, float)):
             raise TypeError(f"t: got {type(t).__name__}; allowed: a float or a float tensor")
-        t = _bridge.number(t)
+        t = _tensors.number(t)
     if not t.is_floating_point():
         raise TypeError(f"t: got dtype {t.dtype}; allowed: a float or a float tensor")
     if t.ndim > 1:
         raise ValueError(f"t: got shape {tuple(t.shape)}; allowed: () or (M,)")
-    if _bridge.plain(t) and not bool(((t >= 0) & (t < math.inf)).all()):
+    if _tensors.plain(t) and not bool(((t >= 0) & (t < math.inf)).all()):
         raise ValueError(f"t: got {t.tolist()}; allowed: finite numbers >= 0")
     return t
 
@@ -178,7 +179,7 @@ def _per_axis(name: str, value: PerAxis, axes: int) -> Tensor:
             f"{name}: got shape {tuple(tensor.shape)}; allowed: a number or {axes}, one per axis"
         )
     checked = tensor.detach()
-    if _bridge.plain(checked) and not bool(((checked > 0) & (checked < math.inf)).all()):
+    if _tensors.plain(checked) and not bool(((checked > 0) & (checked < math.inf)).all()):
         raise ValueError(f"{name}: got {value}; allowed: finite numbers > 0")
     return tensor.expand(axes)
 
@@ -204,7 +205,7 @@ def _spectral(
             f"f0: got {type(f0).__name__}; allowed: a tensor of values (for a function use method "
             "'monte_carlo')"
         )
-    _bridge.check_data("f0", f0)
+    _arguments.tensor("f0", f0)
     axes = f0.ndim
     if not 1 <= axes <= _MAX_AXES or not f0.numel():
         raise ValueError(
@@ -217,7 +218,7 @@ def _spectral(
         _constant(name, _per_axis(name, value, axes))
         for name, value in (("a", a), ("c", c), ("period", period))
     )
-    working = _bridge.working_dtype(f0.dtype)
+    working = _tensors.working_dtype(f0.dtype)
     values: list[Tensor] = []
     slopes: list[Tensor] = []
     for axis, n in enumerate(f0.shape):

@@ -277,7 +277,7 @@ def test_images_of_a_batch_and_of_its_parts():
     pipeline = quiet(KacPipeline(small_unet(), KacEulerScheduler(a=9.0, c=3.0)))
     options = {"num_inference_steps": 3, "output_type": "latent"}
     whole = pipeline(5, seeded(1), **options).images
-    parts = [pipeline(n, seeded(1), offset=k, **options).images for n, k in ((2, 0), (3, 2))]
+    parts = [pipeline(n, seeded(1), first=k, **options).images for n, k in ((2, 0), (3, 2))]
     torch.testing.assert_close(torch.cat(parts), whole, rtol=1e-4, atol=1e-5)
     single = [pipeline(1, seeded(k), **options).images for k in (4, 6)]
     listed = pipeline(2, [seeded(4), seeded(6)], **options).images

@@ -20,9 +20,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kacflow import _bridge
+from kacflow import _arguments
 from kacflow._optional import require
 from kacflow.adapters._diffusers_pipeline import KacPipeline
+from kacflow.ops import _tensors
 from kacflow.path import KacPath, as_tensor, batch_times, spread
 from kacflow.process import KacProcess
 
@@ -199,7 +200,7 @@ class KacEulerScheduler(SchedulerMixin, ConfigMixin):
         shape: Sequence[int],
         *,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
-        offset: int = 0,
+        first: int = 0,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> Tensor:
@@ -219,7 +220,7 @@ class KacEulerScheduler(SchedulerMixin, ConfigMixin):
             ]
             return torch.cat(drawn)
         return self.path.sample_prior(
-            shape, generator=generator, offset=offset, dtype=dtype, device=device
+            shape, generator=generator, first=first, dtype=dtype, device=device
         )
 
     @property
@@ -272,7 +273,7 @@ class KacEulerScheduler(SchedulerMixin, ConfigMixin):
         if self._step_index >= len(self._grid) - 1:
             raise ValueError("step: all steps are done; allowed: to call set_timesteps again")
         length = self._grid[self._step_index + 1] - self._grid[self._step_index]
-        working = _bridge.working_dtype(sample.dtype)
+        working = _tensors.working_dtype(sample.dtype)
         moved = sample.to(working) + self._increment(model_output.to(working), length)
         self._step_index += 1
         moved = moved.to(model_output.dtype)
@@ -292,7 +293,7 @@ class KacEulerScheduler(SchedulerMixin, ConfigMixin):
         timesteps: Tensor,
         *,
         generator: torch.Generator | None = None,
-        offset: int = 0,
+        first: int = 0,
     ) -> tuple[Tensor, Tensor]:
         """Draw a training pair in one pass: the noised sample and the velocity to predict.
 
@@ -302,7 +303,7 @@ class KacEulerScheduler(SchedulerMixin, ConfigMixin):
             Data, shape (B, ...).
         timesteps : Tensor
             Shape (B,), in [0, num_train_timesteps]; they need not be integers.
-        generator, offset
+        generator, first
             As in :meth:`kacflow.KacPath.sample`.
 
         Returns
@@ -310,7 +311,7 @@ class KacEulerScheduler(SchedulerMixin, ConfigMixin):
         tuple of Tensor
             The path at these timesteps, and dx/dt there, from data to noise.
         """
-        drawn = self.path.sample(sample, self.time(timesteps), generator=generator, offset=offset)
+        drawn = self.path.sample(sample, self.time(timesteps), generator=generator, first=first)
         return drawn.x_t, drawn.dx_t
 
     def sample_noise(
@@ -319,19 +320,19 @@ class KacEulerScheduler(SchedulerMixin, ConfigMixin):
         timesteps: Tensor,
         *,
         generator: torch.Generator | None = None,
-        offset: int = 0,
+        first: int = 0,
     ) -> Tensor:
         """Draw K(g(t)) of the shape of ``sample``, for :meth:`add_noise` and :meth:`get_velocity`.
 
         float64 for float64 samples, else float32.  Other arguments as in :meth:`sample_pair`.
         """
-        _bridge.check_data("sample", sample)
+        _arguments.tensor("sample", sample)
         times = batch_times(self.time(timesteps), sample, self.path.T)
         return self.path.process.sample(
             as_tensor(self.path.clock.value(times), times),
             sample.shape,
             generator=generator,
-            offset=offset,
+            first=first,
             dtype=times.dtype,
             device=sample.device,
         )
@@ -377,13 +378,13 @@ class KacEulerScheduler(SchedulerMixin, ConfigMixin):
 
     def _checked(self, sample: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """Times of a batch, and a check of its noise where that waits for nothing."""
-        _bridge.check_data("noise", noise)
+        _arguments.tensor("noise", noise)
         if noise.shape != sample.shape:
             raise ValueError(
                 f"noise: got shape {tuple(noise.shape)}; allowed: {tuple(sample.shape)}"
             )
         times = batch_times(self.time(timesteps), noise, self.path.T)
-        if _bridge.plain(noise) and noise.numel():
+        if _tensors.plain(noise) and noise.numel():
             edge = float(self.path.process.c) * torch.as_tensor(self.path.clock.value(times))
             excess = noise.detach().abs().reshape(len(noise), -1).amax(1) - edge * (1 + 1e-6)
             if bool((excess > 0).any()):

@@ -212,7 +212,7 @@ class _Run:
         t = config.t_min + (config.T - config.t_min) / config.batch * strata[rows]
         t.clamp_(max=config.T)  # strata may round up to the batch size
         noise = torch_generator(config.seed, "noise", self.step)
-        sample = self.path.sample(x_0, t, generator=noise, offset=self.rows.start)
+        sample = self.path.sample(x_0, t, generator=noise, first=self.rows.start)
         return sample.x_t.to(self.device), t.to(self.device), sample.dx_t.to(self.device)
 
     def accumulated_gradient(self) -> Tensor:

@@ -54,7 +54,7 @@ def draw_samples(
         for number in range(first, first + n, chunk):
             x_t = path.sample_prior(
                 (min(chunk, first + n - number), *model.sample_shape),
-                generator=torch_generator(seed, "sample"), offset=number, dtype=torch.float32,
+                generator=torch_generator(seed, "sample"), first=number, dtype=torch.float32,
             )  # fmt: skip
             x_0 = generate(
                 model.network, x_t.to(device), path, steps=steps, method=method, **options
