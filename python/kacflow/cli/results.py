@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kacflow import plotting
-from kacflow._process_pictures import PICTURES
+from kacflow.plotting.process import PICTURES
 from kacflow.training import processes
 from kacflow.training.checkpoint import FILE_NAME, TrainedModel, load_model
 from kacflow.training.data import load_dataset, random_samples

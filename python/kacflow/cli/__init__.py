@@ -6,8 +6,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from kacflow import _cli_info, _cli_results, _cli_train
-from kacflow.training.processes import leave, process_group
+from kacflow.cli import info, results, train
+from kacflow.training.processes import process_group
 
 _DESCRIPTION = """\
 Generative models on the telegrapher's equation: data at time 0 turns into the noise of a Kac
@@ -29,10 +29,10 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    _cli_train.add_parser(commands)
-    _cli_results.add_sample_parser(commands)
-    _cli_results.add_plot_parser(commands)
-    _cli_info.add_parser(commands)
+    train.add_parser(commands)
+    results.add_sample_parser(commands)
+    results.add_plot_parser(commands)
+    info.add_parser(commands)
     return parser
 
 
@@ -52,7 +52,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"kacflow: error: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-if __name__ == "__main__":
-    leave(main())

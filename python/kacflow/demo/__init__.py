@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from kacflow import plotting
-from kacflow._demo_report import machine, pair_time_ratio, quality
+from kacflow.demo.report import machine, pair_time_ratio, quality
 from kacflow.training import TrainConfig, load_model
 from kacflow.training.checkpoint import write_atomically
 from kacflow.training.data import digits_split
@@ -165,7 +165,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     print(_summary(report, arguments.out))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
