@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from kacflow.cli import info, results, train
+from kacflow.cli.arguments import Parser, failed
 from kacflow.training.processes import process_group
 
 _DESCRIPTION = """\
@@ -22,7 +23,7 @@ process at time T, and a trained network leads back.
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="kacflow",
         description=_DESCRIPTION,
         epilog="'kacflow COMMAND --help' lists the options of a command.",
@@ -41,14 +42,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0: done; 1: it failed, with one line that says why; 2: wrong usage; 130: stopped by Ctrl-C.
     """
-    arguments = build_parser().parse_args(argv)
     try:
+        arguments = build_parser().parse_args(argv)
         with process_group():
             arguments.run(arguments)
     except KeyboardInterrupt as stop:
         print(f"kacflow: {stop or 'stopped'}", file=sys.stderr)
         return 130
-    except (ValueError, TypeError, ImportError, OSError, ArithmeticError, RuntimeError) as error:
-        print(f"kacflow: error: {error}", file=sys.stderr)
-        return 1
+    except Exception as error:
+        return failed("kacflow", error)
     return 0

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import zipfile
 from collections.abc import Callable, Iterator
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import NoReturn, cast
 
 import numpy as np
 import torch
@@ -52,7 +53,7 @@ def _limited(size: int) -> None:
         raise ValueError(f"it has {size} bytes; allowed: at most {FILE_BYTES}")
 
 
-def _pieces(file: IO[bytes], length: int) -> bytes:
+def _pieces(file: BufferedIOBase, length: int) -> bytes:
     """The content of ``file``, read in pieces of ``length`` bytes and given up when too large."""
     content = bytearray()
     while piece := file.read(length):
@@ -82,7 +83,7 @@ def _open_zip(place: Path) -> tuple[list[str], Callable[[str], bytes]]:
         member = archive.getinfo(name)
         _limited(member.file_size)
         plain = member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-        with archive.open(member) as file:
+        with cast(zipfile.ZipExtFile, archive.open(member)) as file:
             # The other methods unpack all that is read at once, up to a million times as much.
             file.MIN_READ_SIZE = length = 2**20 if plain else 64
             return _pieces(file, length)

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import torch
 
+from kacflow import _arguments
 from kacflow._optional import require
 
 
@@ -21,6 +22,25 @@ def launched() -> int:
 def is_main() -> bool:
     """Whether this is the one process, or the first of them, that writes files and prints."""
     return int(os.environ.get("RANK", "0")) == 0
+
+
+def usable_device(device: Any, name: str = "device") -> torch.device:
+    """The device of that name, on which a number was written and read back.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no device of torch, or cannot be used here.
+    """
+    found = _arguments.device(device, name)
+    try:
+        torch.zeros(1, device=found).item()
+    except Exception as error:  # each backend has its own: AssertionError, ImportError, ...
+        why = str(error).partition("\n")[0] or type(error).__name__
+        raise ValueError(
+            f"{name}: got {str(device)!r}, which cannot be used here ({why})"
+        ) from None
+    return found
 
 
 def accelerator(device: str) -> Any:
