@@ -1,8 +1,8 @@
 """Checkpoints: one safetensors file with weights, averages, optimiser and generator states.
 
 Tensors ``model.*``, ``ema.*``, ``optimizer.<parameter>.<name>``, ``rng.*`` and ``state.*``; the
-metadata holds strict JSON under ``kacflow``: format, step, configuration, sample shape; and under
-``sha256`` the digest of the whole file with zeros in that place.  The file is written beside its
+metadata holds strict JSON under ``kacflow``: format, step, configuration, sample shape, and as
+``sha256`` the digest of the whole file with zeros in its own place.  The file is written beside its
 final name and moved there in one step, so that a reader, or a run that is cut off, always finds a
 whole checkpoint.  Nothing is pickled.
 
@@ -79,7 +79,7 @@ def checkpoint_file(place: str | os.PathLike[str]) -> Path:
 
 
 def _entry(digest: str) -> bytes:
-    return f'"sha256":"{digest}"'.encode()
+    return json.dumps(f'"sha256": "{digest}"')[1:-1].encode()  # in a JSON text within another
 
 
 def _digest(data: bytes, written: str) -> str:
@@ -97,9 +97,10 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
         "step": checkpoint.step,
         "sample_shape": list(checkpoint.sample_shape),
         "config": checkpoint.config.to_dict(),
+        "sha256": _NO_DIGEST,
     }
     tensors = {k: v.detach().cpu().contiguous() for k, v in checkpoint.tensors.items()}
-    metadata = {"kacflow": json.dumps(head, allow_nan=False), "sha256": _NO_DIGEST}
+    metadata = {"kacflow": json.dumps(head, allow_nan=False)}
     data = require("safetensors.torch").save(tensors, metadata)
     digest = _digest(data, _NO_DIGEST)
     folder.mkdir(parents=True, exist_ok=True)
@@ -142,17 +143,18 @@ def _parsed(data: bytes) -> Checkpoint:
     """The checkpoint that a file with this content holds."""
     try:
         length = int.from_bytes(data[:8], "little")
-        metadata = json.loads(data[8 : 8 + length])["__metadata__"]
-        head, written = json.loads(metadata["kacflow"]), metadata["sha256"]
-        good = _digest(data, written) == written
+        head = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["kacflow"])
+        good = _digest(data, head["sha256"]) == head["sha256"]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ValueError("it is not one of kacflow") from None
     if not good:
         raise ValueError("its content has changed since it was written (SHA-256)")
-    keys = {"format", "step", "sample_shape", "config"}
-    if not isinstance(head, dict) or head.get("format") != FORMAT or set(head) != keys:
-        found = head.get("format") if isinstance(head, dict) else None
-        raise ValueError(f"got format {found}; allowed: {FORMAT}, with {', '.join(sorted(keys))}")
+    keys = {"format", "step", "sample_shape", "config", "sha256"}
+    if head.get("format") != FORMAT or set(head) != keys:
+        allowed = f"format {FORMAT}, with {', '.join(sorted(keys))}"
+        raise ValueError(
+            f"got format {head.get('format')}, with {sorted(head)}; allowed: {allowed}"
+        )
     config = TrainConfig.from_dict(head["config"])
     if config.to_dict() != head["config"]:
         raise ValueError("config: got a part of the fields; allowed: all of them")
