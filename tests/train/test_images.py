@@ -132,6 +132,36 @@ def test_several_pictures_in_one_file_are_refused(decoded, name: str) -> None:
         decoded(frames[0], name, save_all=True, append_images=frames[1:])
 
 
+def test_the_preview_beside_a_photograph_is_passed_over(decoded) -> None:
+    photograph, preview = Image.fromarray(GREY), Image.new("L", (4, 4), 255)
+    found = decoded(
+        photograph, "a.jpg", format="MPO", save_all=True, append_images=[preview], quality=95
+    )
+    assert np.abs(found[..., 0] - GREY).max() <= 3
+
+
+@pytest.mark.parametrize("kind", ["16 bits", "1 bit"])
+def test_a_transparent_colour_needs_eight_bits(decoded, kind: str) -> None:
+    pixels = np.full((8, 8), 1000, np.uint16) if kind == "16 bits" else np.ones((8, 8), bool)
+    with pytest.raises(ValueError, match="names a transparent colour"):
+        decoded(Image.fromarray(pixels), "a.png", transparency=1)
+
+
+@pytest.mark.parametrize(
+    ("offset", "value", "reason"), [(0, 1, "encrypted"), (2, 99, "compression"), (2, 97, "")]
+)
+def test_an_archive_of_another_kind(offset: int, value: int, reason: str, tmp_path: Path) -> None:
+    """An encrypted one, and methods that Python lacks: in both headers of the member."""
+    place = tmp_path / "a.zip"
+    with zipfile.ZipFile(place, "w") as archive:
+        archive.writestr("a.png", b"content")
+    data = bytearray(place.read_bytes())
+    data[6 + offset] = data[data.index(b"PK\x01\x02") + 8 + offset] = value
+    place.write_bytes(data)
+    with pytest.raises(ValueError, match=rf"cannot decode 'a\.png' of .*{reason}"):
+        ImageFiles(place, 8, 1).decode(0)
+
+
 def test_linked_folders_are_found_once(image_folder: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     (elsewhere / "inner").mkdir(parents=True)

@@ -91,7 +91,8 @@ class TrainConfig:
     data: str = _option(
         "digits",
         "what to learn: 'digits' (scikit-learn's handwritten digits, 8x8 grey images), 'grid9' "
-        "(nine points in the plane), or the path of a folder or .zip of images",
+        "(nine points in the plane), or the path of a folder or .zip of images (transparent pixels "
+        "show white; files that cannot be shown surely, such as animations, are refused)",
         _text,
     )
     out: str = _option(
