@@ -92,6 +92,15 @@ def test_configuration_files_of_every_wrong_kind(run: Path, said, text: str | by
         assert "bad.json" in line or "got" in line
 
 
+@pytest.mark.parametrize("variable", ["WORLD_SIZE", "RANK"])
+def test_variables_of_torchrun(
+    run: Path, said, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "x")
+    command = ["sample", run] if variable == "WORLD_SIZE" else ["train", *SMALL, "--out", run]
+    assert f"{variable}: got 'x'" in said(*command)[1]
+
+
 def test_a_configuration_file_that_is_not_there(run: Path, said) -> None:
     assert "'nowhere.json'" in said("train", "--config", "nowhere.json")[1]
     assert "--config" in said("train", "--config", run)[1]

@@ -64,7 +64,7 @@ def test_a_second_run_is_refused_until_the_first_has_ended(
     assert main([*again, "--overwrite"]) == 0
     assert load_checkpoint(out).step == 2
     assert sorted(os.listdir(out)) == [
-        ".lock", ".notes.tmp", "checkpoint.safetensors", "config.json", "log.jsonl",
+        ".notes.tmp", "checkpoint.safetensors", "config.json", "log.jsonl",
     ]  # fmt: skip
 
 
@@ -73,8 +73,31 @@ def test_a_lock_keeps_others_out_and_ends_with_its_block(tmp_path: Path) -> None
         with pytest.raises(ValueError, match="another run is training"), locked(tmp_path / "new"):
             pass
         raise ZeroDivisionError
-    with locked(tmp_path / "new"):
+    assert not (tmp_path / "new").exists()  # nothing was written
+    (tmp_path / "old").mkdir()
+    with locked(tmp_path / "old"):
+        (tmp_path / "old" / ".lock").unlink()
+    with locked(tmp_path / "old"), locked(tmp_path / "new"):
         pass
+    assert os.listdir(tmp_path) == ["old"] and not os.listdir(tmp_path / "old")
+
+
+def test_a_lock_on_a_file_that_was_removed_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that ended between this one's opening and locking of the file."""
+    take, tried = _lock._take, []
+
+    def late(file: int) -> None:
+        tried.append(file)
+        if len(tried) == 1:
+            (tmp_path / ".lock").unlink()
+        take(file)
+
+    monkeypatch.setattr(_lock, "_take", late)
+    with locked(tmp_path), pytest.raises(ValueError, match="another run"), locked(tmp_path):
+        pass
+    assert len(tried) == 3
 
 
 def test_only_the_main_process_locks(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
