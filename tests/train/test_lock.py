@@ -17,14 +17,14 @@ import pytest
 from kacflow.cli import main
 from kacflow.training import TrainConfig, _lock, train
 from kacflow.training._lock import locked
-from kacflow.training.checkpoint import load_checkpoint
+from kacflow.training.checkpoint import FILE_NAME, load_checkpoint
 
 Small = Callable[..., TrainConfig]
 
 
 @contextmanager
 def training(config: TrainConfig, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """A run in a process of its own, that has written a line of its log."""
+    """A run in a process of its own, that has written a checkpoint."""
     out = Path(config.out)
     wanted = out.with_suffix(".json")
     wanted.write_text(config.to_json())
@@ -32,8 +32,7 @@ def training(config: TrainConfig, environment: dict[str, str]) -> Iterator[subpr
     child = subprocess.Popen(command, env=environment, start_new_session=True)
     try:
         deadline = time.monotonic() + 120
-        log = out / "log.jsonl"
-        while not (log.exists() and log.stat().st_size) and time.monotonic() < deadline:
+        while not (out / FILE_NAME).exists() and time.monotonic() < deadline:
             assert child.poll() is None
             time.sleep(0.05)
         yield child
