@@ -19,12 +19,16 @@ from torch import Tensor
 #: Types of data, and those that are computed in.
 FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 WORKING = (torch.float32, torch.float64)
+#: Types of real numbers.
+NUMBERS = (*FLOATS, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8)
 
 
 def given(value: object) -> str:
     """What a message says of a value that is not allowed."""
     if isinstance(value, Tensor):
-        return f"a tensor of shape {tuple(value.shape)} and dtype {value.dtype}"
+        where = "" if value.device.type == "cpu" else f" on {value.device}"
+        kind = "tensor" if value.layout is torch.strided else f"{value.layout} tensor"
+        return f"a {kind} of shape {tuple(value.shape)} and dtype {value.dtype}{where}"
     if isinstance(value, (bool, int, float, complex, str, bytes)) or value is None:
         text = repr(value)
         return text if len(text) <= 60 else f"{text[:57]}..."
@@ -64,6 +68,21 @@ def positive(name: str, value: Any, allowed: str = "a finite float > 0") -> floa
     if not 0 < number < math.inf:
         raise ValueError(f"{name}: got {number}; allowed: {allowed}")
     return number
+
+
+def reals(name: str, value: Any, allowed: str) -> list[float]:
+    """Real numbers as floats, from a sequence, or an array or tensor of one axis."""
+    entries = value
+    if isinstance(value, Tensor):
+        entries = numeric(name, value, allowed).tolist()
+    elif isinstance(value, np.ndarray):
+        entries = value.tolist()
+    if isinstance(entries, (str, bytes)) or not isinstance(entries, Sequence):
+        raise TypeError(f"{name}: got {given(value)}; allowed: {allowed}")
+    return [
+        real(name, v.item() if isinstance(v, Tensor) and not v.ndim else v, allowed)
+        for v in entries
+    ]
 
 
 def choice(name: str, value: Any, allowed: Iterable[str]) -> str:
@@ -149,6 +168,15 @@ def tensor(name: str, value: Any, allowed: Sequence[torch.dtype] = FLOATS) -> Te
         raise TypeError(f"{name}: got dtype {value.dtype}; allowed: {kinds}")
     if value.layout is not torch.strided:
         raise TypeError(f"{name}: got layout {value.layout}; allowed: dense tensors")
+    return value
+
+
+def numeric(name: str, value: Any, allowed: str) -> Tensor:
+    """A dense tensor of real numbers that can be read, integers too."""
+    if not isinstance(value, Tensor) or value.dtype not in NUMBERS:
+        raise TypeError(f"{name}: got {given(value)}; allowed: {allowed}")
+    if value.layout is not torch.strided or value.is_meta:
+        raise TypeError(f"{name}: got {given(value)}; allowed: {allowed}")
     return value
 
 
