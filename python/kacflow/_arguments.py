@@ -106,7 +106,8 @@ def shape(value: Any, name: str = "shape") -> tuple[int, ...]:
     if type(value) is torch.Size:
         return tuple(value)
     allowed = "an int >= 0 or a sequence of them"
-    if isinstance(value, (str, bytes, Tensor)) or value is None:
+    scalar_array = isinstance(value, np.ndarray) and not value.ndim
+    if isinstance(value, (str, bytes, Tensor)) or value is None or scalar_array:
         raise TypeError(f"{name}: got {given(value)}; allowed: {allowed}")
     extents = tuple(value) if isinstance(value, Iterable) else (value,)
     for n in extents:
@@ -134,8 +135,9 @@ def generator(value: Any) -> torch.Generator | None:
 
 def dtype(value: Any, allowed: Sequence[torch.dtype] = WORKING, name: str = "dtype") -> torch.dtype:
     """One of the types ``allowed``."""
-    if value not in allowed:
-        raise TypeError(f"{name}: got {value!r}; allowed: {', '.join(map(str, allowed))}")
+    if not isinstance(value, torch.dtype) or value not in allowed:
+        got = value if isinstance(value, torch.dtype) else given(value)
+        raise TypeError(f"{name}: got {got}; allowed: {', '.join(map(str, allowed))}")
     return value
 
 
@@ -145,7 +147,7 @@ def device(value: Any, name: str = "device") -> torch.device:
         return value
     try:
         found = torch.device(value)
-    except (RuntimeError, TypeError) as error:
+    except (RuntimeError, TypeError, ValueError, OverflowError) as error:
         kind = ValueError if isinstance(value, (str, int)) else TypeError
         why = str(error).splitlines()[0]
         raise kind(f"{name}: got {given(value)}; allowed: a device of torch ({why})") from None

@@ -96,7 +96,7 @@ MAX_STEPS = 1_000_000
 
 def _horizon(path: Any) -> float:
     """The T of a path."""
-    T = getattr(path, "T", None)
+    T = None if isinstance(path, Tensor) else getattr(path, "T", None)  # theirs is a transpose
     if not isinstance(T, (int, float)) or not 0 < T < math.inf:
         raise TypeError(f"path: got {given(path)}; allowed: a path, with a horizon T > 0")
     return float(T)
@@ -240,6 +240,8 @@ def generate(
     grid = even_grid(T, steps, end) if t_grid is None else _given_grid(T, t_grid)
     if method in FIXED_STEP and options:
         raise TypeError(f"options: got {sorted(options)}; allowed: none for {method!r}")
+    if method in ADAPTIVE and x_T.is_meta:
+        raise ValueError(f"x_T: is on meta; allowed: numbers, which method {method!r} looks at")
     last_time = _last_time(T, dtype)
     working = _bridge.working_dtype(dtype)
 

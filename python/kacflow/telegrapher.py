@@ -179,7 +179,7 @@ def _per_axis(name: str, value: PerAxis, axes: int) -> Tensor:
     if isinstance(value, Tensor):
         found = tensor(name, value)
     else:
-        several = isinstance(value, (list, tuple, np.ndarray))
+        several = isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim)
         numbers: Any = list(value) if several else [value]  # type: ignore[arg-type]
         numbers = [real(name, number, "a float, floats or a tensor") for number in numbers]
         found = torch.tensor(numbers if several else numbers[0], dtype=torch.float64, device="cpu")

@@ -98,7 +98,7 @@ class KacPipeline(DiffusionPipeline):
         """
         choice("output_type", output_type, ("pil", "np", "pt", "latent"))
         flag("return_dict", return_dict)
-        batch_size = integer("batch_size", batch_size, 1)
+        batch_size = integer("batch_size", batch_size, 1, 2**31 - 1)
         size = self.unet.config.sample_size
         if size is None:
             raise ValueError("unet: got config.sample_size None; allowed: the size of the images")

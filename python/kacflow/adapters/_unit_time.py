@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from kacflow import _bridge
-from kacflow._arguments import given, same_shape, tensor
+from kacflow._arguments import given, real, same_shape, tensor
 from kacflow.path import batch_times
 
 
@@ -16,6 +16,10 @@ def own_time(t: float | Tensor, x: Tensor, T: float) -> Tensor:
 
     Rounding of ``t`` above 1, which the check lets through, does not take it below 0.
     """
+    if not isinstance(t, Tensor):
+        t = real("t", t, "a number in [0, 1] or a float tensor")
+        if not 0 <= t <= 1 + 1e-6:
+            raise ValueError(f"t: got {t}; allowed: 0 <= t <= 1")
     return (T * (1.0 - batch_times(t, x, 1.0))).clamp(min=0.0)
 
 
@@ -27,7 +31,7 @@ def check_pair(noise_name: str, noise: Any, data_name: str, data: Any, t: Any) -
     if not isinstance(noise, Tensor) or noise.shape != data.shape:
         got = tuple(noise.shape) if isinstance(noise, Tensor) else type(noise).__name__
         raise ValueError(f"{noise_name}: got {got}; allowed: a tensor of shape {tuple(data.shape)}")
-    if not isinstance(t, Tensor) or not t.ndim:
+    if not tensor("t", t).ndim:
         raise TypeError(f"t: got {given(t)}; allowed: a tensor of shape ({data.shape[0]},)")
     return t
 
