@@ -19,6 +19,8 @@ from torch import Tensor
 #: Types of data, and those that are computed in.
 FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 WORKING = (torch.float32, torch.float64)
+#: Types of real numbers.
+NUMBERS = (*FLOATS, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8)
 
 
 def given(value: object) -> str:
@@ -61,6 +63,21 @@ def positive(name: str, value: Any, allowed: str = "a finite float > 0") -> floa
     return number
 
 
+def reals(name: str, value: Any, allowed: str) -> list[float]:
+    """Real numbers as floats, from a sequence, or an array or tensor of one axis."""
+    entries = value
+    if isinstance(value, Tensor):
+        entries = numeric(name, value, allowed).tolist()
+    elif isinstance(value, np.ndarray):
+        entries = value.tolist()
+    if isinstance(entries, (str, bytes)) or not isinstance(entries, Sequence):
+        raise TypeError(f"{name}: got {given(value)}; allowed: {allowed}")
+    return [
+        real(name, v.item() if isinstance(v, Tensor) and not v.ndim else v, allowed)
+        for v in entries
+    ]
+
+
 def choice(name: str, value: Any, allowed: Iterable[str]) -> str:
     """One of the strings ``allowed``."""
     names = tuple(allowed)
@@ -83,7 +100,8 @@ def shape(value: Any, name: str = "shape") -> tuple[int, ...]:
     if type(value) is torch.Size:
         return tuple(value)
     allowed = "an int >= 0 or a sequence of them"
-    if isinstance(value, (str, bytes, Tensor)) or value is None:
+    scalar_array = isinstance(value, np.ndarray) and not value.ndim
+    if isinstance(value, (str, bytes, Tensor)) or value is None or scalar_array:
         raise TypeError(f"{name}: got {given(value)}; allowed: {allowed}")
     extents = tuple(value) if isinstance(value, Iterable) else (value,)
     whole = []
@@ -109,8 +127,9 @@ def generator(value: Any) -> torch.Generator | None:
 
 def dtype(value: Any, allowed: Sequence[torch.dtype] = WORKING, name: str = "dtype") -> torch.dtype:
     """One of the types ``allowed``."""
-    if value not in allowed:
-        raise TypeError(f"{name}: got {value!r}; allowed: {', '.join(map(str, allowed))}")
+    if not isinstance(value, torch.dtype) or value not in allowed:
+        got = value if isinstance(value, torch.dtype) else given(value)
+        raise TypeError(f"{name}: got {got}; allowed: {', '.join(map(str, allowed))}")
     return value
 
 
@@ -120,7 +139,7 @@ def device(value: Any, name: str = "device") -> torch.device:
         return value
     try:
         found = torch.device(value)
-    except (RuntimeError, TypeError) as error:
+    except (RuntimeError, TypeError, ValueError, OverflowError) as error:
         kind = ValueError if isinstance(value, (str, int)) else TypeError
         why = str(error).splitlines()[0]
         raise kind(f"{name}: got {given(value)}; allowed: a device of torch ({why})") from None
@@ -143,6 +162,15 @@ def tensor(name: str, value: Any, allowed: Sequence[torch.dtype] = FLOATS) -> Te
         raise TypeError(f"{name}: got dtype {value.dtype}; allowed: {kinds}")
     if value.layout is not torch.strided:
         raise TypeError(f"{name}: got layout {value.layout}; allowed: dense tensors")
+    return value
+
+
+def numeric(name: str, value: Any, allowed: str) -> Tensor:
+    """A dense tensor of real numbers that can be read, integers too."""
+    if not isinstance(value, Tensor) or value.dtype not in NUMBERS:
+        raise TypeError(f"{name}: got {given(value)}; allowed: {allowed}")
+    if value.layout is not torch.strided or value.is_meta:
+        raise TypeError(f"{name}: got {given(value)}; allowed: {allowed}")
     return value
 
 

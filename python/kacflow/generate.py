@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import itertools
+import math
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from kacflow._arguments import (
+    FLOATS,
+    WORKING,
+    choice,
+    flag,
+    given,
+    integer,
+    real,
+    reals,
+    tensor,
+)
+from kacflow._optional import require
 from kacflow.ops import _tensors
 
 Field = Callable[[Tensor, Tensor], Tensor]
@@ -77,24 +91,75 @@ FIXED_STEP: dict[str, Stepper] = {
 }
 #: Adaptive methods, by torchdiffeq.
 ADAPTIVE = ("dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun")
+#: Steps at most: float32 could hardly tell the times of more apart.
+MAX_STEPS = 1_000_000
 
 
-def _time_grid(T: float, steps: int, t_min: float, t_grid: Sequence[float] | None) -> list[float]:
-    """Decreasing times from T to t_min."""
-    if t_grid is not None:
-        grid = [float(t) for t in t_grid]
-        if len(grid) < 2 or any(not s < t for t, s in itertools.pairwise(grid)):
-            raise ValueError(f"t_grid: got {grid}; allowed: at least two decreasing times")
-        if not (grid[0] <= T * (1 + 1e-6) and grid[-1] >= 0):
-            raise ValueError(f"t_grid: got {grid[0]:g} to {grid[-1]:g}; allowed: within [0, {T:g}]")
-        return grid
-    if isinstance(steps, bool) or not isinstance(steps, int):
-        raise TypeError(f"steps: got {type(steps).__name__}; allowed: an int >= 1")
-    if steps < 1:
-        raise ValueError(f"steps: got {steps}; allowed: an int >= 1")
-    if not 0 <= t_min < T:
-        raise ValueError(f"t_min: got {t_min}; allowed: 0 <= t_min < T = {T:g}")
-    return [T + (t_min - T) * i / steps for i in range(steps)] + [float(t_min)]
+def _horizon(path: Any) -> float:
+    """The T of a path."""
+    T = None if isinstance(path, Tensor) else getattr(path, "T", None)  # theirs is a transpose
+    if not isinstance(T, (int, float)) or not 0 < T < math.inf:
+        raise TypeError(f"path: got {given(path)}; allowed: a path, with a horizon T > 0")
+    return float(T)
+
+
+def end_time(t_min: Any, T: float) -> float:
+    """Where an integration from ``T`` ends, as a float in [0, T)."""
+    end = real("t_min", t_min)
+    if not 0 <= end < T:
+        raise ValueError(f"t_min: got {end}; allowed: 0 <= t_min < T = {T:g}")
+    return end
+
+
+def even_grid(T: float, steps: int, t_min: float) -> list[float]:
+    """Times of steps of equal length from T to t_min."""
+    return [T + (t_min - T) * i / steps for i in range(steps)] + [t_min]
+
+
+def _spacing(value: float, dtype: torch.dtype) -> float:
+    """From a number > 0 to the next of a type."""
+    kind = torch.finfo(dtype)
+    return kind.eps * max(kind.tiny, 2.0 ** (math.frexp(value)[1] - 1))
+
+
+def _given_grid(T: float, t_grid: Any) -> list[float]:
+    """Decreasing times; those of a tensor may exceed T by the rounding of its type."""
+    allowed = "at least two decreasing times"
+    grid = reals("t_grid", t_grid, allowed)
+    if len(grid) < 2 or any(not s < t for t, s in itertools.pairwise(grid)):
+        raise ValueError(f"t_grid: got {str(grid)[:80]}; allowed: {allowed}")
+    last = T * (1 + 1e-6)
+    if isinstance(t_grid, Tensor) and t_grid.is_floating_point():
+        last = max(last, T + _spacing(T, t_grid.dtype))
+    if not (grid[0] <= last and grid[-1] >= 0):
+        raise ValueError(f"t_grid: got {grid[0]:g} to {grid[-1]:g}; allowed: within [0, {T:g}]")
+    return grid
+
+
+def _last_time(T: float, dtype: torch.dtype) -> float:
+    """The largest number of a type that is not beyond T."""
+    if torch.finfo(dtype).max < T:
+        raise ValueError(f"x_T: got dtype {dtype}; allowed: a type that holds times up to {T:g}")
+    return math.floor(T / _spacing(T, dtype)) * _spacing(T, dtype)
+
+
+def check_velocity(said: str, velocity: Any, x: Tensor) -> Tensor:
+    """The velocity that a model gave at ``x``: of its shape and device, of any floating type.
+
+    ``said`` begins the message of an error, such as "model: returned".
+    """
+    message = f"{said} {given(velocity)}; allowed: "
+    if (
+        not isinstance(velocity, Tensor)
+        or velocity.dtype not in FLOATS
+        or velocity.layout is not torch.strided
+    ):
+        raise TypeError(message + "a dense tensor of float32, float64, bfloat16 or float16")
+    if velocity.shape != x.shape:
+        raise ValueError(message + f"shape {tuple(x.shape)}, that of the points")
+    if velocity.device != x.device:
+        raise ValueError(message + f"on {x.device}, where the points are")
+    return velocity
 
 
 def generate(
@@ -117,36 +182,44 @@ def generate(
     Parameters
     ----------
     model : callable
-        ``model(x, t)`` with x of shape (B, ...) and t of shape (B,), returns the velocity.
+        ``model(x, t)`` with x of shape (B, ...) and t of shape (B,), both of the dtype of ``x_T``,
+        returns the velocity: of the shape of x, in any of the four floating types.
     x_T : Tensor
-        Noise, e.g. of ``path.sample_prior``.
+        Noise, e.g. of ``path.sample_prior``; float32, float64, bfloat16 or float16.  The points
+        between are kept in float32 (float64 for float64) whatever the model computes in: of 16-bit
+        noise it sees points and times rounded to 16 bits, times never beyond T.
     path : KacPath or GaussianPath
         Its ``T`` is where the integration starts.
     steps : int
-        Steps of equal length; for an adaptive method, the number of grid points that a trajectory
-        is reported at, which does not change the steps taken.
+        Steps of equal length, 1 to 1,000,000; for an adaptive method, the number of grid points
+        that a trajectory is reported at, which does not change the steps taken.
     method : str
         ``"euler"``, ``"ab2"`` (Adams-Bashforth, second order at one evaluation a step),
         ``"heun"``, ``"midpoint"``, ``"rk4"``; or an adaptive method of torchdiffeq:
         ``"dopri5"``, ``"dopri8"``, ``"bosh3"``, ``"fehlberg2"``, ``"adaptive_heun"``.
     t_grid : sequence of float, optional
-        Decreasing times to step through, instead of ``steps`` and ``t_min``.
+        Decreasing times in [0, T] to step through, instead of ``steps`` and ``t_min``: a list, or
+        an array or tensor with one axis.
     t_min : float
-        Where to stop, >= 0.
+        Where to stop, in [0, T).
     return_trajectory : bool
         Whether to return all points, stacked in a new first axis that begins with ``x_T``.
     **options
-        For torchdiffeq: ``rtol``, ``atol``, ``options``.
+        For adaptive methods: the tolerances ``rtol`` and ``atol``, floats >= 0, not both 0, and
+        torchdiffeq's ``options``.  By default torchdiffeq's tolerances; for 16-bit noise those
+        that a model which computes in 16 bits can reach: 1/256 of the spacing of its type at 1,
+        and 1/8 of it for "dopri8", whose estimate of the error is the most sensitive to rounding.
 
     Returns
     -------
     Tensor
-        Shape of ``x_T``, or (points, *shape) with ``return_trajectory``.
+        Shape and dtype of ``x_T``, or (points, *shape) with ``return_trajectory``.
 
     Raises
     ------
     ValueError, TypeError
-        Naming the argument, what was given and what is allowed.
+        Naming the argument, what was given and what is allowed; ``model`` for what it returned,
+        ``method`` for an adaptive one that cannot reach its tolerance.
     ImportError
         For an adaptive method without torchdiffeq.
 
@@ -158,40 +231,80 @@ def generate(
     >>> generate(lambda x, t: -x, torch.ones(2, 1), path, steps=50, method="rk4").flatten()
     tensor([2.7183, 2.7183])
     """
-    if not isinstance(x_T, Tensor) or not x_T.is_floating_point():
-        raise TypeError(f"x_T: got {type(x_T).__name__}; allowed: a floating-point tensor")
-    grid = _time_grid(path.T, steps, t_min, t_grid)
+    if not callable(model):
+        raise TypeError(f"model: got {given(model)}; allowed: a function of (x, t)")
+    dtype = tensor("x_T", x_T).dtype
+    choice("method", method, (*FIXED_STEP, *ADAPTIVE))
+    flag("return_trajectory", return_trajectory)
+    T = _horizon(path)
+    steps, end = integer("steps", steps, 1, MAX_STEPS), end_time(t_min, T)
+    grid = even_grid(T, steps, end) if t_grid is None else _given_grid(T, t_grid)
+    if method in FIXED_STEP and options:
+        raise TypeError(f"options: got {sorted(options)}; allowed: none for {method!r}")
+    if method in ADAPTIVE and x_T.is_meta:
+        raise ValueError(f"x_T: is on meta; allowed: numbers, which method {method!r} looks at")
+    last_time = _last_time(T, dtype)
+    working = _tensors.working_dtype(dtype)
 
     def field(x: Tensor, t: Any) -> Tensor:
-        batch = x.shape[0] if x.ndim else 1
-        if isinstance(t, Tensor):
-            return model(x, t.to(x.dtype).expand(batch))
-        return model(x, x.new_full((), t).expand(batch))  # filled on the device: nothing waits
+        seen = x.to(dtype)
+        if isinstance(t, Tensor):  # a first trial step of an adaptive method may lead beyond 0
+            time = t.clamp(grid[-1], last_time).to(dtype)
+        else:
+            time = x.new_full((), min(t, last_time), dtype=dtype)  # on the device: nothing waits
+        velocity = model(seen, time.expand(x.shape[0] if x.ndim else 1))
+        return check_velocity("model: returned", velocity, seen).to(working)
 
-    if method in FIXED_STEP:
-        if options:
-            raise TypeError(f"options: got {sorted(options)}; allowed: none for {method!r}")
-        points = FIXED_STEP[method](field, grid, x_T)
+    start = x_T.to(working)
+    if method in FIXED_STEP or not x_T.numel():
+        points = FIXED_STEP.get(method, _euler)(field, grid, start)
         if return_trajectory:
-            return torch.stack([x_T, *points])
-        last = x_T
+            return torch.stack([x_T, *(x.to(dtype) for x in points)])
+        last = start
         for last in points:  # noqa: B007 - only the last point is kept
             pass
-        return last
-    if method in ADAPTIVE:
-        try:
-            from torchdiffeq import odeint
-        except ImportError:
-            raise ImportError(
-                f"method {method!r} needs torchdiffeq: pip install kacflow[train]"
-            ) from None
-        times = torch.tensor(
-            grid if return_trajectory else [grid[0], grid[-1]],
-            dtype=_tensors.working_dtype(x_T.dtype),
-            device=x_T.device,
-        )
-        # A step ends at t_min: interpolation to it would cost more accuracy than the tolerance.
-        options["options"] = {"step_t": times[-1:], **(options.get("options") or {})}
-        solution = odeint(lambda t, x: field(x, t), x_T, times, method=method, **options)
-        return solution if return_trajectory else solution[-1]
-    raise ValueError(f"method: got {method!r}; allowed: {', '.join((*FIXED_STEP, *ADAPTIVE))}")
+        return last.to(dtype)
+    kept = grid if return_trajectory else [grid[0], grid[-1]]
+    solution = _adaptive(field, start, kept, method, _tolerances(options, method, dtype)).to(dtype)
+    return solution if return_trajectory else solution[-1]
+
+
+def _tolerances(options: dict[str, Any], method: str, dtype: torch.dtype) -> dict[str, Any]:
+    """Checked arguments of torchdiffeq, with tolerances that 16-bit models can reach."""
+    unknown = sorted(set(options) - {"rtol", "atol", "options"})
+    if unknown:
+        raise TypeError(f"options: got {unknown}; allowed: rtol, atol and options")
+    checked: dict[str, Any] = {}
+    for name in ("rtol", "atol"):
+        if name in options:
+            checked[name] = real(name, options[name])
+            if not 0 <= checked[name] < math.inf:
+                raise ValueError(f"{name}: got {checked[name]}; allowed: a finite float >= 0")
+        elif dtype not in WORKING:
+            checked[name] = torch.finfo(dtype).eps / (8 if method == "dopri8" else 256)
+    if checked.get("rtol") == checked.get("atol") == 0:
+        raise ValueError("rtol: got 0, as atol; allowed: one of them > 0")
+    more = options.get("options")
+    if more is not None and not isinstance(more, dict):
+        raise TypeError(f"options: got {given(more)}; allowed: a dict or None")
+    return {**checked, "options": more or {}}
+
+
+def _adaptive(
+    field: Any, x: Tensor, grid: Sequence[float], method: str, options: dict[str, Any]
+) -> Tensor:
+    """The points at the times of the grid, by torchdiffeq."""
+    odeint = require("torchdiffeq", f"method {method!r}").odeint
+    times = torch.tensor(grid, dtype=torch.float64, device=x.device)
+    # A step ends at t_min: interpolation to it would cost more accuracy than the tolerance.
+    options["options"] = {"step_t": times[-1:], **options["options"]}
+    try:
+        return odeint(lambda t, x: field(x, t), x, times, method=method, **options)
+    except AssertionError as error:
+        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+        if not frames[-1].f_globals.get("__name__", "").startswith("torchdiffeq"):
+            raise
+        raise ValueError(
+            f"method: {method!r} came to an end ({error}); allowed: a finite and smooth velocity, "
+            "looser rtol and atol, a larger max_num_steps, or a method with fixed steps"
+        ) from None

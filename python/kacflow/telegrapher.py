@@ -5,13 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from kacflow import _arguments
+from kacflow._arguments import (
+    FLOATS,
+    WORKING,
+    choice,
+    flag,
+    given,
+    integer,
+    real,
+    tensor,
+)
+from kacflow._arguments import (
+    generator as checked_generator,
+)
 from kacflow.ops import _tensors
 from kacflow.process import KacProcess
 from kacflow_core._characteristic import with_slope
@@ -20,6 +32,9 @@ from kacflow_core._layout import Array
 METHODS = ("spectral", "monte_carlo")
 _MAX_AXES = 3
 _SAMPLES = 10_000
+_MOST_SAMPLES = 2**40
+#: Largest a t, c k t and c k with wave numbers k: their products stay in the range of float64.
+_MOST = 1e150
 _CHUNK = 2**21  # numbers drawn at a time: 16 MiB in float64
 
 #: A number for all axes of space, or one per axis.
@@ -74,11 +89,13 @@ def solve(
     f0 : Tensor or callable
         For "spectral" the values, of shape (n_1, ..., n_d), d <= 3, axis j at the points
         i ``period[j]``/n_j.  For "monte_carlo" a function that takes points of shape (m, *x.shape)
-        and returns their values: shape (m, P) for P points, in every dimension.
+        and returns their values: shape (m, P) for P points, in every dimension, of a float type.
     t : float or Tensor
         Times >= 0, one or a vector of M.  On the CPU for "spectral".
     a, c : float, sequence of float or Tensor
         Jump rate (1/time) and speed (length/time), > 0: one for all axes of space, or one per axis.
+        The products a t, and for "spectral" c k and c k t with the largest wave number k of the
+        grid, are at most 1e150 (c k 8e37, if u_t is asked for in float32 or 16 bits).
     method : {"spectral", "monte_carlo"}
         See above.
     period : float, sequence of float or Tensor
@@ -89,7 +106,7 @@ def solve(
         For "monte_carlo", where it is required: float32 or float64 points, of shape (P,) in one
         dimension or (P, d) in d.
     samples : int, optional
-        For "monte_carlo": draws per point and time, >= 2; by default 10,000.
+        For "monte_carlo": draws per point and time, 2 to 2^40; by default 10,000.
     antithetic : bool
         For "monte_carlo": whether to use every draw with both signs, ``samples``/2 of each; the
         standard error is that of the means of the pairs, >= 2 of them.
@@ -110,7 +127,7 @@ def solve(
     Raises
     ------
     ValueError, TypeError
-        Naming the argument, what was given and what is allowed.
+        Naming the argument or product, what was given and what is allowed.
 
     References
     ----------
@@ -131,57 +148,66 @@ def solve(
     >>> bool(((estimate.value - u).abs() < 5 * estimate.standard_error).all())
     True
     """
-    if method not in METHODS:
-        raise ValueError(f"method: got {method!r}; allowed: {', '.join(METHODS)}")
+    choice("method", method, METHODS)
     spectral = {"period": period, "time_derivative": time_derivative}
     others = {"x": x, "samples": samples, "antithetic": antithetic, "generator": generator}
     for name, value in (others if method == "spectral" else spectral).items():
         if value is not None and value is not False:
-            given = value if isinstance(value, (bool, int, float)) else type(value).__name__
-            raise TypeError(f"{name}: got {given}; allowed: nothing, for method {method!r}")
+            raise TypeError(f"{name}: got {given(value)}; allowed: nothing, for method {method!r}")
+    flag("time_derivative", time_derivative)
+    flag("antithetic", antithetic)
     if method == "spectral":
         return _spectral(f0, t, a, c, period, time_derivative)
     count = _SAMPLES if samples is None else samples
-    return _monte_carlo(f0, t, a, c, x, count, antithetic, generator)
+    return _monte_carlo(f0, t, a, c, x, count, antithetic, checked_generator(generator))
 
 
 def _times(t: float | Tensor) -> Tensor:
     """Times as a tensor of shape () or (M,), checked where they can be read."""
     if not isinstance(t, Tensor):
-        if isinstance(t, bool) or not isinstance(t, (int, float)):
-            raise TypeError(f"t: got {type(t).__name__}; allowed: a float or a float tensor")
-        t = _tensors.number(t)
-    if not t.is_floating_point():
-        raise TypeError(f"t: got dtype {t.dtype}; allowed: a float or a float tensor")
+        t = _tensors.number(real("t", t, "a float or a float tensor"))
+    tensor("t", t)
     if t.ndim > 1:
         raise ValueError(f"t: got shape {tuple(t.shape)}; allowed: () or (M,)")
     if _tensors.plain(t) and not bool(((t >= 0) & (t < math.inf)).all()):
-        raise ValueError(f"t: got {t.tolist()}; allowed: finite numbers >= 0")
+        raise ValueError(f"t: got {str(t.tolist())[:80]}; allowed: finite numbers >= 0")
     return t
 
 
 def _per_axis(name: str, value: PerAxis, axes: int) -> Tensor:
     """A number or one per axis, as a tensor of shape (axes,); floats in float64."""
     if isinstance(value, Tensor):
-        if not value.is_floating_point():
-            raise TypeError(f"{name}: got dtype {value.dtype}; allowed: floats")
-        tensor = value
+        found = tensor(name, value)
     else:
-        numbers = value if isinstance(value, (list, tuple)) else (value,)
-        for number in numbers:
-            if isinstance(number, bool) or not isinstance(number, (int, float)):
-                raise TypeError(
-                    f"{name}: got {type(number).__name__}; allowed: a float, floats or a tensor"
-                )
-        tensor = torch.tensor(value, dtype=torch.float64, device="cpu")
-    if tensor.shape not in ((), (1,), (axes,)):
+        several = isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim)
+        numbers: Any = list(value) if several else [value]  # type: ignore[arg-type]
+        numbers = [real(name, number, "a float, floats or a tensor") for number in numbers]
+        found = torch.tensor(numbers if several else numbers[0], dtype=torch.float64, device="cpu")
+    if found.shape not in ((), (1,), (axes,)):
         raise ValueError(
-            f"{name}: got shape {tuple(tensor.shape)}; allowed: a number or {axes}, one per axis"
+            f"{name}: got shape {tuple(found.shape)}; allowed: a number or {axes}, one per axis"
         )
-    checked = tensor.detach()
+    checked = found.detach()
     if _tensors.plain(checked) and not bool(((checked > 0) & (checked < math.inf)).all()):
-        raise ValueError(f"{name}: got {value}; allowed: finite numbers > 0")
-    return tensor.expand(axes)
+        got = value if isinstance(value, float) else checked.tolist()
+        raise ValueError(f"{name}: got {got}; allowed: finite numbers > 0")
+    return found.expand(axes)
+
+
+def _largest(times: Array, rates: Array, speeds: Array, waves: Array, most: float) -> None:
+    """ValueError unless a t, c k and c k t are in range, for the largest k of each axis."""
+    with np.errstate(over="ignore"):
+        late = np.max(times, initial=0.0)
+        reach = speeds * waves
+        products = {
+            "a*t": (rates * late, _MOST),
+            "c*k": (reach, most),
+            "c*k*t": (reach * late, _MOST),
+        }
+    for name, (values, limit) in products.items():
+        if not values.max() <= limit:
+            what = "" if name == "a*t" else ", with k = pi n/period"
+            raise ValueError(f"{name}: got {values.max():g}{what}; allowed: at most {limit:g}")
 
 
 def _constant(name: str, value: Tensor) -> Array:
@@ -205,7 +231,7 @@ def _spectral(
             f"f0: got {type(f0).__name__}; allowed: a tensor of values (for a function use method "
             "'monte_carlo')"
         )
-    _arguments.tensor("f0", f0)
+    tensor("f0", f0, FLOATS)
     axes = f0.ndim
     if not 1 <= axes <= _MAX_AXES or not f0.numel():
         raise ValueError(
@@ -219,6 +245,10 @@ def _spectral(
         for name, value in (("a", a), ("c", c), ("period", period))
     )
     working = _tensors.working_dtype(f0.dtype)
+    with np.errstate(over="ignore"):
+        last_waves = np.pi * (np.array(f0.shape) // 2 * 2) / lengths
+    steepest = torch.finfo(working).max / 4 if slope else _MOST
+    _largest(times, rates, speeds, last_waves, min(_MOST, steepest))
     values: list[Tensor] = []
     slopes: list[Tensor] = []
     for axis, n in enumerate(f0.shape):
@@ -267,15 +297,12 @@ def _monte_carlo(
             f"f0: got {type(f0).__name__}; allowed: a function of points (for values on a grid use "
             "method 'spectral')"
         )
-    if not isinstance(x, Tensor) or x.dtype not in (torch.float32, torch.float64):
-        given = f"dtype {x.dtype}" if isinstance(x, Tensor) else type(x).__name__
-        raise TypeError(f"x: got {given}; allowed: a float32 or float64 tensor of points")
+    x = tensor("x", x, WORKING)
     if x.ndim not in (1, 2) or (x.ndim == 2 and not 1 <= x.shape[1] <= _MAX_AXES):
         raise ValueError(
             f"x: got shape {tuple(x.shape)}; allowed: (P,), or (P, d) with d <= {_MAX_AXES}"
         )
-    if isinstance(samples, bool) or not isinstance(samples, int):
-        raise TypeError(f"samples: got {type(samples).__name__}; allowed: an int >= 2")
+    samples = integer("samples", samples, 2, _MOST_SAMPLES)
     terms = samples // 2 if antithetic else samples
     if terms < 2 or (antithetic and samples % 2):
         allowed = "an even int >= 4 with antithetic" if antithetic else "an int >= 2"
@@ -306,14 +333,16 @@ def _monte_carlo(
 def _values(f0: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
     """f0 at points of shape (m, P) or (m, P, d), checked to be of shape (m, P)."""
     values = f0(points)
-    if not isinstance(values, Tensor):
-        raise TypeError(f"f0: returned {type(values).__name__}; allowed: a tensor")
+    if not isinstance(values, Tensor) or values.dtype not in FLOATS:
+        raise TypeError(f"f0: returned {given(values)}; allowed: a tensor of floats")
     if values.shape != points.shape[:2]:
         raise ValueError(
             f"f0: returned shape {tuple(values.shape)} for points of shape {tuple(points.shape)}; "
             f"allowed: {tuple(points.shape[:2])}"
         )
-    return values
+    if values.layout is not torch.strided or values.device != points.device:
+        raise ValueError(f"f0: returned {given(values)}; allowed: dense, on {points.device}")
+    return values.to(points.dtype)
 
 
 def _mean(term: Callable[[int], Tensor], terms: int, chunk: int) -> Estimate:

@@ -9,40 +9,14 @@ import math
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
+from schedulers import METHODS, SCHEDULERS, diffusers, field, integrate, quiet, seeded, small_unet
 from torch.nn.functional import mse_loss
 
-diffusers = pytest.importorskip("diffusers", reason="make test installs diffusers")
-
-from kacflow import generate  # noqa: E402
-from kacflow.adapters.diffusers import (  # noqa: E402
-    KacAB2Scheduler,
-    KacEulerScheduler,
-    KacPipeline,
-)
-
-METHODS = {KacEulerScheduler: "euler", KacAB2Scheduler: "ab2"}
-SCHEDULERS = pytest.mark.parametrize("kind", METHODS, ids=["euler", "ab2"])
-
-
-def seeded(seed):
-    return torch.Generator().manual_seed(seed)
-
-
-def small_unet(channels=1, size=8):
-    torch.manual_seed(0)
-    unet = diffusers.UNet2DModel(
-        sample_size=size, in_channels=channels, out_channels=channels, layers_per_block=1,
-        block_out_channels=(8, 16), down_block_types=("DownBlock2D", "AttnDownBlock2D"),
-        up_block_types=("AttnUpBlock2D", "UpBlock2D"), norm_num_groups=4, attention_head_dim=8,
-    )  # fmt: skip
-    return unet.eval()
-
-
-def quiet(pipeline):
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
+from kacflow import generate
+from kacflow.adapters.diffusers import KacAB2Scheduler, KacEulerScheduler, KacPipeline
 
 
 @SCHEDULERS
@@ -61,19 +35,6 @@ def test_interface_is_the_librarys(kind):
     ddpm = inspect.signature(diffusers.DDPMScheduler.get_velocity).parameters
     assert list(inspect.signature(kind.get_velocity).parameters) == list(ddpm)
     assert len(scheduler) == len(scheduler.timesteps) == 1000
-
-
-def field(x, t):
-    """A smooth field of kacflow's own time."""
-    return torch.sin(3 * t).reshape(-1, *(1,) * (x.ndim - 1)) * x + torch.cos(x)
-
-
-def integrate(scheduler, x, **steps):
-    scheduler.set_timesteps(**steps)
-    for timestep in scheduler.timesteps:
-        t = scheduler.time(timestep).double().expand(len(x))
-        x = scheduler.step(field(x, t), timestep, x).prev_sample
-    return x
 
 
 @SCHEDULERS
@@ -135,8 +96,8 @@ def test_step_index(kind):
     assert scheduler.step_index == 5
     scheduler.set_timesteps(10)
     scheduler.set_begin_index(7)
-    for _ in range(3):
-        (x,) = scheduler.step(torch.ones(2, 2), scheduler.timesteps[7], x, return_dict=False)
+    for timestep in scheduler.timesteps[7:]:
+        (x,) = scheduler.step(torch.ones(2, 2), timestep, x, return_dict=False)
     torch.testing.assert_close(x, torch.full((2, 2), 0.7))
     with pytest.raises(ValueError, match="all steps are done"):
         scheduler.step(x, scheduler.timesteps[0], x)
@@ -303,15 +264,38 @@ X, NOISE = torch.zeros(4, 2), torch.zeros(4, 2)
         (lambda s: KacEulerScheduler(a=9.0, c=3.0, t_min=1.0), ValueError, "t_min: got 1.0"),
         (lambda s: KacEulerScheduler(a=9.0, c=3.0, signal=s), TypeError, "signal: got Kac"),
         (lambda s: s.set_timesteps(0), ValueError, "num_inference_steps: got 0"),
-        (lambda s: s.set_timesteps(2.0), TypeError, "num_inference_steps: got float"),
+        (lambda s: s.set_timesteps(2.0), TypeError, r"num_inference_steps: got 2\.0"),
         (lambda s: s.set_timesteps(timesteps=[1.0, 2.0]), ValueError, r"timesteps: got \[1.0, 2"),
         (lambda s: s.set_timesteps(timesteps=[1001.0]), ValueError, "timesteps: got"),
         (lambda s: s.set_timesteps(3, timesteps=[9.0]), ValueError, "num_inference_steps: got 3"),
         (lambda s: s.add_noise(X, NOISE[:3], X[:, 0]), ValueError, "noise: got shape"),
-        (lambda s: s.add_noise(X, NOISE, X[:, 0] + 1001), ValueError, "t: got values"),
+        (
+            lambda s: s.add_noise(X, NOISE, X[:, 0] + 1001),
+            ValueError,
+            "timesteps: got 1001 to 1001",
+        ),
         (lambda s: s.add_noise(X, NOISE + 0.31, X[:, 0] + 100), ValueError, "beyond c g"),
         (lambda s: s.get_velocity(X, NOISE - 0.31, X[:, 0] + 100), ValueError, "sample_noise"),
         (lambda s: s.init_noise((3, 2), generator=[seeded(0)]), ValueError, "generator: got 1"),
+        (lambda s: s.init_noise((2, 2), generator=[0, 1]), TypeError, "generator: got list"),
+        (lambda s: s.init_noise((2,), generator=[]), ValueError, "generator: got 0"),
+        (lambda s: s.init_noise(1, generator=[seeded(0)], offset=2), ValueError, "offset: got 2"),
+        (lambda s: s.add_noise(X, NOISE * math.nan, X[:, 0]), ValueError, "noise: got numbers"),
+        (lambda s: s.add_noise(X, NOISE, X[:3, 0]), ValueError, r"timesteps: got shape \(3,\)"),
+        (lambda s: s.scale_noise(X, X[:, 0] - 1), ValueError, "timestep: got -1 to -1"),
+        (lambda s: s.add_noise(X.long(), NOISE, X[:, 0]), TypeError, "original_samples: got dty"),
+        (lambda s: s.set_timesteps(timesteps=[9.0, 9.0 - 1e-9]), ValueError, "float32 can tell"),
+        (lambda s: s.set_timesteps(timesteps="98"), TypeError, "timesteps: got '98'"),
+        (lambda s: s.set_begin_index(-1), ValueError, r"begin_index: got -1; .* \[0, 999\]"),
+        (lambda s: s.set_begin_index(1000), ValueError, "begin_index: got 1000"),
+        (lambda s: s.set_begin_index(1.5), TypeError, r"begin_index: got 1\.5"),
+        (lambda s: s.set_begin_index("a"), TypeError, "begin_index: got 'a'"),
+        (lambda s: s.step(X[:, :1], 1000, X), ValueError, r"model_output: got .*\(4, 1\)"),
+        (lambda s: s.step(X[0], 1000, X), ValueError, r"model_output: got .*\(2,\)"),
+        (lambda s: s.step(X.to(torch.cfloat), 1000, X), TypeError, "model_output: got .*complex"),
+        (lambda s: s.step((X,), 1000, X), TypeError, "model_output: got tuple"),
+        (lambda s: s.step(X, 1000, X.long()), TypeError, "sample: got dtype"),
+        (lambda s: s.step(X, X, X), ValueError, "timestep: got a tensor of shape"),
     ],
 )
 def test_bad_input(call, error, message):
@@ -343,3 +327,72 @@ def test_kac_noise_is_never_refused():
         timesteps = 1000 * torch.rand(2000, generator=seeded(seed))
         noise = scheduler.sample_noise(x.to(dtype), timesteps, generator=seeded(seed))
         scheduler.add_noise(x.to(dtype), noise, timesteps)
+
+
+@SCHEDULERS
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("clock", ["linear", "square"])
+def test_noise_of_16_bits(kind, clock, dtype):
+    """The usual line of mixed precision, noise.to(weight_dtype): never refused, and the atoms,
+    which rounding moves to either side of the light cone, keep their velocity."""
+    scheduler = kind(a=9.0, c=3.0, clock=clock)
+    x = torch.randn(500, 40, generator=seeded(0)).to(dtype)
+    timesteps = 1000 * torch.rand(500, generator=seeded(1)) ** 3
+    timesteps[:3] = torch.tensor([0.0, 1e-4, 1000.0])
+    exact = scheduler.sample_noise(x, timesteps, generator=seeded(2))
+    noise = exact.to(dtype)
+    noisy = scheduler.add_noise(x, noise, timesteps)
+    assert torch.equal(scheduler.scale_noise(x, timesteps, noise), noisy)
+    for got, wanted in (
+        (noisy, scheduler.add_noise(x, exact, timesteps)),
+        (scheduler.get_velocity(x, noise, timesteps), scheduler.get_velocity(x, exact, timesteps)),
+    ):
+        assert got.dtype == dtype
+        close = (got.double() - wanted.double()).abs() < 0.1
+        assert close.double().mean() > 0.998  # but for the few beside the edge that are no atoms
+    with pytest.raises(ValueError, match="beyond c g"):
+        scheduler.add_noise(x, 1.02 * noise, timesteps)
+
+
+def test_timesteps_of_16_bits():
+    """Rounded beyond the last one, and where T itself is rounded up."""
+    for most, T in ((999, 1.0), (1000, 0.3), (1000, 2.3)):
+        scheduler = KacEulerScheduler(a=9.0, c=3.0, T=T, num_train_timesteps=most)
+        for dtype in (torch.bfloat16, torch.float16):
+            x, timesteps = torch.zeros(3, 2, dtype=dtype), torch.full((3,), most, dtype=dtype)
+            x_t, _ = scheduler.sample_pair(x, timesteps, generator=seeded(0))
+            noise = scheduler.sample_noise(x, timesteps, generator=seeded(0))
+            assert torch.equal(noise.to(dtype), x_t)
+
+
+def test_pipeline_of_16_bits():
+    """The network computes in its own type, the points between in float32."""
+    pipeline = quiet(KacPipeline(small_unet().to(torch.bfloat16), KacEulerScheduler(a=9.0, c=3.0)))
+    options = {"num_inference_steps": 50, "output_type": "latent"}
+    got = pipeline(np.int64(2), seeded(3), **options).images
+    x = pipeline.scheduler.init_noise((2, 1, 8, 8), generator=seeded(3)).bfloat16().float()
+    with torch.no_grad():
+        for i in range(50):
+            timestep = torch.tensor(1000 * (1 - i / 50))
+            x = x - pipeline.unet(x.bfloat16(), timestep).sample.float() / 50
+    assert got.dtype == torch.bfloat16
+    torch.testing.assert_close(got, x.bfloat16(), rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"generator": 0}, TypeError, "generator: got 0"),
+        ({"generator": np.random.default_rng(0)}, TypeError, "generator: got Generator"),
+        ({"generator": [seeded(0)]}, ValueError, "generator: got 1"),
+        ({"batch_size": 0}, ValueError, "batch_size: got 0"),
+        ({"batch_size": "2"}, TypeError, "batch_size: got '2'"),
+        ({"num_inference_steps": None}, TypeError, "num_inference_steps: got None"),
+        ({"output_type": None}, TypeError, "output_type: got None"),
+        ({"return_dict": 1}, TypeError, "return_dict: got 1"),
+    ],
+)
+def test_bad_input_of_the_pipeline(options, error, message):
+    pipeline = quiet(KacPipeline(small_unet(), KacEulerScheduler(a=9.0, c=3.0)))
+    with pytest.raises(error, match=message):
+        pipeline(**{"batch_size": 2, "num_inference_steps": 1, **options})

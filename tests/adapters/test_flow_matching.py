@@ -121,3 +121,19 @@ def test_ode_solver_is_generate(method, options, allowed):
 def test_bad_input(arguments, error, message):
     with pytest.raises(error, match=message):
         KacProbPath(9.0, 3.0).sample(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda p, x, t: p.sample(x, None, t), TypeError, "x_1: got None"),
+        (lambda p, x, t: p.sample(x[0, 0], x[0, 0], t), ValueError, r"x_1: got shape \(\)"),
+        (lambda p, x, t: p.sample(x, x.long(), t), TypeError, "x_1: got dtype torch.int64"),
+        (lambda p, x, t: p.target_to_velocity(x[:, 0], x, t), ValueError, r"x_1: got shape \(4,\)"),
+        (lambda p, x, t: p.target_to_velocity(x, "x", t), TypeError, "x_t: got 'x'"),
+        (lambda p, x, t: p.target_to_velocity(x, x, t + 1), ValueError, "t: got values"),
+    ],
+)
+def test_bad_input_names_the_argument(call, error, message):
+    with pytest.raises(error, match=message):
+        call(KacProbPath(9.0, 3.0), torch.zeros(4, 2), torch.full((4,), 0.5))

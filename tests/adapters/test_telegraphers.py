@@ -10,6 +10,7 @@ import pickle
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import mse_loss
@@ -213,16 +214,67 @@ def test_on_a_gpu():
     torch.testing.assert_close(v.cpu(), cpu)
 
 
+def velocity(**changes):
+    return compute_velocity(
+        **{"x": torch.full((2,), 0.7), "t": torch.ones(2), "a": A, "c": C, **changes}
+    )
+
+
+def test_integers_and_numpy_scalars():
+    """Of whatever type the numbers come, they are what they are in float64."""
+    wanted = velocity(x=torch.tensor([2.0, -4.0]), t=torch.tensor([1.0, 2.0]))
+    for kind in (torch.int64, torch.uint8, torch.bfloat16):
+        x = torch.tensor([2, -4]).to(torch.int64 if kind == torch.uint8 else kind)
+        assert torch.equal(velocity(x=x, t=torch.tensor([1, 2], dtype=kind)), wanted)
+    numbers = {"a": np.float32(A), "c": np.int64(C), "epsilon": np.float64(1e-6), "T": np.int8(1)}
+    assert torch.equal(velocity(**numbers), velocity())
+    assert torch.equal(velocity(a=torch.tensor(9), c=torch.tensor([3])), velocity())
+    one = sampler(a=np.float32(A), c=np.int64(C), T=np.float16(1), M=np.int32(5), K=np.uint8(5))
+    for draw in (one, sampler()):
+        torch.manual_seed(0)
+        drawn = draw.sample(torch.arange(3), dim=np.int64(2))
+        assert drawn.shape == (3, 2)
+    torch.manual_seed(0)
+    assert torch.equal(drawn, one.sample(torch.arange(3), 2))
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
         (lambda: sampler(a=0.0), ValueError, "a: got 0.0"),
         (lambda: sampler(dtype=torch.float16), TypeError, "dtype: got torch.float16"),
-        (lambda: sampler().sample(0.5), TypeError, "t: got float"),
+        (lambda: sampler().sample(0.5), TypeError, r"t: got 0\.5"),
         (lambda: sampler().sample(-torch.ones(2)), ValueError, "t: got -1"),
-        (lambda: compute_velocity(0.5, torch.ones(1), A, C), TypeError, "x: got float"),
-        (lambda: compute_velocity(torch.ones(1), 0.5, A, C), TypeError, "t: got float"),
+        (lambda: compute_velocity(0.5, torch.ones(1), A, C), TypeError, r"x: got 0\.5"),
+        (lambda: compute_velocity(torch.ones(1), 0.5, A, C), TypeError, r"t: got 0\.5"),
         (lambda: compute_velocity(torch.ones(1), torch.ones(1), 0.0, C), ValueError, "a: got 0"),
+        (lambda: sampler(a=True), TypeError, "a: got True"),
+        (lambda: sampler(c=torch.tensor(3)), TypeError, "c: got a tensor"),
+        (lambda: sampler(T=math.nan), ValueError, "T: got nan"),
+        (lambda: sampler(M=0), ValueError, "M: got 0"),
+        (lambda: sampler(K=4.5), TypeError, r"K: got 4\.5"),
+        (lambda: sampler(device="toaster"), ValueError, "device: got 'toaster'"),
+        (lambda: sampler().sample(torch.ones(2), -1), ValueError, "dim: got -1"),
+        (lambda: sampler().sample(torch.ones(2), 2.0), TypeError, r"dim: got 2\.0"),
+        (lambda: sampler().sample(torch.ones(2) > 0), TypeError, "t: got .* torch.bool"),
+        (lambda: sampler().sample(torch.ones(2, device="meta")), TypeError, "t: got .* on meta"),
+        (lambda: velocity(epsilon=math.nan), ValueError, "epsilon: got nan"),
+        (lambda: velocity(epsilon=-1e-6), ValueError, "epsilon: got -1e-06"),
+        (lambda: velocity(epsilon=2.0, T=2), ValueError, r"epsilon: got 2\.0; .* < T = 2"),
+        (lambda: velocity(epsilon=torch.tensor(0.1)), TypeError, "epsilon: got a tensor"),
+        (lambda: velocity(T=0.0), ValueError, r"T: got 0\.0"),
+        (lambda: velocity(T=math.inf), ValueError, "T: got inf"),
+        (lambda: velocity(a=True), TypeError, "a: got True"),
+        (lambda: velocity(a=torch.tensor(True)), TypeError, "a: got a tensor .* torch.bool"),
+        (lambda: velocity(a=torch.tensor([1.0, -1.0])), ValueError, "a: got -1"),
+        (lambda: velocity(c=1e300), ValueError, r"c: got 1e\+300"),
+        (lambda: velocity(c=1j), TypeError, "c: got 1j"),
+        (
+            lambda: velocity(t=torch.ones(3)),
+            ValueError,
+            r"x, t, a, c: got shapes x \(2,\), t \(3,\)",
+        ),
+        (lambda: velocity(x=torch.ones(2, dtype=torch.cfloat)), TypeError, "x: got .*complex64"),
     ],
 )
 def test_bad_input(call, error, message):

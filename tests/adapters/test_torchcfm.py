@@ -173,3 +173,53 @@ def test_no_score():
 def test_bad_input(arguments, error, message):
     with pytest.raises(error, match=message):
         KacConditionalFlowMatcher(9.0, 3.0).sample_location_and_conditional_flow(*arguments)
+
+
+ROWS, TIMES = torch.zeros(4, 2), torch.rand(4)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda k: k.sample_location_and_conditional_flow(ROWS, None), TypeError, "x1: got None"),
+        (
+            lambda k: k.sample_location_and_conditional_flow(ROWS[0, 0], ROWS[0, 0]),
+            ValueError,
+            "x1",
+        ),
+        (lambda k: k.sample_location_and_conditional_flow(ROWS, ROWS.long()), TypeError, "x1: got"),
+        (
+            lambda k: k.sample_location_and_conditional_flow(ROWS, ROWS, TIMES, "yes"),
+            TypeError,
+            "return_noise: got 'yes'",
+        ),
+        (lambda k: k.compute_mu_t(None, 3.0, TIMES), TypeError, r"x1: got 3\.0"),
+        (lambda k: k.compute_sigma_t(TIMES + 1), ValueError, "t: got values"),
+        (lambda k: k.compute_sigma_t(math.nan), ValueError, "t: got"),
+        (lambda k: k.compute_sigma_t(True), TypeError, "t: got True"),
+        (
+            lambda k: k.compute_conditional_flow(None, ROWS[:, 0], TIMES, ROWS),
+            ValueError,
+            "x1: got",
+        ),
+        (
+            lambda k: k.compute_conditional_flow(None, ROWS, TIMES, ROWS.long()),
+            TypeError,
+            "xt: got",
+        ),
+        (lambda k: k.sample_noise_like([1.0]), TypeError, "x: got list"),
+    ],
+)
+def test_bad_input_of_the_other_methods(call, error, message):
+    with pytest.raises(error, match=message):
+        call(KacConditionalFlowMatcher(9.0, 3.0))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_deviation_at_times_of_16_bits(dtype):
+    kac = KacConditionalFlowMatcher(9.0, 3.0, T=2.0)
+    t = torch.linspace(0, 1, 9).to(dtype)
+    sigma = kac.compute_sigma_t(t)
+    assert sigma.dtype == dtype and sigma.shape == t.shape
+    assert torch.equal(sigma, kac.compute_sigma_t(t.double()).to(dtype))
+    torch.testing.assert_close(sigma[4], kac.compute_sigma_t(0.5).to(dtype))

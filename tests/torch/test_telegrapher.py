@@ -6,6 +6,7 @@ import math
 from statistics import NormalDist
 
 import mpmath as mp
+import numpy as np
 import pytest
 import torch
 
@@ -338,38 +339,108 @@ POINTS = {"f0": torch.cos, "t": 0.5, "a": 1.0, "c": 1.0, "method": "monte_carlo"
         (SPECTRAL, {"period": None}, ValueError, "period: got None"),
         (SPECTRAL, {"period": 0.0}, ValueError, "period: got 0.0"),
         (SPECTRAL, {"period": [1.0, 1.0]}, ValueError, r"period: got shape \(2,\)"),
-        (SPECTRAL, {"period": "1"}, TypeError, "period: got str"),
+        (SPECTRAL, {"period": "1"}, TypeError, "period: got '1'"),
         (SPECTRAL, {"a": -1.0}, ValueError, "a: got -1.0"),
         (SPECTRAL, {"c": math.nan}, ValueError, "c: got nan"),
-        (SPECTRAL, {"a": True}, TypeError, "a: got bool"),
+        (SPECTRAL, {"a": True}, TypeError, "a: got True"),
         (SPECTRAL, {"c": torch.ones(1).long()}, TypeError, "c: got dtype"),
         (SPECTRAL, {"c": torch.ones(1, device="meta")}, ValueError, "c: is on meta"),
         (SPECTRAL, {"a": torch.ones(1, requires_grad=True)}, ValueError, "a: requires grad"),
         (SPECTRAL, {"t": torch.ones(1, requires_grad=True)}, ValueError, "t: requires grad"),
         (SPECTRAL, {"t": -0.5}, ValueError, r"t: got -0.5; allowed: finite numbers >= 0"),
         (SPECTRAL, {"t": math.inf}, ValueError, "t: got inf"),
-        (SPECTRAL, {"t": "0"}, TypeError, "t: got str"),
+        (SPECTRAL, {"t": "0"}, TypeError, "t: got '0'"),
         (SPECTRAL, {"t": torch.ones(2).long()}, TypeError, "t: got dtype torch.int64"),
         (SPECTRAL, {"t": torch.ones(2, 2)}, ValueError, r"t: got shape \(2, 2\)"),
-        (SPECTRAL, {"x": GRID}, TypeError, "x: got Tensor; allowed: nothing, for"),
+        (SPECTRAL, {"x": GRID}, TypeError, "x: got a tensor .*; allowed: nothing, for"),
         (SPECTRAL, {"antithetic": True}, TypeError, "antithetic: got True; allowed: nothing"),
         (SPECTRAL, {"samples": 5}, TypeError, "samples: got 5; allowed: nothing"),
         (POINTS, {"f0": GRID}, TypeError, "f0: got Tensor; allowed: a function"),
         (POINTS, {"period": 1.0}, TypeError, "period: got 1.0; allowed: nothing"),
         (POINTS, {"time_derivative": True}, TypeError, "time_derivative: got True"),
-        (POINTS, {"x": None}, TypeError, "x: got NoneType"),
+        (POINTS, {"x": None}, TypeError, "x: got None"),
         (POINTS, {"x": GRID.half()}, TypeError, "x: got dtype torch.float16"),
         (POINTS, {"x": torch.zeros(3, 4)}, ValueError, r"x: got shape \(3, 4\)"),
         (POINTS, {"x": torch.zeros(())}, ValueError, r"x: got shape \(\)"),
-        (POINTS, {"samples": 1}, ValueError, "samples: got 1; allowed: an int >= 2"),
-        (POINTS, {"samples": 2.5}, TypeError, "samples: got float"),
+        (POINTS, {"samples": 1}, ValueError, r"samples: got 1; allowed: an int in \[2"),
+        (POINTS, {"samples": 2.5}, TypeError, r"samples: got 2\.5"),
         (POINTS, {"samples": 5, "antithetic": True}, ValueError, "samples: got 5; .* even"),
         (POINTS, {"a": [1.0, 2.0]}, ValueError, r"a: got shape \(2,\)"),
-        (POINTS, {"f0": lambda x: 1.0}, TypeError, "f0: returned float"),
+        (POINTS, {"f0": lambda x: 1.0}, TypeError, r"f0: returned 1\.0"),
         (POINTS, {"f0": lambda x: x.sum()}, ValueError, r"f0: returned shape \(\)"),
         (POINTS, {"t": -1.0}, ValueError, "t: got -1"),
+        (SPECTRAL, {"method": 3}, TypeError, "method: got 3"),
+        (SPECTRAL, {"time_derivative": 1}, TypeError, "time_derivative: got 1"),
+        (SPECTRAL, {"f0": GRID.to_sparse()}, TypeError, "f0: got layout torch.sparse_coo"),
+        (SPECTRAL, {"period": [1.0, None]}, TypeError, "period: got None"),
+        (SPECTRAL, {"a": [[1.0]]}, TypeError, "a: got list"),
+        (SPECTRAL, {"t": 1e200}, ValueError, r"a\*t: got 1e\+200; allowed: at most 1e\+150"),
+        (SPECTRAL, {"a": 1e200}, ValueError, r"a\*t: got 5e\+199"),
+        (SPECTRAL, {"c": 1e200}, ValueError, r"c\*k: got .*e\+201, with k = pi n/period"),
+        (SPECTRAL, {"period": 1e-200}, ValueError, r"c\*k: got .*e\+201"),
+        (SPECTRAL, {"period": 5e-324}, ValueError, r"c\*k: got inf"),
+        (
+            {**SPECTRAL, "time_derivative": True},  # in float32
+            {"c": 1e38},
+            ValueError,
+            r"c\*k: got .* at most 8\.5\d*e\+37",
+        ),
+        (
+            {**SPECTRAL, "f0": GRID.double()},
+            {"c": 1e100, "t": 1e60, "a": 1e-60},
+            ValueError,
+            r"c\*k\*t: got 2\.5\d*e\+161, with k",
+        ),
+        (POINTS, {"a": 1e200}, ValueError, "a"),
+        (POINTS, {"generator": 0}, TypeError, "generator: got 0; allowed: a torch.Generator"),
+        (POINTS, {"samples": 2**70}, ValueError, "samples: got 1180591620717411303424"),
+        (POINTS, {"antithetic": "no"}, TypeError, "antithetic: got 'no'"),
+        (POINTS, {"f0": lambda x: x > 0}, TypeError, "f0: returned a tensor .*torch.bool"),
+        (POINTS, {"f0": lambda x: x.to("meta")}, ValueError, "f0: returned .* on meta"),
     ],
 )
 def test_bad_input(base, changes, error, message):
     with pytest.raises(error, match=message):
         solve(**{**base, **changes})
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, DOUBLE])
+def test_extreme_parameters(dtype):
+    """Nearly up to the limits of the products."""
+    f0 = torch.cos(2 * math.pi * grid(8)).to(dtype)
+    for t, a, c, period, factor in (
+        (1e140, 1.0, 1.0, 1.0, 0.0),
+        (1e-200, 1e200, 1e30, 1.0, 1.0),
+        (1e-30, 1e150, 1e30, 1.0, 1.0),
+        (1e100, 1e-200, 1e-101, 2 * math.pi, math.cos(0.1)),
+        (1e140, 1.0, 1e-142, 1e-120, 0.0),
+        (1.0, 1e-300, 1e-300, 1e-300, 1.0),
+        (0.0, 1e300, 1e-300, 1e300, 1.0),
+    ):
+        u, slope = solve(f0, t, a=a, c=c, period=period, time_derivative=True)
+        assert slope.isfinite().all()
+        torch.testing.assert_close(u, factor * f0, rtol=1e-6, atol=1e-6)
+
+
+def test_numpy_scalars():
+    options = {"t": 0.5, "a": 9.0, "c": 1.0, "period": 1.0}
+    f0 = torch.cos(2 * math.pi * grid(8))
+    wanted = solve(f0, **options)
+    for kind in (np.float32, np.float16, np.longdouble):
+        assert torch.equal(solve(f0, **{k: kind(v) for k, v in options.items()}), wanted)
+    numbers = {"a": np.int64(9), "c": np.array([1.0]), "period": (np.uint8(1),)}
+    assert torch.equal(solve(f0, np.float32(0.5), **numbers), wanted)
+    draws = [
+        solve(
+            torch.cos, 0.5, a=9.0, c=1.0, method="monte_carlo", x=f0, samples=samples,
+            antithetic=antithetic, generator=torch.Generator().manual_seed(0),
+        ).value
+        for samples, antithetic in ((10, True), (np.int16(10), np.True_))
+    ]  # fmt: skip
+    assert torch.equal(*draws)
+
+
+@pytest.mark.parametrize("returned", [torch.float64, torch.bfloat16])
+def test_an_estimate_has_the_type_of_its_points(returned):
+    f0 = lambda x: torch.cos(x).to(returned)  # noqa: E731
+    assert all(v.dtype == torch.float32 for v in solve(**{**POINTS, "f0": f0, "samples": 4}))

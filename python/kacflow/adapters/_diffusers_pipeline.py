@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
+from kacflow._arguments import choice, flag, given, integer
 from kacflow._optional import require
 from kacflow.ops import _tensors
 
 _library = require("diffusers", __name__)
 DiffusionPipeline: Any = _library.DiffusionPipeline
 ImagePipelineOutput: Any = _library.ImagePipelineOutput
+
+
+def generators(value: Any, shape: Sequence[int]) -> Any:
+    """A source of seeds, or a list of them, one for each sample of a batch, or None."""
+    if value is None or isinstance(value, torch.Generator):
+        return value
+    if not isinstance(value, (list, tuple)) or not all(
+        isinstance(g, torch.Generator) for g in value
+    ):
+        raise TypeError(
+            f"generator: got {given(value)}; allowed: a torch.Generator, a list of them or None"
+        )
+    if not value or list(shape[:1]) != [len(value)]:
+        raise ValueError(
+            f"generator: got {len(value)}; allowed: one, or as many as samples in {tuple(shape)}"
+        )
+    return list(value)
 
 
 class KacPipeline(DiffusionPipeline):
@@ -49,7 +68,7 @@ class KacPipeline(DiffusionPipeline):
         Parameters
         ----------
         batch_size : int
-            Number of images.
+            Number of images, >= 1.
         generator : torch.Generator or list of them, optional
             Source of the noise, one for all or one per image; by default torch's own.
         num_inference_steps : int
@@ -67,11 +86,22 @@ class KacPipeline(DiffusionPipeline):
         -------
         ImagePipelineOutput or tuple
             ``images``.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Naming the argument, what was given and what is allowed.
+
+        Notes
+        -----
+        A network of 16 bits sees points of 16 bits; the scheduler keeps them in float32.
         """
-        allowed = ("pil", "np", "pt", "latent")
-        if output_type not in allowed:
-            raise ValueError(f"output_type: got {output_type!r}; allowed: {', '.join(allowed)}")
+        choice("output_type", output_type, ("pil", "np", "pt", "latent"))
+        flag("return_dict", return_dict)
+        batch_size = integer("batch_size", batch_size, 1, 2**31 - 1)
         size = self.unet.config.sample_size
+        if size is None:
+            raise ValueError("unet: got config.sample_size None; allowed: the size of the images")
         sides = (size, size) if isinstance(size, int) else tuple(size)
         device, dtype = self._execution_device, self.unet.dtype
         image = self.scheduler.init_noise(

@@ -13,7 +13,7 @@ Needs diffusers: ``pip install diffusers``.
 
 from __future__ import annotations
 
-import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,11 +21,24 @@ import torch
 from torch import Tensor
 
 from kacflow import _arguments
+from kacflow._arguments import (
+    NUMBERS,
+    given,
+    integer,
+    positive,
+    real,
+    same_shape,
+    tensor,
+)
+from kacflow._autograd import leading
 from kacflow._optional import require
-from kacflow.adapters._diffusers_pipeline import KacPipeline
+from kacflow.adapters._diffusers_pipeline import KacPipeline, generators
+from kacflow.adapters._timesteps import Timesteps
+from kacflow.generate import MAX_STEPS, check_velocity, end_time
 from kacflow.ops import _tensors
 from kacflow.path import KacPath, as_tensor, batch_times, spread
 from kacflow.process import KacProcess
+from kacflow.schedules import CLOCKS, SIGNALS
 
 _library = require("diffusers", __name__)
 ConfigMixin: Any = _library.ConfigMixin
@@ -37,7 +50,7 @@ SchedulerOutput: Any = require("diffusers.schedulers.scheduling_utils", __name__
 __all__ = ["KacAB2Scheduler", "KacEulerScheduler", "KacPipeline"]
 
 
-class KacEulerScheduler(SchedulerMixin, ConfigMixin):
+class KacEulerScheduler(Timesteps, SchedulerMixin, ConfigMixin):
     """Euler steps along the Kac path: timestep ``num_train_timesteps`` is noise, 0 is data.
 
     The model predicts dx/dt, from data to noise; a step integrates it back in time.  The noise slot
@@ -60,7 +73,7 @@ class KacEulerScheduler(SchedulerMixin, ConfigMixin):
     signal, clock : str
         Names of the schedules, as in :class:`kacflow.KacPath`.
     num_train_timesteps : int
-        The timestep that stands for t = T, >= 1.
+        The timestep that stands for t = T, 1 to 1,000,000.
     t_min : float
         Where integration ends, in [0, T).
 
@@ -96,110 +109,24 @@ class KacEulerScheduler(SchedulerMixin, ConfigMixin):
         num_train_timesteps: int = 1000,
         t_min: float = 0.0,
     ) -> None:
-        for name, value in (("a", a), ("c", c)):
-            if isinstance(value, Tensor):
-                raise TypeError(f"{name}: got a tensor; allowed: a float, which can be saved")
-        for name, schedule in (("signal", signal), ("clock", clock)):
-            if not isinstance(schedule, str):
-                raise TypeError(f"{name}: got {type(schedule).__name__}; allowed: a name")
+        a, c, T = positive("a", a), positive("c", c), positive("T", T)
+        _arguments.choice("signal", signal, SIGNALS)
+        _arguments.choice("clock", clock, CLOCKS)
+        most = integer("num_train_timesteps", num_train_timesteps, 1, MAX_STEPS)
         self.path = KacPath(KacProcess(a, c), T, signal, clock)
-        if not 0 <= t_min < T:
-            raise ValueError(f"t_min: got {t_min}; allowed: 0 <= t_min < T = {T:g}")
-        self.set_timesteps(num_train_timesteps)
+        # As Python's numbers, which the configuration can be saved with.
+        self.register_to_config(a=a, c=c, T=T, num_train_timesteps=most, t_min=end_time(t_min, T))
+        self.set_timesteps(most)
 
     def __len__(self) -> int:
         return self.config.num_train_timesteps
-
-    # --- times ------------------------------------------------------------------------------------
-    def time(self, timesteps: Tensor | float) -> Tensor | float:
-        """kacflow's time t of timesteps, T * timesteps / num_train_timesteps."""
-        scale = self.config.T / self.config.num_train_timesteps
-        if isinstance(timesteps, Tensor) and not timesteps.is_floating_point():
-            timesteps = timesteps.to(torch.float32)
-        return timesteps * scale
-
-    def set_timesteps(
-        self,
-        num_inference_steps: int | None = None,
-        device: torch.device | str | None = None,
-        timesteps: Sequence[float] | None = None,
-    ) -> None:
-        """Choose the steps from noise to data, and begin anew.
-
-        Parameters
-        ----------
-        num_inference_steps : int
-            Steps of equal length from T to ``t_min``, >= 1.
-        device : torch.device or str, optional
-            Where ``timesteps`` is to live.
-        timesteps : sequence of float, optional
-            Instead: decreasing timesteps to evaluate the model at; the last step ends at ``t_min``.
-
-        Raises
-        ------
-        ValueError, TypeError
-            Naming the argument, what was given and what is allowed.
-        """
-        most = self.config.num_train_timesteps
-        T, end = float(self.config.T), float(self.config.t_min)
-        if timesteps is not None:
-            if num_inference_steps not in (None, len(timesteps)):
-                raise ValueError(
-                    f"num_inference_steps: got {num_inference_steps}; allowed: None, beside "
-                    f"{len(timesteps)} timesteps"
-                )
-            grid = [float(t) * T / most for t in timesteps] + [end]
-            if len(grid) < 2 or any(not s < t for t, s in itertools.pairwise(grid)) or grid[0] > T:
-                raise ValueError(
-                    f"timesteps: got {list(timesteps)}; allowed: decreasing numbers from at most "
-                    f"{most} to above {end * most / T:g}"
-                )
-        else:
-            steps = num_inference_steps
-            if isinstance(steps, bool) or not isinstance(steps, int):
-                raise TypeError(
-                    f"num_inference_steps: got {type(steps).__name__}; allowed: an int >= 1"
-                )
-            if steps < 1:
-                raise ValueError(f"num_inference_steps: got {steps}; allowed: an int >= 1")
-            grid = [T + (end - T) * i / steps for i in range(steps)] + [end]
-        self.num_inference_steps = len(grid) - 1
-        self._grid = grid
-        self.timesteps = torch.tensor([t * most / T for t in grid[:-1]], dtype=torch.float32).to(
-            device
-        )
-        self._step_index: int | None = None
-        self._begin_index: int | None = None
-
-    @property
-    def step_index(self) -> int | None:
-        """Number of the next step; None before the first."""
-        return self._step_index
-
-    @property
-    def begin_index(self) -> int | None:
-        """Number of the first step, if :meth:`set_begin_index` was called."""
-        return self._begin_index
-
-    def set_begin_index(self, begin_index: int = 0) -> None:
-        """Begin with this step, whatever the timestep that comes first."""
-        self._begin_index = begin_index
-
-    def index_for_timestep(self, timestep: Tensor | float) -> int:
-        """Number of the step that starts at ``timestep``, one of :attr:`timesteps`."""
-        found = (self.timesteps == timestep).nonzero()
-        if not len(found):
-            raise ValueError(
-                f"timestep: got {float(timestep):g}; allowed: one of scheduler.timesteps"
-            )
-        return int(found[0])
 
     # --- generation -------------------------------------------------------------------------------
     def init_noise(
         self,
         shape: Sequence[int],
         *,
-        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        generator: torch.Generator | list[torch.Generator] | None = None,
         first: int = 0,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
@@ -209,19 +136,17 @@ class KacEulerScheduler(SchedulerMixin, ConfigMixin):
         Arguments as in :meth:`kacflow.KacPath.sample_prior`; ``generator`` may be a list, one for
         each sample.
         """
-        if isinstance(generator, Sequence):
-            if len(generator) != shape[0]:
-                raise ValueError(
-                    f"generator: got {len(generator)}; allowed: one, or {shape[0]}, one per sample"
-                )
-            one = (1, *shape[1:])
-            drawn = [
-                self.init_noise(one, generator=g, dtype=dtype, device=device) for g in generator
-            ]
-            return torch.cat(drawn)
-        return self.path.sample_prior(
-            shape, generator=generator, first=first, dtype=dtype, device=device
-        )
+        shape = _arguments.shape(shape)
+        sources = generators(generator, shape)
+        if not isinstance(sources, list):
+            return self.path.sample_prior(
+                shape, generator=sources, first=first, dtype=dtype, device=device
+            )
+        if first != 0:
+            raise ValueError(f"first: got {given(first)}; allowed: 0 beside a list of generators")
+        one = (1, *shape[1:])
+        drawn = [self.init_noise(one, generator=g, dtype=dtype, device=device) for g in sources]
+        return torch.cat(drawn)
 
     @property
     def init_noise_sigma(self) -> float:
@@ -231,7 +156,7 @@ class KacEulerScheduler(SchedulerMixin, ConfigMixin):
 
     def scale_model_input(self, sample: Tensor, timestep: Any = None) -> Tensor:
         """The input of the model: ``sample`` itself."""
-        return sample
+        return tensor("sample", sample)
 
     def step(
         self,
@@ -243,12 +168,18 @@ class KacEulerScheduler(SchedulerMixin, ConfigMixin):
     ) -> Any:
         """One step back in time, towards the data.
 
+        Steps are taken in the order of :attr:`timesteps`.  A timestep that was passed already
+        begins a new loop there, which remembers nothing of the last; one further on is refused.
+
+        The running point is kept in float32 where samples have 16 bits: elements of ``sample`` that
+        are those which the last step returned are taken as they were before rounding.
+
         Parameters
         ----------
         model_output : Tensor
-            dx/dt at ``sample``, from data to noise.
+            dx/dt at ``sample``, from data to noise: of its shape, in any floating type.
         timestep : Tensor or float
-            One of :attr:`timesteps`; only the first call after :meth:`set_timesteps` reads it.
+            One of :attr:`timesteps`: the next one, or any to begin with.
         sample : Tensor
             The present point, computed with in float32 at least.
         generator
@@ -259,28 +190,34 @@ class KacEulerScheduler(SchedulerMixin, ConfigMixin):
         Returns
         -------
         SchedulerOutput or tuple
-            ``prev_sample``, in the dtype of ``model_output``.
+            ``prev_sample``, in the dtype of ``sample``.
 
         Raises
         ------
-        ValueError
-            If ``timestep`` is not one of :attr:`timesteps`, or all steps are done.
+        ValueError, TypeError
+            Naming the argument, what was given and what is allowed; also when all steps are done.
         """
-        if self._step_index is None:
-            begin = self._begin_index
-            self._step_index = self.index_for_timestep(timestep) if begin is None else begin
-            self._reset()
-        if self._step_index >= len(self._grid) - 1:
-            raise ValueError("step: all steps are done; allowed: to call set_timesteps again")
-        length = self._grid[self._step_index + 1] - self._grid[self._step_index]
+        tensor("sample", sample)
+        check_velocity("model_output: got", model_output, sample)
+        generators(generator, sample.shape)
+        _arguments.flag("return_dict", return_dict)
+        index = self._next_index(timestep)
         working = _tensors.working_dtype(sample.dtype)
-        moved = sample.to(working) + self._increment(model_output.to(working), length)
-        self._step_index += 1
-        moved = moved.to(model_output.dtype)
+        length = self._grid[index + 1] - self._grid[index]
+        point = self._unrounded(sample) + self._increment(model_output.to(working), length)
+        self._step_index = index + 1
+        self._point = None if sample.dtype == working else point.detach()
+        moved = point.to(sample.dtype)
         return SchedulerOutput(prev_sample=moved) if return_dict else (moved,)
 
-    def _reset(self) -> None:
-        """Forget earlier steps."""
+    def _unrounded(self, sample: Tensor) -> Tensor:
+        """The sample in its working type, with what the last step lost in rounding."""
+        point = sample.to(_tensors.working_dtype(sample.dtype))
+        last = self._point
+        if last is None or last.shape != sample.shape or last.device != sample.device:
+            return point
+        rounded = last.to(sample.dtype)
+        return point + torch.where(rounded == sample, last - rounded, 0.0)
 
     def _increment(self, velocity: Tensor, length: float) -> Tensor:
         """The change of the point over a step of ``length`` < 0."""
@@ -301,8 +238,8 @@ class KacEulerScheduler(SchedulerMixin, ConfigMixin):
         ----------
         sample : Tensor
             Data, shape (B, ...).
-        timesteps : Tensor
-            Shape (B,), in [0, num_train_timesteps]; they need not be integers.
+        timesteps : Tensor or float
+            In [0, num_train_timesteps], one for all or shape (B,); they need not be integers.
         generator, first
             As in :meth:`kacflow.KacPath.sample`.
 
@@ -311,7 +248,8 @@ class KacEulerScheduler(SchedulerMixin, ConfigMixin):
         tuple of Tensor
             The path at these timesteps, and dx/dt there, from data to noise.
         """
-        drawn = self.path.sample(sample, self.time(timesteps), generator=generator, first=first)
+        times = self._times("timesteps", timesteps, "sample", sample)
+        drawn = self.path.sample(sample, times, generator=generator, first=first)
         return drawn.x_t, drawn.dx_t
 
     def sample_noise(
@@ -324,10 +262,11 @@ class KacEulerScheduler(SchedulerMixin, ConfigMixin):
     ) -> Tensor:
         """Draw K(g(t)) of the shape of ``sample``, for :meth:`add_noise` and :meth:`get_velocity`.
 
-        float64 for float64 samples, else float32.  Other arguments as in :meth:`sample_pair`.
+        float64 for float64 samples, else float32.  It may be cast to a 16-bit type of the samples:
+        what moves with ±c is recognised there up to the rounding of that type, but noise in float32
+        gives the exact velocity.  Other arguments as in :meth:`sample_pair`.
         """
-        _arguments.tensor("sample", sample)
-        times = batch_times(self.time(timesteps), sample, self.path.T)
+        times = self._times("timesteps", timesteps, "sample", sample)
         return self.path.process.sample(
             as_tensor(self.path.clock.value(times), times),
             sample.shape,
@@ -345,54 +284,96 @@ class KacEulerScheduler(SchedulerMixin, ConfigMixin):
         original_samples : Tensor
             Data, shape (B, ...).
         noise : Tensor
-            Kac noise of the same timesteps, of :meth:`sample_noise`.
-        timesteps : Tensor
-            Shape (B,), in [0, num_train_timesteps].
+            Kac noise of the same timesteps, of :meth:`sample_noise`, of any floating type.
+        timesteps : Tensor or float
+            In [0, num_train_timesteps], one for all or shape (B,).
 
         Raises
         ------
-        ValueError
-            For noise beyond the light cone, which Kac noise never leaves (checked on the CPU).
+        ValueError, TypeError
+            Naming the argument, what was given and what is allowed; for noise beyond the light
+            cone, which Kac noise leaves by the rounding of its type at most (checked on the CPU).
         """
-        times = self._checked(original_samples, noise, timesteps)
+        times = self._times("timesteps", timesteps, "original_samples", original_samples)
+        return self._noised("original_samples", original_samples, noise, times)
+
+    def _noised(self, name: str, sample: Tensor, noise: Tensor, times: Tensor) -> Tensor:
+        """f sample + noise, the noise checked."""
+        noise = self._checked(noise, name, sample, times)
         f = spread(self.path.signal.value(times), noise)
-        return (f * original_samples + noise).to(original_samples.dtype)
+        return (f * sample.to(noise.dtype) + noise).to(sample.dtype)
 
     def scale_noise(self, sample: Tensor, timestep: Tensor, noise: Tensor | None = None) -> Tensor:
         """As :meth:`add_noise`; draws the noise, from torch's generator, if it is not given."""
+        times = self._times("timestep", timestep, "sample", sample)
         if noise is None:
             noise = self.sample_noise(sample, timestep)
-        return self.add_noise(sample, noise, timestep)
+        return self._noised("sample", sample, noise, times)
 
     def get_velocity(self, sample: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """dx/dt of the path through these samples and noise, f' sample + g' v(g, noise).
 
         Arguments as in :meth:`add_noise`.
         """
-        times = self._checked(sample, noise, timesteps)
+        times = self._times("timesteps", timesteps, "sample", sample)
+        noise = self._checked(noise, "sample", sample, times)
         df = spread(self.path.signal.derivative(times), noise)
         dg = spread(self.path.clock.derivative(times), noise)
-        clock = as_tensor(self.path.clock.value(times), times)
-        clock = clock.reshape(-1, *(1,) * (noise.ndim - 1)) if clock.ndim else clock
-        return (df * sample + dg * self.path.process.velocity(noise, clock)).to(sample.dtype)
+        clock = leading(as_tensor(self.path.clock.value(times), times), noise.ndim)
+        velocity = self.path.process.velocity(noise, clock)
+        return (df * sample.to(noise.dtype) + dg * velocity).to(sample.dtype)
 
-    def _checked(self, sample: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """Times of a batch, and a check of its noise where that waits for nothing."""
-        _arguments.tensor("noise", noise)
-        if noise.shape != sample.shape:
-            raise ValueError(
-                f"noise: got shape {tuple(noise.shape)}; allowed: {tuple(sample.shape)}"
-            )
-        times = batch_times(self.time(timesteps), noise, self.path.T)
+    def _times(self, name: str, timesteps: Any, other: str, sample: Tensor) -> Tensor:
+        """Times of a batch in its working type, of shape () or (B,), and a check of the batch.
+
+        Timesteps may exceed the last by the rounding of their type.
+        """
+        tensor(other, sample)
+        most = self.config.num_train_timesteps
+        allowed = "numbers in [0, num_train_timesteps], one for all or one per sample"
+        if isinstance(timesteps, Tensor):
+            tensor(name, timesteps, NUMBERS)
+            size = sample.shape[:1] if timesteps.ndim else ()
+            if timesteps.shape[:1] != size or timesteps.numel() != math.prod(size):
+                raise ValueError(f"{name}: got shape {tuple(timesteps.shape)}; allowed: {allowed}")
+            _tensors.check_same_device(name, timesteps, other, sample.device)
+            if _tensors.plain(timesteps) and timesteps.numel():
+                low, high = (float(v) for v in torch.aminmax(timesteps.detach()))
+                slack = torch.finfo(timesteps.dtype).eps if timesteps.is_floating_point() else 0
+                if not (low >= 0 and high <= most * (1 + max(slack, 1e-6))):
+                    raise ValueError(f"{name}: got {low:g} to {high:g}; allowed: {allowed}")
+        elif not 0 <= real(name, timesteps, allowed) <= most:
+            raise ValueError(f"{name}: got {timesteps}; allowed: {allowed}")
+        times: Any = self.time(timesteps)
+        last = self.path.T
+        times = times.clamp(max=last) if isinstance(timesteps, Tensor) else min(times, last)
+        return batch_times(times, sample, last)
+
+    def _checked(self, noise: Tensor, name: str, sample: Tensor, times: Tensor) -> Tensor:
+        """The noise in the working type, and a check of it where that waits for nothing.
+
+        Of 16 bits it is what lies within the rounding of its type beside the edge of the light
+        cone that is put on the edge: the atoms, but for a share of the rest of about that rounding.
+        """
+        tensor("noise", noise)
+        same_shape("noise", noise, sample.shape, name)
+        _tensors.check_same_device("noise", noise, name, sample.device)
+        kind, size = torch.finfo(noise.dtype), noise.abs()
+        clock = as_tensor(self.path.clock.value(times), times)
+        edge = leading(self.config.c * clock, noise.ndim)
         if _tensors.plain(noise) and noise.numel():
-            edge = float(self.path.process.c) * torch.as_tensor(self.path.clock.value(times))
-            excess = noise.detach().abs().reshape(len(noise), -1).amax(1) - edge * (1 + 1e-6)
-            if bool((excess > 0).any()):
+            most = edge * (1 + max(1e-6, kind.eps)) + kind.tiny * kind.eps
+            excess = (size.detach() - most).max()
+            if not bool(excess <= 0):
                 raise ValueError(
-                    f"noise: got numbers beyond c g(t) by up to {float(excess.max()):g}; allowed: "
+                    f"noise: got numbers beyond c g(t) by up to {float(excess):g}; allowed: "
                     "Kac noise of these timesteps, drawn by sample_noise"
                 )
-        return times
+        working = _tensors.working_dtype(noise.dtype)
+        if noise.dtype == working:
+            return noise
+        exact = noise.to(working)
+        return torch.where(size >= edge.to(noise.dtype), torch.copysign(edge, exact), exact)
 
 
 class KacAB2Scheduler(KacEulerScheduler):
@@ -412,6 +393,7 @@ class KacAB2Scheduler(KacEulerScheduler):
     def _increment(self, velocity: Tensor, length: float) -> Tensor:
         moved = length * velocity
         if self._before is not None:
+            same_shape("sample", velocity, self._before.shape, "the step before")
             moved = moved + 0.5 * length * length / self._last * (velocity - self._before)
         self._before, self._last = velocity, length
         return moved

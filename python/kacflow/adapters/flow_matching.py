@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from kacflow._optional import require
-from kacflow.adapters._unit_time import own_time
+from kacflow.adapters._unit_time import check_pair, check_points, own_time
 from kacflow.path import KacPath
 from kacflow.process import KacProcess
 from kacflow.schedules import Schedule
@@ -103,11 +103,7 @@ class KacProbPath(_Parent):
         -----
         One 64-bit number of torch's generator is consumed.
         """
-        if not isinstance(x_0, Tensor) or x_0.shape != x_1.shape:
-            given = tuple(x_0.shape) if isinstance(x_0, Tensor) else type(x_0).__name__
-            raise ValueError(f"x_0: got {given}; allowed: a tensor of shape {tuple(x_1.shape)}")
-        if not isinstance(t, Tensor) or t.ndim != 1:
-            raise TypeError(f"t: got {t!r}; allowed: a tensor of shape ({x_1.shape[0]},)")
+        check_pair("x_0", x_0, "x_1", x_1, t)
         drawn = self.path.sample(x_1, own_time(t, x_1, self.path.T))
         return _library.PathSample(
             x_1=x_1, x_0=x_0, t=t, x_t=drawn.x_t, dx_t=-self.path.T * drawn.dx_t
@@ -134,6 +130,7 @@ class KacProbPath(_Parent):
         """dx/dt at ``x_t`` given the data ``x_1``, from noise to data.
 
         -T times :meth:`kacflow.KacPath.velocity`; an atom is recognised only up to the rounding of
-        ``x_t``.
+        ``x_t``, whose shape is that of ``x_1``.
         """
+        check_points("x_t", x_t, "x_1", x_1)
         return -self.path.T * self.path.velocity(x_t, own_time(t, x_t, self.path.T), x_1)

@@ -14,7 +14,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kacflow import ops
+from kacflow import _arguments, ops
+from kacflow._arguments import integer, numeric, positive, real
+from kacflow.ops import _tensors
 from kacflow.process import KacProcess
 
 __all__ = ["TorchKacConstantSampler", "compute_velocity"]
@@ -32,9 +34,9 @@ class TorchKacConstantSampler:
     a, c : float
         Jump rate (1/time) and speed (length/time), > 0.
     T : float
-        Horizon; kept as an attribute, not used.
+        Horizon, > 0; kept as an attribute, not used.
     M, K : int
-        Sizes of the table that the scripts' own sampler interpolates; kept as attributes, not
+        Sizes >= 1 of the table that the scripts' own sampler interpolates; kept as attributes, not
         used.
     device : torch.device or str, optional
         Where samples are drawn, kept as given; by default a GPU if there is one, else the CPU.
@@ -65,13 +67,17 @@ class TorchKacConstantSampler:
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        if dtype not in (torch.float32, torch.float64):
-            raise TypeError(f"dtype: got {dtype}; allowed: torch.float32 or torch.float64")
-        self._process = KacProcess(a, c)
+        for name, number in (("a", a), ("c", c), ("T", T)):
+            positive(name, number)
+        for name, size in (("M", M), ("K", K)):
+            integer(name, size, 1)
+        _arguments.dtype(dtype)
+        self._process = KacProcess(float(a), float(c))
         self.a, self.c, self.T, self.M, self.K = a, c, T, M, K
         self.beta = a / c
         if device is None:
             device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._device = _arguments.device(device)
         self.device = device
         self.dtype = dtype
 
@@ -81,7 +87,7 @@ class TorchKacConstantSampler:
         Parameters
         ----------
         t : Tensor
-            Times >= 0 of any shape and device; moved to the sampler's device and dtype.
+            Times >= 0 of any shape, real type and device; moved to the sampler's device and dtype.
         dim : int
             Draws per time, >= 0.
 
@@ -96,13 +102,11 @@ class TorchKacConstantSampler:
         ValueError, TypeError
             Naming the argument, what was given and what is allowed.
         """
-        if not isinstance(t, Tensor):
-            raise TypeError(f"t: got {type(t).__name__}; allowed: a tensor of times >= 0")
-        times = t.reshape(-1).to(self.device, self.dtype)
-        drawn = self._process.sample(
-            times, (times.shape[0], dim), dtype=self.dtype, device=self.device
-        )
-        return drawn.view(*t.shape, dim)
+        numeric("t", t, "a tensor of times >= 0")
+        times = t.reshape(-1).to(self._device, self.dtype)
+        shape = (times.shape[0], integer("dim", dim, 0, 2**31 - 1))
+        drawn = self._process.sample(times, shape, dtype=self.dtype, device=self._device)
+        return drawn.view(*t.shape, shape[1])
 
 
 def compute_velocity(
@@ -125,17 +129,19 @@ def compute_velocity(
     Parameters
     ----------
     x, t : Tensor
-        Positions and times >= 0; they broadcast.  ``t`` is moved to the device of ``x``.
+        Positions and times >= 0 of real types; they broadcast.  ``t`` is moved to the device of
+        ``x``.
     a, c : float or Tensor
-        Jump rate and speed, > 0; ``c`` may be a tensor that broadcasts with ``x`` and ``t``.
+        Jump rate and speed, > 0; tensors broadcast with ``x`` and ``t``.
     epsilon, T : float
-        epsilon/T is the relative thickness of the layer below the light cone that moves with ±c.
+        epsilon/T, in [0, 1), is the relative thickness of the layer below the light cone that moves
+        with ±c; T > 0.
 
     Returns
     -------
     Tensor
-        float32, of the shape that ``x``, ``t`` and ``c`` broadcast to; differentiable inside the
-        light cone.
+        float32, of the shape that ``x``, ``t``, ``a`` and ``c`` broadcast to; differentiable inside
+        the light cone.
 
     Raises
     ------
@@ -149,19 +155,37 @@ def compute_velocity(
     >>> compute_velocity(torch.tensor([-1.5, 0.0, 1.4999999]), torch.tensor(0.5), 9.0, 3.0)
     tensor([-3.,  0.,  3.])
     """
-    for name, value in (("x", x), ("t", t)):
-        if not isinstance(value, Tensor):
-            raise TypeError(f"{name}: got {type(value).__name__}; allowed: a tensor")
-    double = torch.float64
-    x = x.to(double)
-    t = t.to(x.device, double)
-    rate, speed = (
-        value.to(x.device, double)
-        if isinstance(value, Tensor)
-        else torch.full((), value, dtype=double, device=x.device)
-        for value in (a, c)
-    )
+    numeric("x", x, "a tensor of positions")
+    numeric("t", t, "a tensor of times >= 0")
+    T, epsilon = positive("T", T), real("epsilon", epsilon)
+    if not 0 <= epsilon < T:
+        raise ValueError(f"epsilon: got {epsilon}; allowed: 0 <= epsilon < T = {T:g}")
+    x = x.to(torch.float64)
+    t, rate, speed = t.to(x), _beside("a", a, x), _beside("c", c, x)
+    _check_shapes(x=x, t=t, a=rate, c=speed)
     edge = speed * t * (1.0 - epsilon / T)
     atom = torch.sign(x) * speed
     inside = ops.velocity(x, t, rate, speed)
     return torch.where(x.abs() >= edge, atom, inside).to(torch.float32)
+
+
+def _beside(name: str, value: float | Tensor, x: Tensor) -> Tensor:
+    """A rate or speed in float64, beside the positions; the result must hold it in float32."""
+    if isinstance(value, Tensor):
+        found = numeric(name, value, "a float > 0 or a tensor of them").to(x)
+    else:
+        found = torch.full((), positive(name, value), dtype=x.dtype, device=x.device)
+    most = torch.finfo(torch.float32).max
+    if name == "c" and _tensors.plain(found) and bool((found > most).any()):
+        raise ValueError(f"c: got {float(found.max()):g}; allowed: at most {most:g}, of float32")
+    return found
+
+
+def _check_shapes(**values: Tensor) -> None:
+    """ValueError unless these broadcast."""
+    shapes = {name: tuple(value.shape) for name, value in values.items()}
+    try:
+        torch.broadcast_shapes(*shapes.values())
+    except RuntimeError:
+        text = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise ValueError(f"x, t, a, c: got shapes {text}; allowed: shapes that broadcast") from None

@@ -18,8 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kacflow._arguments import flag, real, tensor
 from kacflow._optional import require
-from kacflow.adapters._unit_time import own_time
+from kacflow.adapters._unit_time import check_pair, check_points, own_time
+from kacflow.ops import _tensors
 from kacflow.path import KacPath, spread
 from kacflow.process import KacProcess
 from kacflow.schedules import Schedule
@@ -79,14 +81,20 @@ class KacConditionalFlowMatcher(_Parent):
 
     def compute_mu_t(self, x0: Any, x1: Tensor, t: float | Tensor) -> Tensor:
         """The mean of x_t given the data, f(s) x1; ``x0`` is not used."""
-        f = self.path.signal.value(own_time(t, x1, self.path.T))
+        f = self.path.signal.value(own_time(t, tensor("x1", x1), self.path.T))
         return spread(f, x1) * x1
 
     def compute_sigma_t(self, t: float | Tensor) -> Tensor:
-        """The standard deviation of x_t given the data, that of K(g(s)), of the shape of ``t``."""
-        s = self.path.T * (1.0 - torch.as_tensor(t))
-        clock = torch.as_tensor(self.path.clock.value(s), dtype=s.dtype, device=s.device)
-        return self.path.process.variance(clock).sqrt()
+        """The standard deviation of x_t given the data, that of K(g(s)), of the shape of ``t``.
+
+        In the dtype of ``t``, or torch's default for a number; computed in float32 at least.
+        """
+        if not isinstance(t, Tensor):
+            t = torch.tensor(real("t", t, "a number in [0, 1] or a float tensor"))
+        working = _tensors.working_dtype(tensor("t", t).dtype)
+        s = own_time(t.reshape(-1), t.reshape(-1), self.path.T)
+        clock = torch.as_tensor(self.path.clock.value(s), dtype=working, device=t.device)
+        return self.path.process.variance(clock).sqrt().to(t.dtype).reshape(t.shape)
 
     def compute_conditional_flow(
         self, x0: Any, x1: Tensor, t: float | Tensor, xt: Tensor
@@ -96,6 +104,7 @@ class KacConditionalFlowMatcher(_Parent):
         An atom is recognised only up to the rounding of ``xt``; for training use
         :meth:`sample_location_and_conditional_flow`, which knows it.
         """
+        check_points("xt", xt, "x1", x1)
         return -self.path.T * self.path.velocity(xt, own_time(t, xt, self.path.T), x1)
 
     def compute_lambda(self, t: float | Tensor) -> Tensor:
@@ -107,7 +116,7 @@ class KacConditionalFlowMatcher(_Parent):
 
         One 64-bit number of torch's generator is consumed.
         """
-        dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+        dtype = _tensors.working_dtype(tensor("x", x).dtype)
         return self.path.sample_prior(x.shape, dtype=dtype, device=x.device).to(x.dtype)
 
     def sample_location_and_conditional_flow(
@@ -143,13 +152,10 @@ class KacConditionalFlowMatcher(_Parent):
         -----
         The noise consumes one 64-bit number of torch's generator, after the times.
         """
-        if not isinstance(x0, Tensor) or x0.shape != x1.shape:
-            given = tuple(x0.shape) if isinstance(x0, Tensor) else type(x0).__name__
-            raise ValueError(f"x0: got {given}; allowed: a tensor of shape {tuple(x1.shape)}")
-        if t is None:
+        flag("return_noise", return_noise)
+        if t is None and isinstance(x1, Tensor) and x1.ndim:
             t = torch.rand(x1.shape[0]).type_as(x1)
-        if not isinstance(t, Tensor) or not t.ndim:
-            raise TypeError(f"t: got {t!r}; allowed: a tensor of shape ({x1.shape[0]},)")
+        t = check_pair("x0", x0, "x1", x1, t)
         sample = self.path.sample(x1, own_time(t, x1, self.path.T))
         ut = -self.path.T * sample.dx_t
         if not return_noise:

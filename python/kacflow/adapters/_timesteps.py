@@ -1,0 +1,174 @@
+"""The timesteps of the schedulers of :mod:`kacflow.adapters.diffusers`, and which comes next."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kacflow import _arguments
+from kacflow._arguments import NUMBERS, given, integer, numeric, real, reals, tensor
+from kacflow.generate import MAX_STEPS, even_grid
+from kacflow.ops import _tensors
+
+
+class Timesteps:
+    """Decreasing timesteps from noise to data, taken one after the other.
+
+    Attributes
+    ----------
+    timesteps : Tensor
+        Where the model is evaluated, float32; set by :meth:`set_timesteps`.
+    """
+
+    config: Any  #: of diffusers: ``T``, ``t_min`` and ``num_train_timesteps``
+    timesteps: Tensor
+    num_inference_steps: int
+    _grid: list[float]  #: kacflow's times of the steps, and the last end
+    _numbers: Tensor  #: ``timesteps`` on the CPU
+    _begin_index: int | None
+    _step_index: int | None
+    _point: Tensor | None  #: what the last step returned, before it was rounded to 16 bits
+
+    def time(self, timesteps: Tensor | float) -> Tensor | float:
+        """kacflow's time t of timesteps, T * timesteps / num_train_timesteps.
+
+        float64 for float64 timesteps, else float32; a float for a number.
+        """
+        scale = self.config.T / self.config.num_train_timesteps
+        if not isinstance(timesteps, Tensor):
+            return real("timesteps", timesteps, "a number or a tensor") * scale
+        tensor("timesteps", timesteps, NUMBERS)
+        return timesteps.to(_tensors.working_dtype(timesteps.dtype)) * scale
+
+    def set_timesteps(
+        self,
+        num_inference_steps: int | None = None,
+        device: torch.device | str | None = None,
+        timesteps: Sequence[float] | None = None,
+    ) -> None:
+        """Choose the steps from noise to data, and begin anew.
+
+        Parameters
+        ----------
+        num_inference_steps : int
+            Steps of equal length from T to ``t_min``, >= 1.
+        device : torch.device or str, optional
+            Where ``timesteps`` is to live.
+        timesteps : sequence of float, optional
+            Instead: decreasing timesteps to evaluate the model at; the last step ends at ``t_min``.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Naming the argument, what was given and what is allowed.
+        """
+        most = self.config.num_train_timesteps
+        T, end = self.config.T, self.config.t_min
+        if timesteps is not None:
+            name, allowed = "timesteps", f"decreasing numbers in ({end * most / T:g}, {most}]"
+            grid = [t / most * T for t in reals(name, timesteps, allowed)]
+            steps = num_inference_steps
+            if steps is not None and integer("num_inference_steps", steps, 1) != len(grid):
+                raise ValueError(
+                    f"num_inference_steps: got {steps}; allowed: None, beside {len(grid)} timesteps"
+                )
+            if not grid or not grid[0] <= T or not grid[-1] > end:
+                raise ValueError(f"{name}: got {str(timesteps)[:80]}; allowed: {allowed}")
+        else:
+            name, allowed = "num_inference_steps", f"an int in [1, {MAX_STEPS}]"
+            grid = even_grid(T, integer(name, num_inference_steps, 1, MAX_STEPS), end)[:-1]
+        where = None if device is None else _arguments.device(device)
+        numbers = torch.tensor([t * most / T for t in grid], dtype=torch.float32, device="cpu")
+        if not all(s < t for t, s in itertools.pairwise(numbers.tolist())):
+            got = num_inference_steps if timesteps is None else str(timesteps)[:80]
+            raise ValueError(
+                f"{name}: got {got}; allowed: {allowed}, whose timesteps float32 can tell apart"
+            )
+        self.num_inference_steps = len(grid)
+        self._grid = [*grid, end]
+        self._numbers = numbers
+        self.timesteps = numbers.to(where)
+        self._begin_anew(None)
+
+    def _begin_anew(self, index: int | None) -> None:
+        """Forget all earlier steps; ``index`` is that of the first one, if it is known."""
+        self._begin_index = index
+        self._step_index = None
+        self._point = None
+
+    @property
+    def step_index(self) -> int | None:
+        """Number of the next step; None before the first."""
+        return self._step_index
+
+    @property
+    def begin_index(self) -> int | None:
+        """Number of the first step, if :meth:`set_begin_index` was called."""
+        return self._begin_index
+
+    def set_begin_index(self, begin_index: int = 0) -> None:
+        """Begin anew with this step, 0 <= begin_index < steps; its timestep must come first."""
+        self._begin_anew(integer("begin_index", begin_index, 0, len(self._numbers) - 1))
+
+    def index_for_timestep(self, timestep: Tensor | float) -> int:
+        """Number of the step that starts at ``timestep``, one of :attr:`timesteps`.
+
+        A timestep of a tensor is known up to the rounding of its type.
+        """
+        return self._index(timestep, 0)
+
+    def _index(self, timestep: Any, expected: int) -> int:
+        """Number of a step by its timestep, ``expected`` where several round to that."""
+        allowed = "one of scheduler.timesteps"
+        numbers = self._numbers
+        if isinstance(timestep, Tensor):
+            place = self._place(timestep)
+            if place is not None:
+                return place
+            if numeric("timestep", timestep, allowed).numel() != 1:
+                raise ValueError(f"timestep: got {given(timestep)}; allowed: {allowed}")
+            if timestep.is_floating_point():
+                numbers = numbers.to(timestep.dtype).to(numbers.dtype)
+            timestep = timestep.item()
+        number = real("timestep", timestep, allowed)
+        found = (numbers == number).nonzero().flatten().tolist()
+        if not found:
+            raise ValueError(f"timestep: got {number:g}; allowed: {allowed}")
+        return expected if expected in found else found[0]
+
+    def _place(self, timestep: Tensor) -> int | None:
+        """Number of an element of :attr:`timesteps` itself, by its address: nothing waits."""
+        own = self.timesteps
+        if type(timestep) is not Tensor or timestep.is_meta or timestep.numel() != 1:
+            return None
+        if (timestep.device, timestep.dtype) != (own.device, own.dtype):
+            return None
+        place, rest = divmod(timestep.data_ptr() - own.data_ptr(), own.element_size())
+        return place if not rest and 0 <= place < len(own) else None
+
+    def _next_index(self, timestep: Any) -> int:
+        """Number of the step to take; a new loop where a timestep that was passed comes again."""
+        expected = self._begin_index if self._step_index is None else self._step_index
+        if expected is None:
+            index = self._index(timestep, 0)
+        elif expected == len(self._numbers):
+            raise ValueError("step: all steps are done; allowed: to call set_timesteps again")
+        else:
+            index = self._index(timestep, expected)
+            if index > expected or (self._step_index is None and index < expected):
+                raise ValueError(
+                    f"timestep: got {float(timestep):g}; allowed: "
+                    f"{float(self._numbers[expected]):g}, the next of scheduler.timesteps, or one "
+                    "that was passed, to begin anew (set_begin_index begins elsewhere)"
+                )
+        if self._step_index is None or index != expected:
+            self._begin_anew(self._begin_index)
+            self._reset()
+        return index
+
+    def _reset(self) -> None:
+        """Forget earlier steps."""
