@@ -91,20 +91,20 @@ def test_gradients_follow_the_caller():
     [
         ({"method": "leapfrog"}, ValueError, "method: got 'leapfrog'; allowed: euler"),
         ({"steps": 0}, ValueError, "steps: got 0"),
-        ({"steps": 2.5}, TypeError, "steps: got 2.5"),
+        ({"steps": 2.5}, TypeError, "steps: got float 2.5"),
         ({"t_min": 1.0}, ValueError, "t_min: got 1.0"),
         ({"t_grid": [0.0, 1.0]}, ValueError, "t_grid: got"),
         ({"t_grid": [2.0, 0.0]}, ValueError, "t_grid: got 2 to 0"),
-        ({"t_grid": "10"}, TypeError, "t_grid: got '10'"),
+        ({"t_grid": "10"}, TypeError, "t_grid: got str '10'"),
         ({"t_grid": [1.0, None]}, TypeError, "t_grid: got None"),
         ({"t_grid": torch.tensor([1 + 1e-5, 0.0])}, ValueError, "t_grid: got 1.00001 to 0"),
         ({"rtol": 1e-3}, TypeError, r"options: got \['rtol'\]"),
         ({"method": "dopri5", "tolerance": 1e-3}, TypeError, r"options: got \['tolerance'\]"),
         ({"method": "dopri5", "rtol": math.nan}, ValueError, "rtol: got nan"),
-        ({"method": "dopri5", "atol": "1"}, TypeError, "atol: got '1'"),
+        ({"method": "dopri5", "atol": "1"}, TypeError, "atol: got str '1'"),
         ({"method": "dopri5", "rtol": 0, "atol": 0}, ValueError, "rtol: got 0"),
-        ({"method": "dopri5", "options": 3}, TypeError, "options: got 3"),
-        ({"method": 5}, TypeError, "method: got 5"),
+        ({"method": "dopri5", "options": 3}, TypeError, "options: got int 3"),
+        ({"method": 5}, TypeError, "method: got int 5"),
         ({"method": "dopri5", "options": {"max_num_steps": 2}}, ValueError, "method: 'dopri5' c"),
     ],
 )
@@ -223,10 +223,10 @@ def test_assertions_of_a_model_are_its_own():
 @pytest.mark.parametrize(
     ("returned", "error_type", "message"),
     [
-        (lambda x: x[:, :1], ValueError, r"model: returned a tensor of shape \(3, 1\)"),
-        (lambda x: x[0], ValueError, r"model: returned a tensor of shape \(2,\)"),
+        (lambda x: x[:, :1], ValueError, r"model: returned Tensor of shape \(3, 1\)"),
+        (lambda x: x[0], ValueError, r"model: returned Tensor of shape \(2,\)"),
         (lambda x: x[None], ValueError, r"model: returned .* allowed: shape \(3, 2\)"),
-        (lambda x: x.sum(), ValueError, r"model: returned a tensor of shape \(\)"),
+        (lambda x: x.sum(), ValueError, r"model: returned Tensor of shape \(\)"),
         (lambda x: x.to("meta"), ValueError, "model: returned .* on meta; allowed: on cpu"),
         (lambda x: x.to(torch.complex64), TypeError, "model: returned .*complex64"),
         (lambda x: x.long(), TypeError, "model: returned .*int64"),
@@ -235,7 +235,7 @@ def test_assertions_of_a_model_are_its_own():
         (lambda x: x.numpy(), TypeError, "model: returned ndarray"),
         (lambda x: (x,), TypeError, "model: returned tuple"),
         (lambda x: None, TypeError, "model: returned None"),
-        (lambda x: 1.0, TypeError, "model: returned 1.0"),
+        (lambda x: 1.0, TypeError, "model: returned float 1.0"),
     ],
 )
 def test_what_a_model_returns(method, returned, error_type, message):
