@@ -200,7 +200,7 @@ class BuildExtensions(build_ext):
                 f"no compiled {missing} ({why}); {instead} ({variable}=1 makes this an error)."
             )
 
-    def _link(self, ext: Extension, commands: list[Callable[[], str]]) -> None:
+    def link(self, ext: Extension, commands: list[Callable[[], str]]) -> None:
         """Run the commands, each of which compiles one object, and link the module of those."""
         cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         with ThreadPoolExecutor(cpus) as pool:
@@ -213,7 +213,7 @@ class BuildExtensions(build_ext):
     def _unix(self) -> bool:
         return self.compiler.compiler_type == "unix"
 
-    def _object(self, ext: Extension, source: str, flags: Sequence[str] = ()) -> str:
+    def compile_one(self, ext: Extension, source: str, flags: Sequence[str] = ()) -> str:
         """Compiles one C++ file."""
         import pybind11
 
@@ -251,8 +251,8 @@ class BuildExtensions(build_ext):
 
         files = [path for path in ext.depends if path.endswith(".cu")]
         commands = [partial(kernels, source) for source in files]
-        commands += [partial(self._object, ext, source) for source in ext.sources]
-        self._link(ext, commands)
+        commands += [partial(self.compile_one, ext, source) for source in ext.sources]
+        self.link(ext, commands)
 
     def _build_native(self, ext: Extension) -> None:
         levels = self.simd_levels()
@@ -261,10 +261,10 @@ class BuildExtensions(build_ext):
             ext.libraries = ["dl", "pthread"]
         rest = sorted(ext.sources, key=lambda name: "kernels_" not in name)  # the longest first
         commands = [
-            partial(self._object, ext, str(CSRC / "native" / f"kernels_{level}.cpp"), flags)
+            partial(self.compile_one, ext, str(CSRC / "native" / f"kernels_{level}.cpp"), flags)
             for level, flags in levels.items()
         ]
-        self._link(ext, commands + [partial(self._object, ext, source) for source in rest])
+        self.link(ext, commands + [partial(self.compile_one, ext, source) for source in rest])
 
     def simd_levels(self) -> dict[str, list[str]]:
         """Flags of each level above the baseline that the compiler can make code for."""
@@ -272,13 +272,13 @@ class BuildExtensions(build_ext):
         source.parent.mkdir(parents=True, exist_ok=True)
         source.write_text(PROBE)
         probe = Extension("probe", [])
-        self._object(probe, str(source))
+        self.compile_one(probe, str(source))
         if not self._unix() or platform.machine() not in ("x86_64", "AMD64"):
             return {}
         found = {}
         for level, flags in X86_LEVELS.items():
             try:
-                self._object(probe, str(source), flags)
+                self.compile_one(probe, str(source), flags)
                 found[level] = flags
             except CompileError:
                 announce(f"no {level} code: the compiler refuses {' '.join(flags)}")
