@@ -1,21 +1,15 @@
-"""The public functions that draw noise and evaluate the velocity: checks, then one backend call.
-
-NumPy arrays are handled here; :mod:`kacflow_core._gpu` does the same for arrays on a GPU.
-"""
+"""The public functions that draw noise and evaluate the velocity: checks, then one kernel."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from kacflow_core import _gpu, _layout, _validate
-from kacflow_core._dispatch import get_backend
+from kacflow_core import _run, _validate
+from kacflow_core._call import Call, noise, working
 from kacflow_core._gpu_arrays import on_gpu
 from kacflow_core._layout import Array
-from kacflow_core._points import at_points
-from kacflow_core._threads import resolve
 
 
 def sample(
@@ -94,18 +88,13 @@ def sample(
     >>> x.shape, bool(abs(x).max() <= 1.5)
     ((4, 3), True)
     """
-    if on_gpu(t) or on_gpu(a) or on_gpu(c):
-        return _gpu.sample(t, shape, a, c, seed, offset, dtype, backend)
-    extents = _validate.shape(shape)
-    kind = _validate.real_dtype(dtype)
-    times, rates, speeds = _validate.process(t, a, c, kind)
-    layout, rows = _layout.leading(extents, {"t": times, "a": rates, "c": speeds})
-    seed, offset = _validate.word64("seed", seed), _validate.word64("offset", offset)
-    kernels = get_backend(backend)
-    out = np.empty(layout.size, dtype=kind)
-    if layout.size:
-        kernels.sample(out, layout, *rows, seed=seed, offset=offset, threads=resolve(threads))
-    return out.reshape(extents)
+    given = ("t", t), ("a", a), ("c", c)
+    name, first = next((pair for pair in given if on_gpu(pair[1])), given[0])
+    with Call(name, first, backend, threads) as call:
+        extents, kind = _validate.shape(shape), _validate.real_dtype(dtype).name
+        parameters = dict(zip("tac", call.process(t, a, c, kind), strict=True))
+        key = noise(seed, offset)
+        return call.give_back([_run.sample(call.target, extents, kind, parameters, key)])[0]
 
 
 def sample_pair(
@@ -169,33 +158,21 @@ def sample_pair(
     >>> bool((x_t == kc.sample(t, (2, 5), a=9.0, c=3.0, seed=0)).all())
     True
     """
-    if on_gpu(x0):
-        schedule = {"signal": signal, "dsignal": dsignal, "clock": clock, "dclock": dclock}
-        return _gpu.sample_pair(x0, schedule, a, c, seed, offset, backend)
-    data = _validate.data("x0", x0)
-    working = _layout.working_dtype(data.dtype)
-    limits = _validate.LIMITS[working]
-    times, rates, speeds = _validate.process(clock, a, c, working, "clock")
-    layout, rows = _layout.leading(
-        data.shape,
-        {
+    with Call("x0", x0, backend, threads) as call:
+        data = call.data("x0", x0)
+        kind = working(call.library.dtype(data))
+        times, rates, speeds = call.process(clock, a, c, kind, "clock")
+        parameters = {
             "a": rates,
             "c": speeds,
-            "signal": _validate.parameter("signal", signal, limits),
-            "dsignal": _validate.parameter("dsignal", dsignal, limits),
             "clock": times,
-            "dclock": _validate.parameter("dclock", dclock, limits),
-        },
-    )
-    seed, offset = _validate.word64("seed", seed), _validate.word64("offset", offset)
-    kernels = get_backend(backend)
-    flat = np.ascontiguousarray(data).reshape(-1)
-    x_t, dx_t = np.empty_like(flat), np.empty_like(flat)
-    if layout.size:
-        kernels.sample_pair(
-            flat, x_t, dx_t, layout, *rows, seed=seed, offset=offset, threads=resolve(threads)
-        )
-    return x_t.reshape(data.shape), dx_t.reshape(data.shape)
+            "signal": call.parameter("signal", signal, kind),
+            "dsignal": call.parameter("dsignal", dsignal, kind),
+            "dclock": call.parameter("dclock", dclock, kind),
+        }
+        results = _run.pair(call.target, data, parameters, noise(seed, offset))
+        x_t, dx_t = call.give_back(results)
+        return x_t, dx_t
 
 
 def velocity(
@@ -252,10 +229,7 @@ def velocity(
     >>> float(kc.velocity(1.5, 0.5, a=9.0, c=3.0)), float(kc.velocity(0.0, 0.5, a=9.0, c=3.0))
     (3.0, 0.0)
     """
-    if on_gpu(x):
-        return _gpu.at_points("velocity", "x", x, t, a, c, backend)[0]
-    method = get_backend(backend).velocity
-    return at_points(method, "x", _validate.data("x", x), t, a, c, threads)[0]
+    return at_points("velocity", "x", x, t, a, c, backend, threads)[0]
 
 
 def velocity_grad(
@@ -285,9 +259,18 @@ def velocity_grad(
     >>> bool(dv_dx > 0 > dv_dt)
     True
     """
-    if on_gpu(x):
-        dv_dx, dv_dt = _gpu.at_points("velocity_grad", "x", x, t, a, c, backend, outputs=2)
-        return dv_dx, dv_dt
-    method = get_backend(backend).velocity_grad
-    dv_dx, dv_dt = at_points(method, "x", _validate.data("x", x), t, a, c, threads, outputs=2)
+    dv_dx, dv_dt = at_points("velocity_grad", "x", x, t, a, c, backend, threads, outputs=2)
     return dv_dx, dv_dt
+
+
+def at_points(
+    operation: str, name: str, x: ArrayLike, t: ArrayLike, a: ArrayLike, c: ArrayLike,
+    backend: str | None, threads: int | None, *, outputs: int = 1, sixteen_bit: bool = True,
+) -> list[Array]:  # fmt: skip
+    """A function of the position ``x``, called ``name`` in messages; results of its dtype."""
+    with Call(name, x, backend, threads) as call:
+        data = call.data(name, x, sixteen_bit=sixteen_bit)
+        values = call.process(t, a, c, working(call.library.dtype(data)))
+        parameters = dict(zip("tac", values, strict=True))
+        results = _run.points(call.target, operation, name, data, parameters, outputs)
+        return call.give_back(results)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from numpy.typing import ArrayLike
 
-from kacflow_core import _gpu, _validate
-from kacflow_core._dispatch import DistributionKind, get_backend
+from kacflow_core import _validate
+from kacflow_core._api import at_points
+from kacflow_core._dispatch import DistributionKind
 from kacflow_core._gpu_arrays import on_gpu
 from kacflow_core._layout import Array
-from kacflow_core._points import at_points
 
 
 def _evaluate(
@@ -23,14 +21,10 @@ def _evaluate(
     threads: int | None,
 ) -> Array:
     """One function of the law on a backend; ``x`` is checked as what it is called."""
-    if on_gpu(x):
-        name = "q" if kind == "ppf" else "x"
-        return _gpu.at_points(kind, name, x, t, a, c, backend, sixteen_bit=False)[0]
-    method = partial(get_backend(backend).distribution, kind)
-    if kind == "ppf":
-        return at_points(method, "q", _validate.probabilities("q", x), t, a, c, threads)[0]
-    data = _validate.data("x", x, sixteen_bit=False)
-    return at_points(method, "x", data, t, a, c, threads)[0]
+    name = "q" if kind == "ppf" else "x"
+    if kind == "ppf" and not on_gpu(x):
+        x = _validate.probabilities("q", x)
+    return at_points(kind, name, x, t, a, c, backend, threads, sixteen_bit=False)[0]
 
 
 def pdf(

@@ -61,7 +61,8 @@ class Events(NamedTuple):
         >>> positions.tolist(), directions.tolist()
         ([[1.0, 1.5, 2.0]], [[1.0, -1.0, 1.0]])
         """
-        when, _, speeds = _validate.process(_validate.grid(times), 1.0, c, _FLOAT64, "times")
+        when, _, speeds = _validate.process(times, 1.0, c, _FLOAT64, "times")
+        _validate.grid(when)
         shape = self.directions.shape
         grids = np.ascontiguousarray(when, dtype=np.float64)
         layout, (speed,) = _layout.leading_grids(shape, grids, {"c": speeds})

@@ -10,16 +10,16 @@ from __future__ import annotations
 import contextlib
 import importlib
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from kacflow_core._arrays import FLOATS, HOST, Library
+from kacflow_core._layout import BFLOAT16, Array
+
 _CUDA = (2, 13)  #: DLPack's device types of memory on a GPU, and of managed memory
 _HOST = frozenset({np.ndarray, float, int, list, tuple, np.float64, np.float32})
-
-#: Names that arrays of both libraries use for the types that kernels read.
-FLOATS = ("float32", "float64", "bfloat16", "float16")
 
 
 def on_gpu(value: Any) -> bool:
@@ -32,45 +32,8 @@ def on_gpu(value: Any) -> bool:
     return hasattr(value, "__cuda_array_interface__")
 
 
-class Library(Protocol):
-    """A library that owns memory on a GPU; arrays are its own."""
-
-    name: str
-    broadcast_to: Callable[..., Any]
-
-    def on(self, device: int) -> contextlib.AbstractContextManager[Any]:
-        """A scope in which views and copies of arrays on a device may be made."""
-
-    def adopt(self, name: str, value: Any) -> Any:
-        """An array of any library as one of this; TypeError if it cannot be."""
-
-    def dtype(self, array: Any) -> str:
-        """Name of the data type."""
-
-    def device(self, array: Any) -> int:
-        """Number of the device."""
-
-    def pointer(self, array: Any) -> int:
-        """Address of the first element."""
-
-    def strides(self, array: Any) -> tuple[int, ...]:
-        """Strides in elements."""
-
-    def empty(self, shape: int | Sequence[int], dtype: str, device: int) -> Any:
-        """A contiguous array, uninitialised."""
-
-    def contiguous(self, array: Any) -> Any:
-        """The array itself if it is C-contiguous, else a copy that is."""
-
-    def cast(self, array: Any, dtype: str) -> Any:
-        """The array in another type; itself if it has that type."""
-
-    def stream(self, device: int) -> int:
-        """Handle of the current stream of a device."""
-
-
 class CupyArrays:
-    """:class:`Library` of CuPy."""
+    """:class:`kacflow_core._arrays.Library` of CuPy."""
 
     name = "cupy"
 
@@ -110,8 +73,14 @@ class CupyArrays:
         with self._cupy.cuda.Device(device):
             return self._cupy.empty(shape, dtype)
 
+    def like(self, array: Any) -> Any:
+        return self.empty(array.shape, self.dtype(array), self.device(array))
+
     def contiguous(self, array: Any) -> Any:
         return self._cupy.ascontiguousarray(array)
+
+    def copy(self, array: Any) -> Any:
+        return array.copy()
 
     def cast(self, array: Any, dtype: str) -> Any:
         return array.astype(dtype, copy=False)
@@ -120,9 +89,16 @@ class CupyArrays:
         with self._cupy.cuda.Device(device):
             return self._cupy.cuda.get_current_stream().ptr
 
+    def host(self, array: Any) -> Array:
+        raise TypeError("an array of CuPy is on a GPU, not on the CPU")
+
+    def finish(self, device: int) -> None:
+        with self._cupy.cuda.Device(device):
+            self._cupy.cuda.get_current_stream().synchronize()
+
 
 class TorchArrays:
-    """:class:`Library` of torch."""
+    """:class:`kacflow_core._arrays.Library` of torch, for tensors on a GPU and on the CPU."""
 
     name = "torch"
 
@@ -131,6 +107,9 @@ class TorchArrays:
         self._dtypes = {name: getattr(torch, name) for name in FLOATS}
         self._names = {dtype: name for name, dtype in self._dtypes.items()}
         self.broadcast_to = torch.broadcast_to
+        self.pointer = torch.Tensor.data_ptr
+        self.strides = torch.Tensor.stride
+        self.like = torch.empty_like
         self._stream = torch._C._cuda_getCurrentRawStream if torch.version.cuda else None
 
     def on(self, device: int) -> contextlib.AbstractContextManager[Any]:
@@ -156,23 +135,31 @@ class TorchArrays:
     def device(self, array: Any) -> int:
         return array.get_device()
 
-    def pointer(self, array: Any) -> int:
-        return array.data_ptr()
-
-    def strides(self, array: Any) -> tuple[int, ...]:
-        return array.stride()
-
     def empty(self, shape: int | Sequence[int], dtype: str, device: int) -> Any:
-        return self._torch.empty(shape, dtype=self._dtypes[dtype], device=f"cuda:{device}")
+        where = "cpu" if device == HOST else f"cuda:{device}"
+        return self._torch.empty(shape, dtype=self._dtypes[dtype], device=where)
 
     def contiguous(self, array: Any) -> Any:
         return array.contiguous()
+
+    def copy(self, array: Any) -> Any:
+        return array.clone(memory_format=self._torch.contiguous_format)
 
     def cast(self, array: Any, dtype: str) -> Any:
         return array.to(self._dtypes[dtype])
 
     def stream(self, device: int) -> int:
         return self._stream(device) if self._stream else 0
+
+    def host(self, array: Any) -> Array:
+        if array.requires_grad:
+            array = array.detach()
+        if array.dtype == self._torch.bfloat16:
+            return array.view(self._torch.int16).numpy().view(BFLOAT16)
+        return array.numpy()
+
+    def finish(self, device: int) -> None:
+        self._torch.cuda.current_stream(device).synchronize()
 
 
 _libraries: dict[str, Library] = {}
@@ -191,6 +178,11 @@ def _of(name: str, value: Any) -> bool:
     module = sys.modules.get(name)
     kind = getattr(module, "Tensor" if name == "torch" else "ndarray", None)
     return kind is not None and isinstance(value, kind)
+
+
+def foreign(library: Library, value: Any) -> bool:
+    """Whether ``value`` is an array of a third library, which knows nothing of our streams."""
+    return on_gpu(value) and not _of(library.name, value)
 
 
 def library_of(name: str, value: Any) -> Library:

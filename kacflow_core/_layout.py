@@ -20,9 +20,6 @@ Array = NDArray[Any]
 #: Carrier of bfloat16 data where no library adds the type to NumPy: the raw 16 bits, named.
 BFLOAT16 = np.dtype([("bfloat16", "<u2")])
 
-#: Storage codes of the compiled kernels.
-FLOAT32, FLOAT64, BFLOAT16_CODE, FLOAT16 = range(4)
-
 
 class Layout(NamedTuple):
     """Extents of the flat array: ``n0 * n1`` rows of ``inner`` elements."""
@@ -40,19 +37,6 @@ class Layout(NamedTuple):
 def is_bfloat16(dtype: np.dtype[Any]) -> bool:
     """Whether ``dtype`` is bfloat16: ours (:data:`BFLOAT16`) or that of ml_dtypes."""
     return dtype == BFLOAT16 or dtype.name == "bfloat16"
-
-
-def storage_code(dtype: np.dtype[Any]) -> int:
-    """Storage code of a data type; TypeError for one that no kernel computes with."""
-    if dtype == np.float32:
-        return FLOAT32
-    if dtype == np.float64:
-        return FLOAT64
-    if dtype == np.float16:
-        return FLOAT16
-    if is_bfloat16(dtype):
-        return BFLOAT16_CODE
-    raise TypeError(f"dtype {dtype}: allowed are float32, float64, float16 and bfloat16")
 
 
 def working_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -171,12 +155,10 @@ def grid_rows(
 
 
 def broadcast(
-    name: str,
-    data_shape: tuple[int, ...],
-    parameters: Mapping[str, Array],
-    broadcast_to: Callable[..., Any] = np.broadcast_to,
-) -> tuple[tuple[int, ...], Layout, list[Array]]:
-    """Result shape, layout and 2-D views where everything broadcasts as in NumPy.
+    name: str, data_shape: tuple[int, ...], parameters: Mapping[str, Any]
+) -> tuple[tuple[int, ...], dict[str, Any]]:
+    """Shape of the result where everything broadcasts as in NumPy, and the parameters with as many
+    axes as it has: they align with its leading axes then.  Floats, and arrays without axes, stay.
 
     ``name`` is what messages call the data.
 
@@ -185,14 +167,14 @@ def broadcast(
     ValueError
         If the shapes do not broadcast; the message lists them.
     """
+    shapes = {n: tuple(getattr(value, "shape", ())) for n, value in parameters.items()}
     try:
-        shape = np.broadcast_shapes(data_shape, *(value.shape for value in parameters.values()))
+        shape = np.broadcast_shapes(data_shape, *shapes.values())
     except ValueError:
-        shapes = ", ".join(f"{name} {value.shape}" for name, value in parameters.items())
-        raise ValueError(f"shapes do not broadcast: {name} {data_shape}, {shapes}") from None
+        listed = ", ".join(f"{n} {own}" for n, own in shapes.items())
+        raise ValueError(f"shapes do not broadcast: {name} {data_shape}, {listed}") from None
     aligned = {
-        name: value.reshape((1,) * (len(shape) - value.ndim) + value.shape) if value.ndim else value
-        for name, value in parameters.items()
+        n: value.reshape((1,) * (len(shape) - len(shapes[n])) + shapes[n]) if shapes[n] else value
+        for n, value in parameters.items()
     }
-    layout, views = leading(shape, aligned, broadcast_to)
-    return shape, layout, views
+    return shape, aligned

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from kacflow_core import _gpu, _layout, _validate
+from kacflow_core import _layout, _run, _validate
+from kacflow_core._call import Call, noise
 from kacflow_core._dispatch import get_backend
 from kacflow_core._events import Events
-from kacflow_core._gpu_arrays import on_gpu
 from kacflow_core._layout import Array
 from kacflow_core._threads import resolve
 
@@ -105,24 +105,19 @@ def sample_path(
     >>> np.unique(d).tolist()
     [-1.0, 1.0]
     """
-    if on_gpu(times):
-        return _gpu.sample_path(times, shape, a, c, seed, offset, dtype, backend)
-    extents = _validate.shape(shape)
-    kind = _validate.real_dtype(dtype)
-    given, rates, speeds = _validate.process(_validate.grid(times), a, c, kind, "times")
-    grids = _validate.increasing(given, kind)
-    layout, rows = _layout.leading_grids(extents, grids, {"a": rates, "c": speeds})
-    whole = _validate.shape((*extents, grids.shape[-1]))
-    seed, offset = _validate.word64("seed", seed), _validate.word64("offset", offset)
-    kernels = get_backend(backend)
-    positions = np.empty(layout.size * whole[-1], dtype=kind)
-    directions = np.empty_like(positions)
-    if layout.size:
-        kernels.sample_path(
-            positions, directions, layout, _layout.grid_rows(grids, layout, extents), *rows,
-            seed=seed, offset=offset, threads=resolve(threads),
-        )  # fmt: skip
-    return positions.reshape(whole), directions.reshape(whole)
+    with Call("times", times, backend, threads) as call:
+        extents, kind = _validate.shape(shape), _validate.real_dtype(dtype)
+        given, rates, speeds = call.process(times, a, c, kind.name, "times")
+        _validate.grid(given)
+        if call.on_host:
+            grids = _validate.increasing(given, kind)
+        else:
+            grids = call.library.cast(given, kind.name)
+        _validate.shape((*extents, grids.shape[-1]))
+        key, parameters = noise(seed, offset), {"a": rates, "c": speeds}
+        results = _run.path(call.target, grids, extents, kind.name, parameters, key)
+        positions, directions = call.give_back(results)
+        return positions, directions
 
 
 def simulate_events(

@@ -21,9 +21,10 @@ UINT64_END = 2**64
 _MAX_TIMES = 2**31
 _MAX_ELEMENTS = 2**60
 
-_native_extent: Any = None
+#: (address, is_double, n0, step0, n1, step1) -> (least, most) of n0 x n1 numbers, steps in bytes.
+native_extent: Any = None
 with contextlib.suppress(ImportError):  # without the compiled core NumPy does the same below
-    _native_extent = native_module().extent
+    native_extent = native_module().extent
 
 
 class Limits(NamedTuple):
@@ -49,14 +50,16 @@ FLOAT64_LIMITS = LIMITS[np.dtype(np.float64)]
 _POSITIVE = "finite numbers > 0 in the normal range of {}"
 
 
-def _extent(value: Array) -> tuple[float, float]:
+def extent(value: Array) -> tuple[float, float]:
     """(min, max) of a float array, (nan, nan) if it holds a NaN, (inf, -inf) if it is empty."""
     if not value.ndim:
         number = float(value)
         return number, number
-    if _native_extent is not None and value.ndim <= 2:
-        low, high = _native_extent(value)
-        return low, high
+    if native_extent is not None and value.ndim <= 2:
+        n0, n1 = value.shape if value.ndim == 2 else (1, value.shape[0])
+        step0, step1 = value.strides if value.ndim == 2 else (0, value.strides[0])
+        address = value.__array_interface__["data"][0]
+        return native_extent(address, value.itemsize == 8, n0, step0, n1, step1)
     if not value.size:
         return math.inf, -math.inf
     return float(value.min()), float(value.max())
@@ -82,20 +85,25 @@ def real(name: str, value: ArrayLike) -> Array:
     )
 
 
-def _refuse(name: str, low: float, high: float, least: float, allowed: str, limits: Limits) -> None:
+def _refuse(name: str, low: float, high: float, least: float, allowed: str, working: str) -> None:
     """The ValueError for numbers outside a range (or NaN), unless there are none at all."""
     if not (low == math.inf and high == -math.inf):
         bad = low if not low >= least else high
-        raise ValueError(f"{name}: got {bad:g}; allowed: {allowed.format(limits.name)}")
+        raise ValueError(f"{name}: got {bad:g}; allowed: {allowed.format(working)}")
 
 
 def parameter(name: str, value: ArrayLike, limits: Limits = FLOAT64_LIMITS) -> Array:
     """Finite numbers of either sign that the working type can represent."""
     array = real(name, value)
-    low, high = _extent(array)
-    if not (low >= -limits.most and high <= limits.most):  # NaN is refused as well
-        _refuse(name, low, high, -limits.most, "finite numbers in the range of {}", limits)
+    low, high = extent(array)
+    check_finite(name, low, high, limits.most, limits.name)
     return array
+
+
+def check_finite(name: str, low: float, high: float, most: float, working: str) -> None:
+    """ValueError unless numbers from ``low`` to ``high`` are finite in the working type."""
+    if not (low >= -most and high <= most):  # NaN is refused as well
+        _refuse(name, low, high, -most, "finite numbers in the range of {}", working)
 
 
 def process(
@@ -109,17 +117,28 @@ def process(
 
     Nothing may leave that type's range, neither a parameter nor the products a t, c t and c t a.
     """
-    limits = LIMITS[working]
     times, rates, speeds = real(time_name, t), real("a", a), real("c", c)
-    t_least, t_most = _extent(times)
+    check_process(extent(times), extent(rates), extent(speeds), LIMITS[working], time_name)
+    return times, rates, speeds
+
+
+def check_process(
+    t: tuple[float, float],
+    a: tuple[float, float],
+    c: tuple[float, float],
+    limits: Limits,
+    time_name: str = "t",
+) -> None:
+    """What :func:`process` asks of the (least, most) of times, rates and speeds."""
+    t_least, t_most = t
     if not (t_least >= 0.0 and t_most <= limits.most):
-        _refuse(time_name, t_least, t_most, 0.0, "finite numbers >= 0 ({})", limits)
-    a_least, a_most = _extent(rates)
+        _refuse(time_name, t_least, t_most, 0.0, "finite numbers >= 0 ({})", limits.name)
+    a_least, a_most = a
     if not (a_least >= limits.least and a_most <= limits.most):
-        _refuse("a", a_least, a_most, limits.least, _POSITIVE, limits)
-    c_least, c_most = _extent(speeds)
+        _refuse("a", a_least, a_most, limits.least, _POSITIVE, limits.name)
+    c_least, c_most = c
     if not (c_least >= limits.least and c_most <= limits.most):
-        _refuse("c", c_least, c_most, limits.least, _POSITIVE, limits)
+        _refuse("c", c_least, c_most, limits.least, _POSITIVE, limits.name)
     t_most = max(t_most, 0.0)  # every maximum is -inf where there is nothing
     if a_most * t_most > limits.tau:
         raise ValueError(
@@ -136,18 +155,15 @@ def process(
             f"a*c*{time_name}: got up to {a_most:g} * {c_most:g} * {t_most:g}; allowed: at most "
             f"{limits.length:g} in {limits.name}"
         )
-    return times, rates, speeds
 
 
-def grid(value: ArrayLike) -> Array:
-    """Time grids along the last axis: at least one time, values unchecked."""
-    array = real("times", value)
+def grid(array: Any) -> None:
+    """Time grids along the last axis of an array of any library: at least one time."""
     if not array.ndim or not 1 <= array.shape[-1] <= _MAX_TIMES:
         raise ValueError(
-            f"times: got shape {array.shape}; allowed: at least one axis, the last of 1 to "
+            f"times: got shape {tuple(array.shape)}; allowed: at least one axis, the last of 1 to "
             f"{_MAX_TIMES} times"
         )
-    return array
 
 
 def increasing(array: Array, working: np.dtype[Any]) -> Array:
@@ -235,7 +251,11 @@ def data(name: str, value: ArrayLike, *, sixteen_bit: bool = True) -> Array:
 def probabilities(name: str, value: ArrayLike) -> Array:
     """Numbers in [0, 1] as a float32 or float64 array; Python numbers become float64."""
     array = data(name, value, sixteen_bit=False)
-    low, high = _extent(array)
-    if not (low >= 0.0 and high <= 1.0):  # NaN is refused as well
-        _refuse(name, low, high, 0.0, "probabilities in [0, 1]", FLOAT64_LIMITS)
+    check_probabilities(name, *extent(array))
     return array
+
+
+def check_probabilities(name: str, low: float, high: float) -> None:
+    """ValueError unless numbers from ``low`` to ``high`` are probabilities."""
+    if not (low >= 0.0 and high <= 1.0):  # NaN is refused as well
+        _refuse(name, low, high, 0.0, "probabilities in [0, 1]", "")

@@ -3,6 +3,7 @@
 #define KACFLOW_CUDA_NOISE_OPS_H_
 
 #include "../kac/pair.h"
+#include "../kac/schedules.h"
 #include "tiles.h"
 
 namespace kacflow {
@@ -47,7 +48,7 @@ struct GroupWords {
   ElementWords<T> words[kVector];
 
   KAC_FN void draw(const Noise& noise, int64 first) {
-    const uint64 seed = noise.seed_on_device ? *noise.seed_on_device : noise.seed;
+    const uint64 seed = seed_of(noise);
     const uint64 counter = noise.offset + static_cast<uint64>(first);
     KAC_UNROLL
     for (int32 j = 0; j < kVector; ++j) words[j].draw(seed, counter + static_cast<uint64>(j));
@@ -116,10 +117,13 @@ struct PairOp {
   };
 
   static KAC_FN Row row(const Job& job, const RowIndex& i) {
-    return {
-        kac::noise_constants<Real>(value_at(job.a, i), value_at(job.c, i), value_at(job.clock, i)),
-        {static_cast<Real>(value_at(job.signal, i)), static_cast<Real>(value_at(job.dsignal, i)),
-         static_cast<Real>(value_at(job.dclock, i))}};
+    const double clock = value_at(job.clock, i);
+    const kac::Jet f =
+        kac::signal(job.signal_kind, job.signal_kind ? clock : value_at(job.signal, i), job.horizon,
+                    value_at(job.dsignal, i));
+    const kac::Jet g = kac::clock(job.clock_kind, clock, job.horizon, value_at(job.dclock, i));
+    return {kac::noise_constants<Real>(value_at(job.a, i), value_at(job.c, i), g.value),
+            {static_cast<Real>(f.value), static_cast<Real>(f.slope), static_cast<Real>(g.slope)}};
   }
   static KAC_FN kac::Pair<Real> apply(const Row& row, const Inputs& in, int32 j) {
     return kac::pair(kac::noise(row.noise, in.noise.words[j].value()), row.schedule,

@@ -13,7 +13,7 @@
 #define KACFLOW_CUDA_TILES_H_
 
 #include "../kac/storage.h"
-#include "jobs.h"
+#include "../jobs.h"
 
 namespace kacflow {
 namespace device {

@@ -1,106 +1,38 @@
-// The CPU kernels' interface: plain structs of pointers and sizes, one table of functions per SIMD
-// level.  Nothing here knows Python, torch or threads; threads.h splits a job over a range.
+// The CPU kernels' interface: jobs (../jobs.h) in, one table of functions per SIMD level.  Nothing
+// here knows Python, torch or threads; threads.h splits a job over a range.
 #ifndef KACFLOW_NATIVE_KERNELS_H_
 #define KACFLOW_NATIVE_KERNELS_H_
 
-#include <cstdint>
+#include "../jobs.h"
 
 namespace kacflow {
 
 /// Format of the data arrays.  16-bit formats compute in float.
 enum class Storage : int { kFloat32 = 0, kFloat64 = 1, kBFloat16 = 2, kFloat16 = 3 };
 
-/// Element e = (i0 n1 + i1) inner + k of a flat, contiguous array: n0 x n1 rows that share their
-/// parameters, `inner` elements each.
-struct Layout {
-  std::int64_t n0 = 0, n1 = 0, inner = 0;
-  std::int64_t size() const { return n0 * n1 * inner; }
-};
+/// X(name, job, number of storages, counted from float32 on; float64 alone for 0).
+#define KACFLOW_NATIVE_OPERATIONS(X) \
+  X(sample, SampleJob, 2)            \
+  X(sample_pair, PairJob, 4)         \
+  X(sample_path, PathJob, 2)         \
+  X(velocity, PointJob, 4)           \
+  X(velocity_grad, PointJob, 4)      \
+  X(pdf, PointJob, 2)                \
+  X(logpdf, PointJob, 2)             \
+  X(cdf, PointJob, 2)                \
+  X(ppf, PointJob, 2)                \
+  X(count_events, EventJob, 0)       \
+  X(fill_events, EventJob, 0)
 
-/// One value per row, as a strided (n0, n1) view; strides in elements, 0 where it is constant.
-struct Parameter {
-  const void* data = nullptr;
-  bool is_double = false;
-  std::int64_t stride0 = 0, stride1 = 0;
-};
+/// Handles the elements [begin, end); results do not depend on how a job is split.
+template <class Job>
+using Kernel = void (*)(Storage, const Job&, int64 begin, int64 end);
 
-struct SampleJob {
-  Layout layout;
-  Storage storage;
-  Parameter t, a, c;
-  std::uint64_t seed, offset;
-  void* out;  // [layout]
-};
-
-struct PairJob {
-  Layout layout;
-  Storage storage;
-  Parameter a, c, signal, dsignal, clock, dclock;
-  std::uint64_t seed, offset;
-  const void* x_0;  // [layout]
-  void* x_t;        // [layout]
-  void* dx_t;       // [layout]
-};
-
-struct VelocityJob {
-  Layout layout;
-  Storage storage;
-  Parameter t, a, c;
-  const void* x;  // [layout]
-  void* out;      // [layout]: v, or dv/dx if out_dt is given
-  void* out_dt;   // [layout]: dv/dt, or null for the velocity itself
-};
-
-/// Time grids of `n` numbers, one per row, as a strided (n0, n1, n) view with unit stride along the
-/// grid; of the working type.
-struct Grid {
-  const void* data = nullptr;
-  std::int64_t n = 0, stride0 = 0, stride1 = 0;
-};
-
-struct PathJob {
-  Layout layout;  // of the paths
-  Storage storage;
-  Grid times;
-  Parameter a, c;
-  std::uint64_t seed, offset;
-  void* positions;   // [layout, times.n]
-  void* directions;  // [layout, times.n]
-};
-
-/// The events of every path: its turning times up to t_max.
-struct EventJob {
-  Layout layout;  // of the paths
-  Parameter t_max, a;
-  std::uint64_t seed, offset;
-  std::int64_t* counts = nullptr;  // [layout]: written by count_events
-  double* directions = nullptr;    // [layout], +-1: written by count_events
-  const std::int64_t* offsets =
-      nullptr;              // [layout + 1], where each path's begin: read by fill_events
-  double* times = nullptr;  // [offsets' last]: written by fill_events
-};
-
-enum class LawFunction : int { kPdf = 0, kLogPdf = 1, kCdf = 2, kPpf = 3 };
-
-struct LawJob {
-  Layout layout;
-  Storage storage;  // kFloat32 or kFloat64
-  LawFunction function;
-  Parameter t, a, c;
-  const void* in;  // [layout]: places, or probabilities for kPpf
-  void* out;       // [layout]
-};
-
-/// Each function handles the elements [begin, end); results do not depend on how a job is split.
 struct Kernels {
   const char* level;
-  void (*sample)(const SampleJob&, std::int64_t begin, std::int64_t end);
-  void (*pair)(const PairJob&, std::int64_t begin, std::int64_t end);
-  void (*velocity)(const VelocityJob&, std::int64_t begin, std::int64_t end);
-  void (*path)(const PathJob&, std::int64_t begin, std::int64_t end);
-  void (*count_events)(const EventJob&, std::int64_t begin, std::int64_t end);
-  void (*fill_events)(const EventJob&, std::int64_t begin, std::int64_t end);
-  void (*law)(const LawJob&, std::int64_t begin, std::int64_t end);
+#define KACFLOW_MEMBER(name, Job, storages) Kernel<Job> name;
+  KACFLOW_NATIVE_OPERATIONS(KACFLOW_MEMBER)
+#undef KACFLOW_MEMBER
 };
 
 extern const Kernels kKernelsBaseline;

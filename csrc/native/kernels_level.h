@@ -17,12 +17,11 @@
 
 #define KACFLOW_STRING_(x) #x
 #define KACFLOW_STRING(x) KACFLOW_STRING_(x)
-#define KACFLOW_DEFINE_KERNELS(variable)                                            \
-  namespace kacflow {                                                               \
-  extern const Kernels variable;                                                    \
-  const Kernels variable = {                                                        \
-      KACFLOW_STRING(KAC_LEVEL), run_sample,      run_pair, run_velocity, run_path, \
-      run_count_events,          run_fill_events, run_law};                         \
+#define KACFLOW_RUN(name, Job, storages) run_##name,
+#define KACFLOW_DEFINE_KERNELS(variable)                                                        \
+  namespace kacflow {                                                                           \
+  extern const Kernels variable;                                                                \
+  const Kernels variable = {KACFLOW_STRING(KAC_LEVEL), KACFLOW_NATIVE_OPERATIONS(KACFLOW_RUN)}; \
   }
 
 #endif  // KACFLOW_NATIVE_KERNELS_LEVEL_H_

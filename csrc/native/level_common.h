@@ -11,22 +11,19 @@
 namespace kacflow {
 namespace {
 
-using kac::int64;
-using kac::uint32;
-using kac::uint64;
-
 constexpr int kBlock = 64;
 
 int64 smallest(int64 a, int64 b) { return a < b ? a : b; }
+
+void load_same(double value, double* out) {
+  for (int j = 0; j < kBlock; ++j) out[j] = value;
+}
 
 /// Row parameters of up to kBlock consecutive rows, as doubles; the last one fills the rest.
 template <class Stored>
 void load_as(const Parameter& p, const Layout& layout, int64 row, int n, double* out) {
   const Stored* const data = static_cast<const Stored*>(p.data);
-  if (p.stride0 == 0 && p.stride1 == 0) {
-    for (int j = 0; j < kBlock; ++j) out[j] = static_cast<double>(data[0]);
-    return;
-  }
+  if (p.stride0 == 0 && p.stride1 == 0) return load_same(static_cast<double>(data[0]), out);
   if (layout.n1 == 1) {
     const Stored* const first = data + row * p.stride0;
     for (int j = 0; j < n; ++j) out[j] = static_cast<double>(first[j * p.stride0]);
@@ -44,7 +41,9 @@ void load_as(const Parameter& p, const Layout& layout, int64 row, int n, double*
 }
 
 void load(const Parameter& p, const Layout& layout, int64 row, int n, double* out) {
-  if (p.is_double) {
+  if (!p.data) {
+    load_same(p.value, out);
+  } else if (p.is_double) {
     load_as<double>(p, layout, row, n, out);
   } else {
     load_as<float>(p, layout, row, n, out);
@@ -57,6 +56,11 @@ KAC_FN int table_rows(const Layout& layout, int n) {
   if (layout.inner == 1) return kBlock;
   const int read = static_cast<int>(smallest(kBlock, kBlock / layout.inner));
   return ((n > read ? n : read) + 15) / 16 * 16;
+}
+
+/// The same for tables of which few rows are needed where no lanes are made of them.
+KAC_FN int noise_rows(const Layout& layout, int n) {
+  return n < 8 && layout.inner >= kBlock / 2 ? n : table_rows(layout, n);
 }
 
 /// Raw words of one block of elements, structure of arrays.
@@ -128,14 +132,19 @@ struct NoiseTable {
 
   void fill(const Layout& layout, int64 row, int n, const Parameter& pt, const Parameter& pa,
             const Parameter& pc) {
-    double ts[kBlock], as[kBlock], cs[kBlock];
+    double ts[kBlock];
     load(pt, layout, row, n, ts);
+    fill(layout, row, n, ts, pa, pc);
+  }
+  void fill(const Layout& layout, int64 row, int n, const double* ts, const Parameter& pa,
+            const Parameter& pc) {
+    double as[kBlock], cs[kBlock];
     load(pa, layout, row, n, as);
     load(pc, layout, row, n, cs);
-    if (n < 8 && layout.inner >= kBlock / 2) {  // few rows, and no lanes made of them
-      for (int j = 0; j < n; ++j) put(j, kac::noise_constants<T>(as[j], cs[j], ts[j]));
+    const int count = noise_rows(layout, n);
+    if (count < 8) {
+      for (int j = 0; j < count; ++j) put(j, kac::noise_constants<T>(as[j], cs[j], ts[j]));
     } else {
-      const int count = table_rows(layout, n);
       for (int j = 0; j < count; ++j) put(j, kac::noise_constants<T>(as[j], cs[j], ts[j]));
     }
   }
@@ -302,6 +311,13 @@ void with_storage(Storage storage, F f) {
     case Storage::kBFloat16: return f(kac::bfloat16{});
     case Storage::kFloat16: return f(kac::float16{});
   }
+}
+
+/// The same for the operations that know float and double alone.
+template <class F>
+void with_real(Storage storage, F f) {
+  if (storage == Storage::kFloat64) return f(double{});
+  f(float{});
 }
 
 }  // namespace

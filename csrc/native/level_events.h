@@ -23,7 +23,7 @@ struct EventBlock {
 
   EventBlock(const EventJob& job, int64 e, int64 end) {
     n = static_cast<int>(smallest(kBlock, end - e));
-    counter = job.offset + static_cast<uint64>(e);
+    counter = job.noise.offset + static_cast<uint64>(e);
     const int64 inner = job.layout.inner, row = e / inner;
     const int rows = static_cast<int>((e + n - 1) / inner - row + 1);
     double row_t_max[kBlock], row_a[kBlock];
@@ -146,40 +146,42 @@ void fill_many(uint64 seed, uint64 path, double a, int64 n, double* out) {
   }
 }
 
-void run_count_events(const EventJob& job, std::int64_t begin, std::int64_t end) {
+void run_count_events(Storage, const EventJob& job, int64 begin, int64 end) {
+  const uint64 seed = seed_of(job.noise);
   for (int64 e = begin; e < end; e += kBlock) {
     const EventBlock block(job, e, end);
     double directions[kBlock];
     for (int l = 0; l < kBlock; ++l) {
-      directions[l] = kac::first_direction(job.seed, block.counter + static_cast<uint64>(l));
+      directions[l] = kac::first_direction(seed, block.counter + static_cast<uint64>(l));
     }
     for (int l = 0; l < block.n; ++l) job.directions[e + l] = directions[l];
     if (block.few) {
       int64 counts[kBlock];
-      count_few(job.seed, block, counts);
+      count_few(seed, block, counts);
       for (int l = 0; l < block.n; ++l) job.counts[e + l] = counts[l];
       continue;
     }
     for (int l = 0; l < block.n; ++l) {
       const uint64 path = block.counter + static_cast<uint64>(l);
-      job.counts[e + l] = count_many(job.seed, path, block.t_max[l], block.a[l]);
+      job.counts[e + l] = count_many(seed, path, block.t_max[l], block.a[l]);
     }
   }
 }
 
-void run_fill_events(const EventJob& job, std::int64_t begin, std::int64_t end) {
+void run_fill_events(Storage, const EventJob& job, int64 begin, int64 end) {
+  const uint64 seed = seed_of(job.noise);
   for (int64 e = begin; e < end; e += kBlock) {
     const EventBlock block(job, e, end);
     if (block.few) {
       int64 offsets[kBlock + 1];
       for (int l = 0; l <= block.n; ++l) offsets[l] = job.offsets[e + l];
-      fill_few(job.seed, block, offsets, job.times);
+      fill_few(seed, block, offsets, job.times);
       continue;
     }
     for (int l = 0; l < block.n; ++l) {
       const uint64 path = block.counter + static_cast<uint64>(l);
       const int64 first = job.offsets[e + l];
-      fill_many(job.seed, path, block.a[l], job.offsets[e + l + 1] - first, job.times + first);
+      fill_many(seed, path, block.a[l], job.offsets[e + l + 1] - first, job.times + first);
     }
   }
 }

@@ -44,26 +44,16 @@ struct LawTable {
   }
 };
 
-template <class T>
-void law_block(LawFunction function, const LawTable<T>& laws, const T (&in)[kBlock],
-               T (&out)[kBlock]) {
-  switch (function) {
-    case LawFunction::kPdf: return kac::pdf(laws, in, out);
-    case LawFunction::kLogPdf: return kac::logpdf(laws, in, out);
-    case LawFunction::kCdf: return kac::cdf(laws, in, out);
-    case LawFunction::kPpf: return kac::ppf(laws, in, out);
-  }
-}
-
-template <class T>
-void law(const LawJob& job, int64 begin, int64 end) {
+/// function(laws, in, out) computes a block.
+template <class T, class Block>
+void at_laws(const PointJob& job, int64 begin, int64 end, Block function) {
   LawTable<T> rows, lanes;
   T in[kBlock], out[kBlock];
-  const T* const from = static_cast<const T*>(job.in);
+  const T* const from = static_cast<const T*>(job.x);
   T* const to = static_cast<T*>(job.out);
   const auto block = [&](const LawTable<T>& laws, int64 e, int n) {
     read(from + e, n, in);
-    law_block(job.function, laws, in, out);
+    function(laws, in, out);
     write(out, n, to + e);
   };
   walk(
@@ -79,13 +69,19 @@ void law(const LawJob& job, int64 begin, int64 end) {
       });
 }
 
-void run_law(const LawJob& job, std::int64_t begin, std::int64_t end) {
-  if (job.storage == Storage::kFloat64) {
-    law<double>(job, begin, end);
-  } else {
-    law<float>(job, begin, end);
+#define KACFLOW_LAW(name)                                                                       \
+  void run_##name(Storage storage, const PointJob& job, int64 begin, int64 end) {               \
+    with_real(storage, [&](auto tag) {                                                          \
+      at_laws<decltype(tag)>(job, begin, end, [](const auto& laws, const auto& in, auto& out) { \
+        kac::name(laws, in, out);                                                               \
+      });                                                                                       \
+    });                                                                                         \
   }
-}
+KACFLOW_LAW(pdf)
+KACFLOW_LAW(logpdf)
+KACFLOW_LAW(cdf)
+KACFLOW_LAW(ppf)
+#undef KACFLOW_LAW
 
 }  // namespace
 }  // namespace kacflow

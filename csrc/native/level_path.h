@@ -127,13 +127,14 @@ template <class T, class Constants>
 void path_tile(const PathJob& job, int64 j, int64 e, int n, PathState<T>* state,
                Constants constants) {
   T positions[kTile][kBlock], directions[kTile][kBlock];
-  const uint64 counter = job.offset + static_cast<uint64>(e);
+  const uint64 seed = seed_of(job.noise);
+  const uint64 counter = job.noise.offset + static_cast<uint64>(e);
   const int intervals = static_cast<int>(smallest(kTile, job.times.n - j));
   for (int i = 0; i < intervals; ++i) {
     if (n > kFewPaths) {
-      step_block<kBlock>(job.seed, counter, j + i, constants(i), state);
+      step_block<kBlock>(seed, counter, j + i, constants(i), state);
     } else {
-      step_block<kFewPaths>(job.seed, counter, j + i, constants(i), state);
+      step_block<kFewPaths>(seed, counter, j + i, constants(i), state);
     }
     for (int l = 0; l < kBlock; ++l) {
       positions[i][l] = state->position[l];
@@ -164,8 +165,8 @@ void paths_of_row(const PathJob& job, int64 row, int64 e, int64 stop) {
     for (int64 j = 0; j < job.times.n; j += kTile) {
       for (int i = 0; i < kTile; ++i) {
         const int64 k = smallest(j + i, job.times.n - 1);
-        begin[i] = k > 0 ? static_cast<double>(times[k - 1]) : 0.0;
-        end[i] = static_cast<double>(times[k]);
+        begin[i] = k > 0 ? static_cast<double>(times[(k - 1) * job.times.stride]) : 0.0;
+        end[i] = static_cast<double>(times[k * job.times.stride]);
       }
       table.fill(kTile, a, c, begin, end);
       for (int64 b = e; b < smallest(stop, e + kGroup * kBlock); b += kBlock) {
@@ -198,7 +199,7 @@ void paths_of_rows(const PathJob& job, int64 e, int n) {
     path_tile(job, j, e, n, &state, [&](int i) -> const StepTable<T>& {
       for (int r = 0; r < kBlock; ++r) {
         begin[r] = end[r];
-        end[r] = static_cast<double>(times[r][j + i]);
+        end[r] = static_cast<double>(times[r][(j + i) * job.times.stride]);
       }
       table.fill(rows, a, c, begin, end);
       if (inner > 1) map.expand(table, &lanes);
@@ -210,7 +211,7 @@ void paths_of_rows(const PathJob& job, int64 e, int n) {
 template <class T>
 void path(const PathJob& job, int64 begin, int64 end) {
   const int64 inner = job.layout.inner;
-  if (inner >= kBlock / 2 || inner == job.layout.size()) {
+  if (inner >= kBlock / 2 || inner == job.layout.size) {
     for (int64 row = begin / inner; row * inner < end; ++row) {
       const int64 first = row * inner;
       paths_of_row<T>(job, row, first > begin ? first : begin, smallest(end, first + inner));
@@ -222,12 +223,8 @@ void path(const PathJob& job, int64 begin, int64 end) {
   }
 }
 
-void run_path(const PathJob& job, std::int64_t begin, std::int64_t end) {
-  if (job.storage == Storage::kFloat64) {
-    path<double>(job, begin, end);
-  } else {
-    path<float>(job, begin, end);
-  }
+void run_sample_path(Storage storage, const PathJob& job, int64 begin, int64 end) {
+  with_real(storage, [&](auto tag) { path<decltype(tag)>(job, begin, end); });
 }
 
 }  // namespace

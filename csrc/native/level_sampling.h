@@ -3,24 +3,65 @@
 #define KACFLOW_NATIVE_LEVEL_SAMPLING_H_
 
 #include "../kac/pair.h"
+#include "../kac/schedules.h"
 #include "level_common.h"
 #include "level_endpoint.h"
 
 namespace kacflow {
 namespace {
 
+/// A schedule and its derivative in kBlock rows.
+struct JetTable {
+  double value[kBlock], slope[kBlock];
+
+  /// Where they were given: values, and slopes.
+  void fill_given(const Layout& layout, int64 row, int n, const Parameter& values,
+                  const Parameter& slopes) {
+    load(values, layout, row, n, value);
+    load(slopes, layout, row, n, slope);
+  }
+  /// f(time) in `count` rows.
+  template <class F>
+  void fill(int count, const double* times, F f) {
+    for (int j = 0; j < count; ++j) {
+      const kac::Jet jet = f(times[j]);
+      value[j] = jet.value;
+      slope[j] = jet.slope;
+    }
+  }
+};
+
+/// Signals or clocks of n rows, in `count` of the table's: one loop per kind, without a branch
+/// inside.
+template <class Schedule>
+void fill_jets(int64 kind, double T, const Layout& layout, int64 row, int n, int count,
+               const Parameter& values, const Parameter& slopes, Schedule schedule,
+               JetTable* table) {
+  if (kind == 0) return table->fill_given(layout, row, n, values, slopes);
+  double times[kBlock];
+  load(values, layout, row, n, times);
+  switch (kind) {
+#define KACFLOW_KIND(number) \
+  case number: return table->fill(count, times, [=](double t) { return schedule(number, t, T); });
+    KACFLOW_KIND(1)
+    KACFLOW_KIND(2)
+    KACFLOW_KIND(3)
+    KACFLOW_KIND(4)
+    KACFLOW_KIND(5)
+#undef KACFLOW_KIND
+    default: return;
+  }
+}
+
 template <class T>
 struct ScheduleTable {
   T f[kBlock], df[kBlock], dg[kBlock];
 
-  void fill(const Layout& layout, int64 row, int n, const Parameter& pf, const Parameter& pdf,
-            const Parameter& pdg) {
-    double fs[kBlock], dfs[kBlock], dgs[kBlock];
-    load(pf, layout, row, n, fs);
-    load(pdf, layout, row, n, dfs);
-    load(pdg, layout, row, n, dgs);
-    for (int j = 0; j < kBlock; ++j) {
-      put(j, {static_cast<T>(fs[j]), static_cast<T>(dfs[j]), static_cast<T>(dgs[j])});
+  /// The first `count` rows of `signals` and the clock's slopes in the working type.
+  void fill(int count, const JetTable& signals, const JetTable& clocks) {
+    for (int j = 0; j < count; ++j) {
+      put(j, {static_cast<T>(signals.value[j]), static_cast<T>(signals.slope[j]),
+              static_cast<T>(clocks.slope[j])});
     }
   }
   KAC_FN kac::Schedule<T> at(int j) const { return {f[j], df[j], dg[j]}; }
@@ -47,6 +88,7 @@ void sample_block(const Constants& constants, const WordBlock<T>& words, T* __re
 template <class Stored>
 void sample(const SampleJob& job, int64 begin, int64 end) {
   using T = kac::Working<Stored>;
+  const uint64 seed = seed_of(job.noise);
   NoiseTable<T> rows, lanes;
   WordBlock<T> words;
   T k[kBlock];
@@ -55,12 +97,12 @@ void sample(const SampleJob& job, int64 begin, int64 end) {
       job.layout, begin, end,
       [&](int64 row, int n) { rows.fill(job.layout, row, n, job.t, job.a, job.c); },
       [&](int j, int64 e, int n) {
-        words.fill(job.seed, job.offset + static_cast<uint64>(e));
+        words.fill(seed, job.noise.offset + static_cast<uint64>(e));
         sample_block<T>(Same<kac::NoiseConstants<T>>{rows.at(j)}, words, k);
         write(k, n, out + e);
       },
       [&](const LaneMap* map, int64 e, int n) {
-        words.fill(job.seed, job.offset + static_cast<uint64>(e));
+        words.fill(seed, job.noise.offset + static_cast<uint64>(e));
         if (map) map->expand(rows, &lanes);
         sample_block<T>(map ? lanes : rows, words, k);
         write(k, n, out + e);
@@ -83,6 +125,8 @@ void pair_block(const Constants& constants, const Schedules& schedules, const Wo
 template <class Stored>
 void pair(const PairJob& job, int64 begin, int64 end) {
   using T = kac::Working<Stored>;
+  const uint64 seed = seed_of(job.noise);
+  JetTable signals, clocks;
   NoiseTable<T> rows, lanes;
   ScheduleTable<T> schedule_rows, schedule_lanes;
   WordBlock<T> words;
@@ -93,11 +137,22 @@ void pair(const PairJob& job, int64 begin, int64 end) {
   walk(
       job.layout, begin, end,
       [&](int64 row, int n) {
-        rows.fill(job.layout, row, n, job.clock, job.a, job.c);
-        schedule_rows.fill(job.layout, row, n, job.signal, job.dsignal, job.dclock);
+        const int count = noise_rows(job.layout, n);
+        const auto signal = [](int64 kind, double t, double T) {
+          return kac::signal(kind, t, T, 0.0);
+        };
+        const auto clock = [](int64 kind, double t, double T) {
+          return kac::clock(kind, t, T, 0.0);
+        };
+        fill_jets(job.signal_kind, job.horizon, job.layout, row, n, count,
+                  job.signal_kind ? job.clock : job.signal, job.dsignal, signal, &signals);
+        fill_jets(job.clock_kind, job.horizon, job.layout, row, n, count, job.clock, job.dclock,
+                  clock, &clocks);
+        rows.fill(job.layout, row, n, clocks.value, job.a, job.c);
+        schedule_rows.fill(count, signals, clocks);
       },
       [&](int j, int64 e, int n) {
-        words.fill(job.seed, job.offset + static_cast<uint64>(e));
+        words.fill(seed, job.noise.offset + static_cast<uint64>(e));
         read(in + e, n, x_0);
         pair_block<T>(Same<kac::NoiseConstants<T>>{rows.at(j)},
                       Same<kac::Schedule<T>>{schedule_rows.at(j)}, words, x_0, x_t, dx_t);
@@ -105,7 +160,7 @@ void pair(const PairJob& job, int64 begin, int64 end) {
         write(dx_t, n, out_dx + e);
       },
       [&](const LaneMap* map, int64 e, int n) {
-        words.fill(job.seed, job.offset + static_cast<uint64>(e));
+        words.fill(seed, job.noise.offset + static_cast<uint64>(e));
         read(in + e, n, x_0);
         if (map) {
           map->expand(rows, &lanes);
@@ -118,11 +173,11 @@ void pair(const PairJob& job, int64 begin, int64 end) {
       });
 }
 
-void run_sample(const SampleJob& job, std::int64_t begin, std::int64_t end) {
-  with_storage(job.storage, [&](auto tag) { sample<decltype(tag)>(job, begin, end); });
+void run_sample(Storage storage, const SampleJob& job, int64 begin, int64 end) {
+  with_real(storage, [&](auto tag) { sample<decltype(tag)>(job, begin, end); });
 }
-void run_pair(const PairJob& job, std::int64_t begin, std::int64_t end) {
-  with_storage(job.storage, [&](auto tag) { pair<decltype(tag)>(job, begin, end); });
+void run_sample_pair(Storage storage, const PairJob& job, int64 begin, int64 end) {
+  with_storage(storage, [&](auto tag) { pair<decltype(tag)>(job, begin, end); });
 }
 
 }  // namespace

@@ -21,8 +21,9 @@ void gradient_block(const Cones& cones, const T* __restrict x, T* __restrict dx,
   }
 }
 
-template <class Stored>
-void velocity(const VelocityJob& job, int64 begin, int64 end) {
+/// block(cones, x, v, dv_dt) computes a block; dv_dt is written where there is a second result.
+template <class Stored, class Block>
+void at_cones(const PointJob& job, int64 begin, int64 end, Block compute) {
   using T = kac::Working<Stored>;
   ConeTable<T> rows, lanes;
   T x[kBlock], v[kBlock], dt[kBlock];
@@ -31,12 +32,8 @@ void velocity(const VelocityJob& job, int64 begin, int64 end) {
   Stored* const out_dt = static_cast<Stored*>(job.out_dt);
   const auto block = [&](const auto& cones, int64 e, int n) {
     read(in + e, n, x);
-    if (out_dt) {
-      gradient_block<T>(cones, x, v, dt);
-      write(dt, n, out_dt + e);
-    } else {
-      velocity_block<T>(cones, x, v);
-    }
+    compute(cones, x, v, dt);
+    if (out_dt) write(dt, n, out_dt + e);
     write(v, n, out + e);
   };
   walk(
@@ -49,8 +46,20 @@ void velocity(const VelocityJob& job, int64 begin, int64 end) {
       });
 }
 
-void run_velocity(const VelocityJob& job, std::int64_t begin, std::int64_t end) {
-  with_storage(job.storage, [&](auto tag) { velocity<decltype(tag)>(job, begin, end); });
+void run_velocity(Storage storage, const PointJob& job, int64 begin, int64 end) {
+  with_storage(storage, [&](auto tag) {
+    at_cones<decltype(tag)>(job, begin, end, [](const auto& cones, const auto* x, auto* v, auto*) {
+      velocity_block(cones, x, v);
+    });
+  });
+}
+void run_velocity_grad(Storage storage, const PointJob& job, int64 begin, int64 end) {
+  with_storage(storage, [&](auto tag) {
+    at_cones<decltype(tag)>(job, begin, end,
+                            [](const auto& cones, const auto* x, auto* dx, auto* dt) {
+                              gradient_block(cones, x, dx, dt);
+                            });
+  });
 }
 
 }  // namespace

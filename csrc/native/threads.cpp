@@ -17,14 +17,14 @@ namespace {
 /// Pieces that threads take in turn: whoever is free takes the next, so a thread that the system
 /// delays costs one piece and not its whole share.
 struct Range {
-  std::int64_t n, piece;
+  long long n, piece;
   RangeFunction work;
   const void* job;
-  std::atomic<std::int64_t> next{0};
+  std::atomic<long long> next{0};
 
   void take_all() {
     for (;;) {
-      const std::int64_t begin = next.fetch_add(piece, std::memory_order_relaxed);
+      const long long begin = next.fetch_add(piece, std::memory_order_relaxed);
       if (begin >= n) return;
       work(job, begin, std::min(n, begin + piece));
     }
@@ -60,16 +60,16 @@ Team openmp_team() { return nullptr; }
 
 }  // namespace
 
-void parallel_for(std::int64_t n, std::int64_t grain, int threads, RangeFunction work,
-                  const void* job) {
-  const std::int64_t useful = std::max<std::int64_t>(1, n / grain);
-  const int team_size = static_cast<int>(std::min<std::int64_t>(std::max(threads, 1), useful));
+void parallel_for(long long n, long long grain, int threads, RangeFunction work, const void* job) {
+  static const int most = std::max(64, static_cast<int>(std::thread::hardware_concurrency()));
+  const long long useful = std::max<long long>(1, n / grain);
+  const int team_size = static_cast<int>(std::min<long long>(std::clamp(threads, 1, most), useful));
   if (team_size == 1) {
     if (n > 0) work(job, 0, n);
     return;
   }
-  const std::int64_t eighth = n / (8 * team_size);
-  Range range{n, std::max({std::int64_t{1}, grain / 4, eighth - eighth % 64}), work, job};
+  const long long eighth = n / (8 * team_size);
+  Range range{n, std::max({1LL, grain / 4, eighth - eighth % 64}), work, job};
   if (const Team team = openmp_team()) {
     team(take_all, &range, static_cast<unsigned>(team_size), 0);
     return;

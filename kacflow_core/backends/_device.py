@@ -1,14 +1,14 @@
-"""What the two GPU backends share: a driver copies and launches, everything else is here.
+"""What the compiled backends share: a driver launches jobs, everything else is here.
 
-Device arrays go to the kernels as they are (``launch_*``, called with pointers; see
-:mod:`kacflow_core._gpu` and the torch layer).  NumPy arrays, which the interface of
-:class:`kacflow_core._dispatch.Backend` is about, are copied to the device and back: for tests and
-checks, and only when the backend is asked for by name.
+Arrays where the backend computes go to the kernels as they are (:mod:`kacflow_core._run`).  NumPy
+arrays, which the interface of :class:`kacflow_core._dispatch.Backend` is about, are the CPU's own;
+for a GPU they are copied there and back, for tests and checks and only when the backend is asked
+for by name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,7 +20,7 @@ from kacflow_core.backends._jobs import Grid, Launch, Noise, Parameter
 
 
 class Memory(Protocol):
-    """Device memory, freed with the object."""
+    """Memory that a kernel reads and writes, freed with the object."""
 
     pointer: int
 
@@ -29,7 +29,7 @@ class Memory(Protocol):
 
 
 class Driver(Protocol):
-    """How a backend reaches the GPU."""
+    """How a backend reaches its kernels."""
 
     name: str
 
@@ -37,11 +37,12 @@ class Driver(Protocol):
         """Start a kernel on a stream (a handle; 0: the default one) of a device.
 
         RuntimeError that names the kernel if that fails; errors of the kernel itself come with a
-        later call, as everywhere in CUDA.
+        later call, as everywhere in CUDA.  On the CPU ``stream`` is the number of threads, and the
+        kernel has run when this returns.
         """
 
     def upload(self, array: Array) -> Memory:
-        """A copy of a contiguous array on the current device."""
+        """A copy of a contiguous array on the current device; on the CPU the array itself."""
 
     def current_device(self) -> int:
         """Number of the device that :meth:`upload` uses."""
@@ -53,45 +54,14 @@ def storage_name(dtype: np.dtype[Any]) -> str:
 
 
 class DeviceBackend:
-    """Jobs of device pointers, and :class:`kacflow_core._dispatch.Backend` for NumPy arrays."""
+    """:class:`kacflow_core._dispatch.Backend` for NumPy arrays, over a driver."""
+
+    host = False  #: whether its kernels read the memory that NumPy's arrays are in
 
     def __init__(self, driver: Driver) -> None:
         self.name = driver.name
         self.driver = driver
 
-    # --- arrays on the device, by pointer ---------------------------------------------------------
-    def launch_sample(
-        self, storage: str, layout: Layout, out: int, t: Parameter, a: Parameter, c: Parameter,
-        noise: Noise, device: int, stream: int,
-    ) -> None:  # fmt: skip
-        """K(t) of every element, into ``out``."""
-        self.driver.launch(_jobs.sample(storage, layout, out, t, a, c, noise), device, stream)
-
-    def launch_pair(
-        self, storage: str, layout: Layout, x_0: int, x_t: int, dx_t: int,
-        parameters: Sequence[Parameter], noise: Noise, device: int, stream: int,
-    ) -> None:  # fmt: skip
-        """The training pair; ``parameters`` are a, c, signal, dsignal, clock and dclock."""
-        launch = _jobs.sample_pair(storage, layout, x_0, x_t, dx_t, parameters, noise)
-        self.driver.launch(launch, device, stream)
-
-    def launch_path(
-        self, storage: str, layout: Layout, positions: int, directions: int, times: Grid,
-        a: Parameter, c: Parameter, noise: Noise, device: int, stream: int,
-    ) -> None:  # fmt: skip
-        """Paths on time grids, into ``positions`` and ``directions``."""
-        launch = _jobs.sample_path(storage, layout, positions, directions, times, a, c, noise)
-        self.driver.launch(launch, device, stream)
-
-    def launch_point(
-        self, operation: str, storage: str, layout: Layout, x: int, outputs: Sequence[int],
-        t: Parameter, a: Parameter, c: Parameter, device: int, stream: int,
-    ) -> None:  # fmt: skip
-        """A function of the position (a name of :data:`_jobs.OPERATIONS`), into ``outputs``."""
-        launch = _jobs.point(operation, storage, layout, x, outputs, t, a, c)
-        self.driver.launch(launch, device, stream)
-
-    # --- NumPy arrays -----------------------------------------------------------------------------
     def _parameters(self, *values: Array) -> tuple[list[Parameter], list[Memory]]:
         """2-D parameters as kernels read them, and the memory that holds them."""
         parameters, kept = [], []
@@ -110,113 +80,107 @@ class DeviceBackend:
             parameters.append(Parameter(memory.pointer, 0.0, width == 8, *strides))
         return parameters, kept
 
-    def _on_device(self, outputs: Sequence[Array]) -> list[Memory]:
-        """Memory for results: a copy of what is there, so that unwritten elements show."""
-        return [self.driver.upload(array) for array in outputs]
+    def _launch(
+        self, make: Callable[..., Launch], inputs: Sequence[Array], outputs: Sequence[Array],
+        rows: Sequence[Array], threads: int,
+    ) -> None:  # fmt: skip
+        """Launch ``make(*pointers, *parameters)``; outputs are copied there as well, so that
+        elements which stay unwritten show.
+        """
+        memories = [self.driver.upload(array) for array in (*inputs, *outputs)]
+        parameters, kept = self._parameters(*rows)
+        launch = make(*(memory.pointer for memory in memories), *parameters)
+        self.driver.launch(launch, self.driver.current_device(), threads if self.host else 0)
+        for memory, out in zip(memories[len(inputs) :], outputs, strict=True):
+            memory.download(out)
+        del kept
 
     def sample(
         self, out: Array, layout: Layout, t: Array, a: Array, c: Array,
         *, seed: int, offset: int, threads: int,
     ) -> None:  # fmt: skip
-        (result,) = self._on_device([out])
-        (times, rates, speeds), kept = self._parameters(t, a, c)
-        self.launch_sample(
-            storage_name(out.dtype), layout, result.pointer, times, rates, speeds,
-            Noise(seed, offset), self.driver.current_device(), 0,
+        storage, noise = storage_name(out.dtype), Noise(seed, offset)
+        self._launch(
+            lambda to, t, a, c: _jobs.sample(storage, layout, to, t, a, c, noise, host=self.host),
+            [], [out], [t, a, c], threads,
         )  # fmt: skip
-        result.download(out)
-        del kept
 
     def sample_pair(
         self, x_0: Array, x_t: Array, dx_t: Array, layout: Layout, a: Array, c: Array,
         signal: Array, dsignal: Array, clock: Array, dclock: Array,
         *, seed: int, offset: int, threads: int,
     ) -> None:  # fmt: skip
-        data = self.driver.upload(x_0)
-        results = self._on_device([x_t, dx_t])
-        parameters, kept = self._parameters(a, c, signal, dsignal, clock, dclock)
-        self.launch_pair(
-            storage_name(x_0.dtype), layout, data.pointer, results[0].pointer, results[1].pointer,
-            parameters, Noise(seed, offset), self.driver.current_device(), 0,
+        storage, noise = storage_name(x_0.dtype), Noise(seed, offset)
+        self._launch(
+            lambda x, y, v, *p: _jobs.sample_pair(
+                storage, layout, x, y, v, p, noise, host=self.host
+            ),
+            [x_0], [x_t, dx_t], [a, c, signal, dsignal, clock, dclock], threads,
         )  # fmt: skip
-        for result, out in zip(results, (x_t, dx_t), strict=True):
-            result.download(out)
-        del kept
 
     def sample_path(
         self, positions: Array, directions: Array, layout: Layout, times: Array, a: Array, c: Array,
         *, seed: int, offset: int, threads: int,
     ) -> None:  # fmt: skip
-        results = self._on_device([positions, directions])
+        storage, noise = storage_name(positions.dtype), Noise(seed, offset)
         grids = np.ascontiguousarray(times)
-        memory = self.driver.upload(grids)
         n0, n1, n = grids.shape
-        grid = Grid(memory.pointer, n, n1 * n if n0 > 1 else 0, n if n1 > 1 else 0, 1)
-        (rates, speeds), kept = self._parameters(a, c)
-        self.launch_path(
-            storage_name(positions.dtype), layout, results[0].pointer, results[1].pointer, grid,
-            rates, speeds, Noise(seed, offset), self.driver.current_device(), 0,
+        strides = n1 * n if n0 > 1 else 0, n if n1 > 1 else 0, 1
+        self._launch(
+            lambda grid, x, d, a, c: _jobs.sample_path(
+                storage, layout, x, d, Grid(grid, n, *strides), a, c, noise, host=self.host
+            ),
+            [grids], [positions, directions], [a, c], threads,
         )  # fmt: skip
-        for result, out in zip(results, (positions, directions), strict=True):
-            result.download(out)
-        del kept, memory
 
     def simulate_events(
         self, layout: Layout, t_max: Array, a: Array, *, seed: int, offset: int, threads: int
     ) -> tuple[Array, Array, Array]:
-        noise, device = Noise(seed, offset), self.driver.current_device()
-        (ends, rates), kept = self._parameters(t_max, a)
+        noise = Noise(seed, offset)
         offsets, directions = np.zeros(layout.size + 1, np.int64), np.empty(layout.size)
-        counted = self._on_device([offsets[1:], directions])
-        launch = _jobs.events(
-            "count_events", layout, ends, rates, noise,
-            counts=counted[0].pointer, directions=counted[1].pointer,
+        self._launch(
+            lambda counts, to, t, a: _jobs.events(
+                "count_events", layout, t, a, noise, counts=counts, directions=to, host=self.host
+            ),
+            [], [offsets[1:], directions], [t_max, a], threads,
         )  # fmt: skip
-        self.driver.launch(launch, device, 0)
-        for result, out in zip(counted, (offsets[1:], directions), strict=True):
-            result.download(out)
         np.cumsum(offsets, out=offsets)
         times = np.empty(int(offsets[-1]))
-        begins = self.driver.upload(offsets)
         if times.size:
-            (drawn,) = self._on_device([times])
-            launch = _jobs.events(
-                "fill_events", layout, ends, rates, noise,
-                offsets=begins.pointer, times=drawn.pointer,
+            self._launch(
+                lambda begins, to, t, a: _jobs.events(
+                    "fill_events", layout, t, a, noise, offsets=begins, times=to, host=self.host
+                ),
+                [offsets], [times], [t_max, a], threads,
             )  # fmt: skip
-            self.driver.launch(launch, device, 0)
-            drawn.download(times)
-        del kept
         return times, offsets, directions
 
     def _point(
         self, operation: str, x: Array, outputs: Sequence[Array], layout: Layout,
-        t: Array, a: Array, c: Array,
+        rows: Sequence[Array], threads: int,
     ) -> None:  # fmt: skip
-        data = self.driver.upload(x)
-        results = self._on_device(outputs)
-        (times, rates, speeds), kept = self._parameters(t, a, c)
-        self.launch_point(
-            operation, storage_name(x.dtype), layout, data.pointer, [r.pointer for r in results],
-            times, rates, speeds, self.driver.current_device(), 0,
+        storage, n = storage_name(x.dtype), len(outputs)
+        self._launch(
+            lambda data, *rest: _jobs.point(
+                operation, storage, layout, data, rest[:n], rest[n], rest[n + 1], rest[n + 2],
+                host=self.host,
+            ),
+            [x], outputs, rows, threads,
         )  # fmt: skip
-        for result, out in zip(results, outputs, strict=True):
-            result.download(out)
-        del kept
 
     def velocity(
         self, x: Array, out: Array, layout: Layout, t: Array, a: Array, c: Array, *, threads: int
     ) -> None:
-        self._point("velocity", x, [out], layout, t, a, c)
+        self._point("velocity", x, [out], layout, [t, a, c], threads)
 
     def velocity_grad(
         self, x: Array, dv_dx: Array, dv_dt: Array, layout: Layout, t: Array, a: Array, c: Array,
         *, threads: int,
     ) -> None:  # fmt: skip
-        self._point("velocity_grad", x, [dv_dx, dv_dt], layout, t, a, c)
+        self._point("velocity_grad", x, [dv_dx, dv_dt], layout, [t, a, c], threads)
 
     def distribution(
         self, kind: DistributionKind, x: Array, out: Array, layout: Layout,
         t: Array, a: Array, c: Array, *, threads: int,
     ) -> None:  # fmt: skip
-        self._point(kind, x, [out], layout, t, a, c)
+        self._point(kind, x, [out], layout, [t, a, c], threads)

@@ -1,8 +1,8 @@
-"""What a GPU kernel is launched with: the grid, and the job as bytes.
+"""What a kernel is launched with, on the CPU and on a GPU: the job as bytes, and the grid of a GPU.
 
-The other side of ``csrc/cuda/jobs.h`` and ``tiles.h``: a job is a C struct whose members are all 64
-bits wide.  Both GPU backends launch what is made here, and so does the test that runs the threads'
-functions on the CPU.
+The other side of ``csrc/jobs.h`` and ``csrc/cuda/tiles.h``: a job is a C struct whose members are
+all 64 bits wide.  The compiled backends launch what is made here, and so does the test that runs
+the threads' functions of a GPU on the CPU.
 """
 
 from __future__ import annotations
@@ -56,6 +56,9 @@ class Plan(NamedTuple):
     whole: bool  #: whether groups lie within one row
 
 
+ON_CPU = Plan(0, 0, 0, 0, 0, 0, False)  #: where nothing is cut into tiles
+
+
 class Launch(NamedTuple):
     """One launch, ready for a driver."""
 
@@ -66,7 +69,7 @@ class Launch(NamedTuple):
 
 
 class Parameter(NamedTuple):
-    """One value per row: on the device (``pointer``), or the same number for all."""
+    """One value per row: in an array (``pointer``), or the same number for all."""
 
     pointer: int = 0
     value: float = 0.0
@@ -75,8 +78,19 @@ class Parameter(NamedTuple):
     stride1: int = 0
 
 
+class Schedules(NamedTuple):
+    """Named schedules of a pair, by the numbers of csrc/kac/schedules.h; 0: values are given."""
+
+    signal: int = 0
+    clock: int = 0
+    horizon: float = 1.0
+
+
+GIVEN = Schedules()
+
+
 class Grid(NamedTuple):
-    """Time grids on the device, one per row; strides in elements."""
+    """Time grids, one per row; strides in elements."""
 
     pointer: int
     n: int  #: times of a grid
@@ -86,7 +100,7 @@ class Grid(NamedTuple):
 
 
 class Noise(NamedTuple):
-    """Key and counter: the seed as a number, or where it is on the device."""
+    """Key and counter: the seed as a number, or where it is on a GPU."""
 
     seed: int
     offset: int
@@ -179,53 +193,54 @@ def path_plan(storage: str, rows: int, inner: int) -> Plan:
 def _head(p: Plan, layout: Layout, data: Sequence[int]) -> tuple[int, ...]:
     """The words that every job begins with."""
     rows = layout.n0 * layout.n1
-    wide = not any(pointer % _ACCESS for pointer in data)
+    wide = p.blocks > 0 and not any(pointer % _ACCESS for pointer in data)
     return rows, layout.n1, layout.inner, rows * layout.inner, p.groups, p.rows, p.magic, wide
-
-
-def _plan_of(operation: str, storage: str, layout: Layout) -> Plan:
-    return plan(operation, storage, layout.n0 * layout.n1, layout.inner)
 
 
 _HEAD, _NOISE, _PARAMETER = "8q", "3Q", "Qd3q"
 _SAMPLE = struct.Struct("<" + _HEAD + _NOISE + 3 * _PARAMETER + "Q")
-_PAIR = struct.Struct("<" + _HEAD + _NOISE + 6 * _PARAMETER + "3Q")
+_PAIR = struct.Struct("<" + _HEAD + _NOISE + 6 * _PARAMETER + "2qd" + "3Q")
 _PATH = struct.Struct("<" + _HEAD + _NOISE + 2 * _PARAMETER + "Q4q" + "2Q")
 _EVENTS = struct.Struct("<" + _HEAD + _NOISE + 2 * _PARAMETER + "4Q")
 _POINT = struct.Struct("<" + _HEAD + 3 * _PARAMETER + "3Q")
 
 
 def sample(
-    storage: str, layout: Layout, out: int, t: Parameter, a: Parameter, c: Parameter, noise: Noise
-) -> Launch:
-    """K(t) into the array at ``out``."""
-    p = _plan_of("sample", storage, layout)
-    head = _head(p, layout, (out,))
+    storage: str, layout: Layout, out: int, t: Parameter, a: Parameter, c: Parameter, noise: Noise,
+    *, host: bool = False,
+) -> Launch:  # fmt: skip
+    """K(t) into the array at ``out``; ``host``: for the CPU, here and below."""
+    p = ON_CPU if host else plan("sample", storage, layout.n0 * layout.n1, layout.inner)
     seed, offset, pointer = noise
-    return Launch("sample", storage, p, _SAMPLE.pack(*head, pointer, seed, offset, *t, *a, *c, out))
+    job = _SAMPLE.pack(*_head(p, layout, (out,)), pointer, seed, offset, *t, *a, *c, out)
+    return Launch("sample", storage, p, job)
 
 
 def sample_pair(
     storage: str, layout: Layout, x_0: int, x_t: int, dx_t: int,
-    parameters: Sequence[Parameter], noise: Noise,
+    parameters: Sequence[Parameter], noise: Noise, schedules: Schedules = GIVEN,
+    *, host: bool = False,
 ) -> Launch:  # fmt: skip
-    """The training pair; ``parameters`` are a, c, signal, dsignal, clock and dclock."""
-    p = _plan_of("sample_pair", storage, layout)
-    head = _head(p, layout, (x_0, x_t, dx_t))
+    """The training pair; ``parameters`` are a, c, signal, dsignal, clock and dclock.
+
+    Where ``schedules`` names them, ``clock`` holds the times.
+    """
+    p = ON_CPU if host else plan("sample_pair", storage, layout.n0 * layout.n1, layout.inner)
     a, c, f, df, g, dg = parameters
     seed, offset, pointer = noise
+    head = _head(p, layout, (x_0, x_t, dx_t))
     job = _PAIR.pack(
-        *head, pointer, seed, offset, *a, *c, *f, *df, *g, *dg, x_0, x_t, dx_t
-    )  # fmt: skip
+        *head, pointer, seed, offset, *a, *c, *g, *f, *df, *dg, *schedules, x_0, x_t, dx_t
+    )
     return Launch("sample_pair", storage, p, job)
 
 
 def sample_path(
     storage: str, layout: Layout, positions: int, directions: int, times: Grid,
-    a: Parameter, c: Parameter, noise: Noise,
+    a: Parameter, c: Parameter, noise: Noise, *, host: bool = False,
 ) -> Launch:  # fmt: skip
     """Paths on time grids; elements are paths."""
-    p = path_plan(storage, layout.n0 * layout.n1, layout.inner)
+    p = ON_CPU if host else path_plan(storage, layout.n0 * layout.n1, layout.inner)
     seed, offset, pointer = noise
     job = _PATH.pack(
         *_head(p, layout, ()), pointer, seed, offset, *a, *c, *times, positions, directions
@@ -235,10 +250,10 @@ def sample_path(
 
 def events(
     operation: str, layout: Layout, t_max: Parameter, a: Parameter, noise: Noise,
-    *, counts: int = 0, directions: int = 0, offsets: int = 0, times: int = 0,
+    *, counts: int = 0, directions: int = 0, offsets: int = 0, times: int = 0, host: bool = False,
 ) -> Launch:  # fmt: skip
     """``"count_events"``, which writes the first two, or ``"fill_events"``."""
-    p = _plan_of(operation, "float64", layout)
+    p = ON_CPU if host else plan(operation, "float64", layout.n0 * layout.n1, layout.inner)
     seed, offset, pointer = noise
     arrays = counts, directions, offsets, times
     job = _EVENTS.pack(*_head(p, layout, ()), pointer, seed, offset, *t_max, *a, *arrays)
@@ -247,13 +262,12 @@ def events(
 
 def point(
     operation: str, storage: str, layout: Layout, x: int, outputs: Sequence[int],
-    t: Parameter, a: Parameter, c: Parameter,
+    t: Parameter, a: Parameter, c: Parameter, *, host: bool = False,
 ) -> Launch:  # fmt: skip
     """A function of the position with one or two results."""
-    p = _plan_of(operation, storage, layout)
-    head = _head(p, layout, (x, *outputs))
+    p = ON_CPU if host else plan(operation, storage, layout.n0 * layout.n1, layout.inner)
     first, second = (*outputs, 0)[:2]
-    job = _POINT.pack(*head, *t, *a, *c, x, first, second)
+    job = _POINT.pack(*_head(p, layout, (x, *outputs)), *t, *a, *c, x, first, second)
     return Launch(operation, storage, p, job)
 
 

@@ -2,83 +2,55 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
-import numpy as np
+from kacflow_core._dispatch import Backend, native_module
+from kacflow_core._layout import Array
+from kacflow_core.backends._device import DeviceBackend, Memory
+from kacflow_core.backends._jobs import Launch
 
-from kacflow_core._dispatch import Backend, DistributionKind, native_module
-from kacflow_core._layout import Array, Layout, storage_code
+
+class HostMemory:
+    """An array of the CPU."""
+
+    def __init__(self, array: Array) -> None:
+        self._array = array
+        self.pointer: int = array.ctypes.data
+
+    def download(self, into: Array) -> None:
+        """Nothing: the kernel wrote into the array itself."""
 
 
-class NativeBackend:
-    """Passes arrays to the compiled kernels; see :class:`kacflow_core._dispatch.Backend`."""
+class NativeDriver:
+    """See :class:`kacflow_core.backends._device.Driver`."""
 
     name = "native"
 
     def __init__(self, module: Any) -> None:
-        self._native = module
+        #: ``run(number, job, threads, *words)``: a job, with other words where there are any: seed
+        #: and offset, each parameter's address or (a float) value, and the addresses of the data.
+        self.run = module.run
+        self.number = functools.lru_cache(module.find_kernel)
 
-    def philox(self, seed: int, counter: int, block: int, stream: int) -> tuple[int, ...]:
-        return self._native.philox(seed, counter, block, stream)
+    def launch(self, launch: Launch, device: int, stream: int) -> None:
+        self.run(self.number(launch.operation, launch.storage), launch.job, stream)
 
-    def sample(
-        self, out: Array, layout: Layout, t: Array, a: Array, c: Array,
-        *, seed: int, offset: int, threads: int,
-    ) -> None:  # fmt: skip
-        self._native.sample(*layout, storage_code(out.dtype), out, t, a, c, seed, offset, threads)
+    def upload(self, array: Array) -> Memory:
+        return HostMemory(array)
 
-    def sample_pair(
-        self, x_0: Array, x_t: Array, dx_t: Array, layout: Layout, a: Array, c: Array,
-        signal: Array, dsignal: Array, clock: Array, dclock: Array,
-        *, seed: int, offset: int, threads: int,
-    ) -> None:  # fmt: skip
-        self._native.sample_pair(
-            *layout, storage_code(x_0.dtype), x_0, x_t, dx_t,
-            a, c, signal, dsignal, clock, dclock, seed, offset, threads,
-        )  # fmt: skip
+    def current_device(self) -> int:
+        return -1
 
-    def velocity(
-        self, x: Array, out: Array, layout: Layout, t: Array, a: Array, c: Array, *, threads: int
-    ) -> None:
-        self._native.velocity(*layout, storage_code(x.dtype), x, out, t, a, c, threads)
 
-    def velocity_grad(
-        self, x: Array, dv_dx: Array, dv_dt: Array, layout: Layout, t: Array, a: Array, c: Array,
-        *, threads: int,
-    ) -> None:  # fmt: skip
-        self._native.velocity_grad(
-            *layout, storage_code(x.dtype), x, dv_dx, dv_dt, t, a, c, threads
-        )
+class NativeBackend(DeviceBackend):
+    """See :class:`kacflow_core._dispatch.Backend`; arrays are read and written where they are."""
 
-    def sample_path(
-        self, positions: Array, directions: Array, layout: Layout, times: Array, a: Array, c: Array,
-        *, seed: int, offset: int, threads: int,
-    ) -> None:  # fmt: skip
-        self._native.sample_path(
-            *layout, storage_code(positions.dtype), positions, directions, times, a, c,
-            seed, offset, threads,
-        )  # fmt: skip
+    host = True
 
-    def simulate_events(
-        self, layout: Layout, t_max: Array, a: Array, *, seed: int, offset: int, threads: int
-    ) -> tuple[Array, Array, Array]:
-        offsets = np.zeros(layout.size + 1, np.int64)
-        directions = np.empty(layout.size)
-        words, expected = (seed, offset), float(np.mean(a * t_max, dtype=np.float64))
-        self._native.count_events(
-            *layout, offsets[1:], directions, t_max, a, *words, expected, threads
-        )
-        np.cumsum(offsets, out=offsets)
-        times = np.empty(int(offsets[-1]))
-        self._native.fill_events(*layout, times, offsets, t_max, a, *words, expected, threads)
-        return times, offsets, directions
-
-    def distribution(
-        self, kind: DistributionKind, x: Array, out: Array, layout: Layout,
-        t: Array, a: Array, c: Array, *, threads: int,
-    ) -> None:  # fmt: skip
-        function = getattr(self._native, kind)
-        function(*layout, storage_code(x.dtype), x, out, t, a, c, threads)
+    def __init__(self, module: Any) -> None:
+        super().__init__(NativeDriver(module))
+        self.philox = module.philox
 
 
 def load() -> Backend:

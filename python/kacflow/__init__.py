@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from kacflow import ops, telegrapher
 from kacflow.gaussian import GaussianPath
 from kacflow.generate import generate
-from kacflow.path import KacPath, PathSample
+from kacflow.noise import BrownianProcess
+from kacflow.path import KacPath, Path, PathSample
 from kacflow.process import KacProcess
 from kacflow_core import __version__
 
@@ -21,9 +22,11 @@ if TYPE_CHECKING:
     from kacflow.training import TrainConfig, train
 
 __all__ = [
+    "BrownianProcess",
     "GaussianPath",
     "KacPath",
     "KacProcess",
+    "Path",
     "PathSample",
     "TrainConfig",
     "__version__",

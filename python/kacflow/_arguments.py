@@ -24,14 +24,11 @@ NUMBERS = (*FLOATS, torch.int8, torch.int16, torch.int32, torch.int64, torch.uin
 
 
 def given(value: object) -> str:
-    """What a message says of a value that is not allowed."""
+    """What a message says of a value of the wrong kind."""
     if isinstance(value, Tensor):
         where = "" if value.device.type == "cpu" else f" on {value.device}"
         kind = "tensor" if value.layout is torch.strided else f"{value.layout} tensor"
         return f"a {kind} of shape {tuple(value.shape)} and dtype {value.dtype}{where}"
-    if isinstance(value, (bool, int, float, complex, str, bytes)) or value is None:
-        text = repr(value)
-        return text if len(text) <= 60 else f"{text[:57]}..."
     return type(value).__name__
 
 
@@ -88,9 +85,10 @@ def reals(name: str, value: Any, allowed: str) -> list[float]:
 def choice(name: str, value: Any, allowed: Iterable[str]) -> str:
     """One of the strings ``allowed``."""
     names = tuple(allowed)
-    if not isinstance(value, str) or value not in names:
-        kind = ValueError if isinstance(value, str) else TypeError
-        raise kind(f"{name}: got {given(value)}; allowed: {', '.join(names)}")
+    if not isinstance(value, str):
+        raise TypeError(f"{name}: got {given(value)}; allowed: {', '.join(names)}")
+    if value not in names:
+        raise ValueError(f"{name}: got {value!r}; allowed: {', '.join(names)}")
     return value
 
 
@@ -110,20 +108,18 @@ def shape(value: Any, name: str = "shape") -> tuple[int, ...]:
     if isinstance(value, (str, bytes, Tensor)) or value is None or scalar_array:
         raise TypeError(f"{name}: got {given(value)}; allowed: {allowed}")
     extents = tuple(value) if isinstance(value, Iterable) else (value,)
+    whole = []
     for n in extents:
-        if isinstance(n, torch.SymInt):
-            continue
-        if isinstance(n, (bool, np.bool_)) or not hasattr(n, "__index__"):
+        if not isinstance(n, (int, torch.SymInt)) and hasattr(n, "__index__"):
+            n = operator.index(n) if not isinstance(n, (np.bool_, Tensor)) else None
+        if isinstance(n, bool) or not isinstance(n, (int, torch.SymInt)):
             raise TypeError(f"{name}: got {value!r}; allowed: {allowed}")
         if n < 0:
             raise ValueError(f"{name}: got {value!r}; allowed: {allowed}")
-    whole: tuple[int, ...] = tuple(
-        n if isinstance(n, (int, torch.SymInt)) else operator.index(n)  # type: ignore[misc]
-        for n in extents
-    )
-    if all(type(n) is int for n in whole) and math.prod(whole) > 2**60:
+        whole.append(n)
+    if math.prod(whole) > 2**60:
         raise ValueError(f"{name}: got {value!r}; allowed: at most 2**60 elements")
-    return whole
+    return tuple(whole)  # type: ignore[arg-type]
 
 
 def generator(value: Any) -> torch.Generator | None:

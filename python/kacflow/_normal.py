@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from kacflow import _bridge
+from kacflow import ops  # noqa: F401 - registers the operators
+from kacflow.ops._tensors import draw_seed, first_element, place, scalar
 
 _RATE = 2.0**48  #: a t at t = 1
 _SPEED = 2.0**24  #: c with c^2/a = 1
@@ -17,7 +18,7 @@ def normal(
     shape: Sequence[int],
     *,
     generator: torch.Generator | None = None,
-    offset: int = 0,
+    first: int = 0,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str | None = None,
 ) -> Tensor:
@@ -25,12 +26,12 @@ def normal(
 
     K(1) of the process with a = c^2 = 2^48.  As a t -> infinity the closed form of the sampler is
     the transform of Box and Muller, and at 2^48 the two differ by less than 1e-12 of a standard
-    deviation.  Element i uses counter ``offset * (elements of a sample) + i`` of the seed drawn
+    deviation.  Element i uses counter ``first * (elements of a sample) + i`` of the seed drawn
     from ``generator``, so that a batch can be drawn in parts; torch's own normal numbers cannot.
 
     Parameters
     ----------
-    shape, generator, offset, device
+    shape, generator, first, device
         As in :meth:`kacflow.KacProcess.sample`.
     dtype : torch.dtype
         float32 or float64.
@@ -40,10 +41,9 @@ def normal(
     Tensor
         Shape ``shape``.
     """
-    device = _bridge.resolved("cpu" if device is None else device)
-    one, rate, speed = (
-        torch.full((), value, dtype=dtype, device=device) for value in (1.0, _RATE, _SPEED)
+    where = place(device)
+    one, rate, speed = (scalar(value, dtype, where) for value in (1.0, _RATE, _SPEED))
+    seed = draw_seed(generator, where)
+    return torch.ops.kacflow.sample(
+        one, rate, speed, seed, first_element(first, shape), tuple(shape), dtype
     )
-    seed = _bridge.draw_seed(generator, device)
-    first = _bridge.first_element(offset, shape)
-    return torch.ops.kacflow.sample(one, rate, speed, seed, first, tuple(shape), dtype)

@@ -11,7 +11,6 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from kacflow import _bridge
 from kacflow._arguments import (
     FLOATS,
     WORKING,
@@ -24,6 +23,7 @@ from kacflow._arguments import (
     tensor,
 )
 from kacflow._optional import require
+from kacflow.ops import _tensors
 
 Field = Callable[[Tensor, Tensor], Tensor]
 Stepper = Callable[[Callable[[Tensor, float], Tensor], Sequence[float], Tensor], Iterator[Tensor]]
@@ -32,7 +32,8 @@ Stepper = Callable[[Callable[[Tensor, float], Tensor], Sequence[float], Tensor],
 class HasHorizon(Protocol):
     """A path: all that generation needs of it is its horizon."""
 
-    T: float
+    @property
+    def T(self) -> float: ...
 
 
 def _euler(field: Any, grid: Sequence[float], x: Tensor) -> Iterator[Tensor]:
@@ -243,7 +244,7 @@ def generate(
     if method in ADAPTIVE and x_T.is_meta:
         raise ValueError(f"x_T: is on meta; allowed: numbers, which method {method!r} looks at")
     last_time = _last_time(T, dtype)
-    working = _bridge.working_dtype(dtype)
+    working = _tensors.working_dtype(dtype)
 
     def field(x: Tensor, t: Any) -> Tensor:
         seen = x.to(dtype)

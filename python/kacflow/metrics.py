@@ -14,7 +14,13 @@ Float64 = NDArray[np.float64]
 
 
 def _flat(name: str, samples: ArrayLike, least: int) -> Float64:
-    array = np.asarray(samples, np.float64)
+    try:
+        given = np.asarray(samples)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise TypeError(f"{name}: cannot be an array: {error}") from None
+    if given.dtype.kind not in "biuf":
+        raise TypeError(f"{name}: got dtype {given.dtype}; allowed: real numbers")
+    array = given.astype(np.float64)
     if array.ndim < 2 or array.shape[0] < least:
         raise ValueError(
             f"{name}: got shape {array.shape}; allowed: (n, ...) with n >= {least} samples"
@@ -49,7 +55,7 @@ def frechet_distance(x: ArrayLike, y: ArrayLike) -> float:
     Raises
     ------
     ValueError
-        If the shapes do not fit or a value is not finite.
+        If the shapes do not fit or a value is not finite; TypeError for what are no real numbers.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The generative path of the Kac flow: data at t = 0, noise at t = T."""
+"""Generative paths: data at t = 0, noise at t = T."""
 
 from __future__ import annotations
 
@@ -9,71 +9,88 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from kacflow import _bridge, _cuda_ops, ops
-from kacflow._autograd import leading
-from kacflow._direct import DirectPair
+from kacflow import _arguments, ops
+from kacflow.noise import Noise, leading
+from kacflow.ops import _kernels
+from kacflow.ops._rules import leading as align
+from kacflow.ops._tensors import (
+    addressable,
+    check_same_device,
+    draw_seed,
+    drawn_seed,
+    first_element,
+    move,
+    place,
+    plain,
+    scalar,
+    working_dtype,
+)
 from kacflow.process import KacProcess, over_dimensions
-from kacflow.schedules import Schedule, clock_schedule, signal_schedule
+from kacflow.schedules import Schedule, clock_schedule, numbers_of, signal_schedule
+
+_CPU = torch.device("cpu")
+#: By how much of itself a time may exceed T: the rounding of its type.
+_SLACK = {torch.bfloat16: 2.0**-8, torch.float16: 2.0**-10}
 
 
 class PathSample(NamedTuple):
     """What a training step needs: data, time, the point of the path and the velocity there."""
 
     x_0: Tensor  #: data, at t = 0
-    t: Tensor  #: times in [0, T], shape (B,)
+    t: Tensor  #: times in [0, T], shape (B,), or () where one was given for all
     x_t: Tensor  #: the path at t, of the shape and dtype of x_0
     dx_t: Tensor  #: its conditional velocity, the regression target
 
 
-def horizon(T: float) -> float:
-    """T as a finite float > 0."""
-    if isinstance(T, bool) or not isinstance(T, (int, float)):
-        raise TypeError(f"T: got {type(T).__name__}; allowed: a float > 0")
-    if not 0 < T < math.inf:
-        raise ValueError(f"T: got {T}; allowed: a finite float > 0")
-    return float(T)
+def slack(t: object) -> float:
+    """By how much of T a time may exceed it."""
+    return _SLACK.get(t.dtype, 1e-6) if isinstance(t, Tensor) else 1e-6
 
 
-def batch_times(t: float | Tensor, x: Tensor, T: float) -> Tensor:
+def batch_times(t: float | Tensor, x: Tensor, T: float, *, check: bool = True) -> Tensor:
     """Times of a batch as a tensor of shape () or (B,) in the working type of ``x``.
 
-    On the CPU 0 <= t <= T is checked; on another device that would wait for it, and times outside
-    give NaN there.
+    On the CPU 0 <= t <= T is checked, unless a kernel will; on another device that would wait for
+    it, and times outside give NaN there.
     """
-    working = _bridge.working_dtype(x.dtype)
+    working, allowed = working_dtype(x.dtype), "a float or a float tensor"
     if not isinstance(t, Tensor):
-        if isinstance(t, bool) or not isinstance(t, (int, float)):
-            raise TypeError(f"t: got {type(t).__name__}; allowed: a float or a float tensor")
-        t = _bridge.scalar(float(t), working, x.device)
-    elif not t.is_floating_point():
-        raise TypeError(f"t: got dtype {t.dtype}; allowed: a float or a float tensor")
-    if t.ndim:
-        if x.ndim == 0 or t.shape[0] != x.shape[0] or t.numel() != t.shape[0]:
+        value = _arguments.real("t", t, allowed)
+        if not 0 <= value <= T * (1 + slack(t)):
             raise ValueError(
-                f"t: got shape {tuple(t.shape)}; allowed: () or ({x.shape[0] if x.ndim else 0},), "
+                f"t: got values from {value:g} to {value:g}; allowed: 0 <= t <= T = {T:g}"
+            )
+        return scalar(value, working, x.device)
+    own = t.shape
+    if not check and t.dtype is working and own == x.shape[:1] and t.device == x.device:
+        return t
+    if not t.is_floating_point():
+        raise TypeError(f"t: got dtype {t.dtype}; allowed: {allowed}")
+    if own:
+        if x.ndim == 0 or own[0] != x.shape[0] or t.numel() != own[0]:
+            raise ValueError(
+                f"t: got shape {tuple(own)}; allowed: () or ({x.shape[0] if x.ndim else 0},), "
                 "one time per sample"
             )
-        if t.ndim > 1:
+        if len(own) > 1:
             t = t.reshape(-1)
+    limit = T * (1 + slack(t))
     if t.device != x.device:
-        _bridge.check_same_device("t", t, "x_0", x.device)
+        check_same_device("t", t, "x_0", x.device)
     if t.device != x.device or t.dtype != working:
-        t = _bridge.move(t, x.device, working)
-    if _bridge.plain(t) and t.numel():
-        low, high = torch.aminmax(t.detach())
-        if not (low.item() >= 0 and high.item() <= T * (1 + 1e-6)):
+        t = move(t, x.device, working)
+    if check and plain(t) and t.numel():
+        low, high = _kernels.extent(_kernels.readable(t))
+        if not (low >= 0 and high <= limit):
             raise ValueError(
-                f"t: got values from {low.item():g} to {high.item():g}; "
-                f"allowed: 0 <= t <= T = {T:g}"
+                f"t: got values from {low:g} to {high:g}; allowed: 0 <= t <= T = {T:g}"
             )
     return t
 
 
 def spread(value: Tensor | float, x: Tensor) -> Tensor | float:
     """A per-sample value with trailing axes of length one, to multiply data with."""
-    if isinstance(value, Tensor) and value.ndim:
-        return value.reshape(-1, *(1,) * (x.ndim - 1)).to(x.dtype)
-    return value.to(x.dtype) if isinstance(value, Tensor) else value
+    return leading(value, x.ndim).to(x.dtype) if isinstance(value, Tensor) else value
 
 
 def as_tensor(value: Tensor | float, like: Tensor) -> Tensor:
@@ -83,13 +100,17 @@ def as_tensor(value: Tensor | float, like: Tensor) -> Tensor:
     return torch.full((), value, dtype=like.dtype, device=like.device)
 
 
-class KacPath:
-    """X_t = f(t) X_0 + K(g(t)): data at t = 0, noise at t = T.
+class Path:
+    """X_t = f(t) X_0 + N(g(t)) for a noise N: data at t = 0, noise at t = T.
+
+    Immutable: another noise, horizon or schedule is another path.
 
     Parameters
     ----------
-    process : KacProcess
-        The noise: jump rate and speed.
+    noise : Noise
+        A process with ``sample`` and ``velocity``, and perhaps ``pair``
+        (:class:`kacflow.noise.Noise`), such as :class:`kacflow.KacProcess` or
+        :class:`kacflow.BrownianProcess`.
     T : float
         Horizon, > 0.
     signal : str or Schedule
@@ -98,6 +119,216 @@ class KacPath:
         object with ``value(t)`` and ``derivative(t)``.
     clock : str or Schedule
         g with g(0) = 0: ``"linear"`` t, ``"square"`` t^2/T; or such an object.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, what was given and what is allowed.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from kacflow import BrownianProcess, Path
+    >>> sample = Path(BrownianProcess(), signal="cosine").sample(torch.zeros(8, 2), torch.rand(8))
+    >>> sample.x_t.shape, sample.dx_t.shape
+    (torch.Size([8, 2]), torch.Size([8, 2]))
+    """
+
+    def __init__(
+        self,
+        noise: Noise,
+        T: float = 1.0,
+        signal: str | Schedule = "linear",
+        clock: str | Schedule = "linear",
+    ) -> None:
+        if not (
+            callable(getattr(noise, "velocity", None)) and callable(getattr(noise, "sample", None))
+        ):
+            raise TypeError(
+                f"noise: got {_arguments.given(noise)}; allowed: a process with sample(t, shape, "
+                "...) and velocity(x, t)"
+            )
+        self._noise = noise
+        self._T = _arguments.positive("T", T)
+        self._signal = signal_schedule(signal, self._T)
+        self._clock = clock_schedule(clock, self._T)
+
+    @property
+    def noise(self) -> Any:
+        """The process N."""
+        return self._noise
+
+    @property
+    def T(self) -> float:
+        """Horizon."""
+        return self._T
+
+    @property
+    def signal(self) -> Schedule:
+        """The signal f."""
+        return self._signal
+
+    @property
+    def clock(self) -> Schedule:
+        """The noise clock g."""
+        return self._clock
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({self.noise}, T={self.T}, signal={self.signal}, "
+            f"clock={self.clock})"
+        )
+
+    def sample(
+        self,
+        x_0: Tensor,
+        t: float | Tensor,
+        *,
+        generator: torch.Generator | None = None,
+        first: int = 0,
+    ) -> PathSample:
+        """Draw the path at t and its conditional velocity.
+
+        Parameters
+        ----------
+        x_0 : Tensor
+            Data, shape (B, ...); float32, float64, bfloat16 or float16.  16-bit data computes in
+            float32.
+        t : float or Tensor
+            Time in [0, T]: one for all, or shape (B,).
+        generator : torch.Generator, optional
+            Source of the seed; by default torch's own.  One 64-bit number of it is consumed.
+        first : int
+            Number of the first sample in a larger batch, >= 0.  Where several processes share a
+            batch, the process that holds the samples from number n on passes ``first=n`` and a
+            generator in the same state as the others': together they draw the noise of the whole
+            batch.
+
+        Returns
+        -------
+        PathSample
+            ``x_t = f(t) x_0 + N`` and ``dx_t = f'(t) x_0 + g'(t) v(g(t), N)`` with N = N(g(t)).
+
+        Raises
+        ------
+        ValueError, TypeError
+            Naming the argument, what was given and what is allowed.
+        """
+        _arguments.tensor("x_0", x_0)
+        times, working = batch_times(t, x_0, self.T), working_dtype(x_0.dtype)
+        g = as_tensor(self.clock.value(times), times)
+        options: dict[str, Any] = {
+            "generator": generator, "first": first, "dtype": working, "device": x_0.device
+        }  # fmt: skip
+        if hasattr(self.noise, "pair"):
+            noise, velocity = self.noise.pair(g, x_0.shape, **options)
+        else:
+            noise = self.noise.sample(g, x_0.shape, **options)
+            velocity = self.noise.velocity(noise, leading(g, x_0.ndim))
+        data = x_0.to(working)
+        f, df = spread(self.signal.value(times), data), spread(self.signal.derivative(times), data)
+        dg = spread(self.clock.derivative(times), data)
+        x_t, dx_t = f * data + noise, df * data + dg * velocity
+        return PathSample(x_0, times, x_t.to(x_0.dtype), dx_t.to(x_0.dtype))
+
+    def sample_prior(
+        self,
+        shape: int | Sequence[int],
+        *,
+        x_0: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        first: int = 0,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> Tensor:
+        """Draw X_T, where generation starts: N(g(T)), plus f(T) x_0 if data is given.
+
+        With f(T) = 0 ("linear", "cosine", "lambda") N(g(T)) is the law of X_T exactly; with "exp"
+        it leaves out e^-T of the data; with "constant" give the data, or a model of it.
+
+        Parameters
+        ----------
+        shape : int or sequence of int
+            Shape of the result.
+        x_0 : Tensor, optional
+            Data to add f(T) x_0 of; broadcasts to ``shape``.
+        generator, first, dtype, device
+            As in :meth:`KacProcess.sample`; one 64-bit number is consumed.
+
+        Returns
+        -------
+        Tensor
+            Shape ``shape``.
+        """
+        extents = _arguments.shape(shape)
+        if x_0 is not None:
+            _arguments.tensor("x_0", x_0)
+            try:
+                torch.broadcast_to(x_0, extents)
+            except RuntimeError:
+                raise ValueError(
+                    f"x_0: got shape {tuple(x_0.shape)}; allowed: one that broadcasts to {extents}"
+                ) from None
+        where = place(device, *getattr(self.noise, "_tensors", ()))
+        end = scalar(self.T, torch.float64, where)
+        kind = working_dtype(torch.get_default_dtype()) if dtype is None else dtype
+        noise = self.noise.sample(
+            as_tensor(self.clock.value(end), end), extents,
+            generator=generator, first=first, dtype=_arguments.dtype(kind), device=where,
+        )  # fmt: skip
+        if x_0 is None:
+            return noise
+        return noise + self.signal.value(end) * x_0.to(noise.dtype)
+
+    def velocity(self, x_t: Tensor, t: float | Tensor, x_0: Tensor) -> Tensor:
+        """Conditional velocity at given points, f'(t) x_0 + g'(t) v(g(t), x_t - f(t) x_0).
+
+        The displacement is recomputed from ``x_t``, so what a draw knows exactly, such as an atom,
+        is recognised only up to rounding; for training use :meth:`sample`.
+
+        Parameters
+        ----------
+        x_t, x_0 : Tensor
+            Points of the path and data, both of shape (B, ...).
+        t : float or Tensor
+            Time in [0, T]: one for all, or shape (B,).
+
+        Returns
+        -------
+        Tensor
+            Shape and dtype of ``x_t``.
+        """
+        times = self._at(x_t, t, x_0)
+        working = working_dtype(x_t.dtype)
+        point, data = x_t.to(working), x_0.to(working)
+        noise = point - spread(self.signal.value(times), point) * data
+        df, dg = self.signal.derivative(times), self.clock.derivative(times)
+        v = self._velocity(noise, times)
+        return (spread(df, point) * data + spread(dg, point) * v).to(x_t.dtype)
+
+    def _at(self, x_t: Tensor, t: float | Tensor, x_0: Tensor) -> Tensor:
+        """The checked times of points of the path."""
+        _arguments.tensor("x_t", x_t)
+        _arguments.tensor("x_0", x_0)
+        _arguments.same_shape("x_0", x_0, x_t.shape, "x_t")
+        check_same_device("x_0", x_0, "x_t", x_t.device)
+        return batch_times(t, x_t, self.T)
+
+    def _velocity(self, noise: Tensor, times: Tensor) -> Tensor:
+        """v(g(t), noise)."""
+        g = as_tensor(self.clock.value(times), times)
+        return self.noise.velocity(noise, leading(g, noise.ndim))
+
+
+class KacPath(Path):
+    """:class:`Path` on a Kac process: X_t = f(t) X_0 + K(g(t)), drawn in one pass over the data.
+
+    Parameters
+    ----------
+    process : KacProcess
+        The noise: jump rate and speed.
+    T, signal, clock
+        As in :class:`Path`.
 
     Raises
     ------
@@ -126,25 +357,15 @@ class KacPath:
         clock: str | Schedule = "linear",
     ) -> None:
         if not isinstance(process, KacProcess):
-            raise TypeError(f"process: got {type(process).__name__}; allowed: a KacProcess")
-        self.process = process
-        self.T = horizon(T)
-        self.signal = signal_schedule(signal, self.T)
-        self.clock = clock_schedule(clock, self.T)
-        self._direct: DirectPair | None = None
+            raise TypeError(f"process: got {_arguments.given(process)}; allowed: a KacProcess")
+        super().__init__(process, T, signal, clock)
+        found = numbers_of(self._signal, self._clock, self._T)
+        self._kinds = None if found is None else (*found, self._T)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_direct": None}
-
-    def _direct_pair(self) -> DirectPair:
-        """The short way to the kernels, made on first use and when an attribute was replaced."""
-        direct = self._direct
-        if direct is None or not direct.serves(self):
-            direct = self._direct = DirectPair(self)
-        return direct
-
-    def __repr__(self) -> str:
-        return f"KacPath({self.process}, T={self.T}, signal={self.signal}, clock={self.clock})"
+    @property
+    def process(self) -> KacProcess:
+        """The noise."""
+        return self._noise  # type: ignore[return-value]
 
     def sample(
         self,
@@ -152,36 +373,12 @@ class KacPath:
         t: float | Tensor,
         *,
         generator: torch.Generator | None = None,
-        offset: int = 0,
+        first: int = 0,
     ) -> PathSample:
         """Draw the path at t and its conditional velocity, in one pass over the data.
 
-        Parameters
-        ----------
-        x_0 : Tensor
-            Data, shape (B, ...); float32, float64, bfloat16 or float16.  16-bit data computes in
-            float32.
-        t : float or Tensor
-            Time in [0, T]: one for all, or shape (B,).
-        generator : torch.Generator, optional
-            Source of the seed; by default torch's own.  One 64-bit number of it is consumed.
-        offset : int
-            Number of the first sample in a larger batch, >= 0.  Where several processes share a
-            batch, the process that holds the samples from number n on passes ``offset=n`` and a
-            generator in the same state as the others': together they draw the noise of the whole
-            batch.
-
-        Returns
-        -------
-        PathSample
-            ``x_t = f(t) x_0 + K(g(t))`` and ``dx_t = f'(t) x_0 + g'(t) v(g(t), K(g(t)))``, the
-            velocity at the unrounded draw.  Differentiable with respect to ``x_0``, the values of
-            the schedules, a and c; see the notes.
-
-        Raises
-        ------
-        ValueError, TypeError
-            Naming the argument, what was given and what is allowed.
+        Arguments and result as in :meth:`Path.sample`; the velocity is that at the unrounded draw.
+        Differentiable with respect to ``x_0``, the times or the values of the schedules, a and c.
 
         Notes
         -----
@@ -192,108 +389,46 @@ class KacPath:
         a squared error this leaves out, per element, g'^2 (c - e)^2 e^(-a g) (a dg + g da), with
         dg and da the changes of g and a.
         """
-        if not torch.compiler.is_compiling():
-            drawn = self._direct_pair()(x_0, t, generator, offset)
-            if drawn is not None:
-                return PathSample(x_0, t, *drawn)  # type: ignore[arg-type]
-        _bridge.check_data("x_0", x_0)
-        times = batch_times(t, x_0, self.T)
-        first = _bridge.first_element(offset, x_0.shape)
-        f, df = self.signal.value(times), self.signal.derivative(times)
-        g, dg = self.clock.value(times), self.clock.derivative(times)
-        process = self.process
-        arrays = process._arrays if _bridge.plain(x_0) else None
-        if arrays is not None and not (
-            torch.is_grad_enabled() and self._needs_grad(x_0, f, df, g, dg)
-        ):
-            # Eager and without gradients: straight to the kernels, the dispatcher aside.
-            seed = int(_bridge.draw_seed(generator))
-            x_t, dx_t = _bridge.pair_of_arrays(x_0, *arrays, f, df, g, dg, seed, first)
-            return PathSample(x_0, times, x_t, dx_t)
-        if x_0.is_cuda and _bridge.addressable(x_0, f, df, g, dg):
-            found = process._by_value() or process._parameters(x_0.device, x_0.dtype)
-            given = dict(zip(_cuda_ops.PARAMETERS, (*found, f, df, g, dg), strict=True))
-            if _bridge.addressable(*found) and not (
-                torch.is_grad_enabled() and self._needs_grad(x_0, *given.values())
-            ):
-                seed_on_device = _bridge.draw_seed(generator, x_0.device)
-                x_t, dx_t = _cuda_ops.pair(x_0, given, seed_on_device, first)
-                return PathSample(x_0, times, x_t, dx_t)
-        a, c = process._parameters(x_0.device, x_0.dtype)
-        x_t, dx_t = torch.ops.kacflow.sample_pair(
-            x_0, a, c, *(as_tensor(v, times) for v in (f, df, g, dg)),
-            _bridge.draw_seed(generator, x_0.device), first,
-        )  # fmt: skip
-        return PathSample(x_0, times, x_t, dx_t)
-
-    @staticmethod
-    def _needs_grad(*values: Tensor | float) -> bool:
-        """Whether any of these asks for a gradient."""
-        return any(isinstance(v, Tensor) and v.requires_grad for v in values)
-
-    def sample_prior(
-        self,
-        shape: Sequence[int],
-        *,
-        x_0: Tensor | None = None,
-        generator: torch.Generator | None = None,
-        offset: int = 0,
-        dtype: torch.dtype | None = None,
-        device: torch.device | str | None = None,
-    ) -> Tensor:
-        """Draw X_T, where generation starts: K(g(T)), plus f(T) x_0 if data is given.
-
-        With f(T) = 0 ("linear", "cosine", "lambda") K(g(T)) is the law of X_T exactly; with "exp"
-        it leaves out e^-T of the data; with "constant" give the data, or a model of it.
-
-        Parameters
-        ----------
-        shape : sequence of int
-            Shape of the result.
-        x_0 : Tensor, optional
-            Data to add f(T) x_0 of; broadcasts with ``shape``.
-        generator, offset, dtype, device
-            As in :meth:`KacProcess.sample`; one 64-bit number is consumed.
-
-        Returns
-        -------
-        Tensor
-            Shape ``shape``.
-        """
-        device = self.process._device(self.T) if device is None else _bridge.resolved(device)
-        end = _bridge.scalar(self.T, torch.float64, device)
-        clock = self.clock.value(end)
-        noise = self.process.sample(
-            clock, shape, generator=generator, offset=offset, device=device,
-            dtype=torch.get_default_dtype() if dtype is None else dtype,
-        )  # fmt: skip
-        if x_0 is None:
-            return noise
-        return noise + self.signal.value(end) * x_0.to(noise.dtype)
-
-    def velocity(self, x_t: Tensor, t: float | Tensor, x_0: Tensor) -> Tensor:
-        """Conditional velocity at given points, f'(t) x_0 + g'(t) v(g(t), x_t - f(t) x_0).
-
-        The displacement is recomputed from ``x_t``, so an atom is recognised only up to rounding;
-        for training use :meth:`sample`, which knows it.
-
-        Parameters
-        ----------
-        x_t, x_0 : Tensor
-            Points of the path and data, shape (B, ...).
-        t : float or Tensor
-            Time in [0, T]: one for all, or shape (B,).
-
-        Returns
-        -------
-        Tensor
-            Shape and dtype of ``x_t``.
-        """
-        _bridge.check_data("x_t", x_t)
-        times = batch_times(t, x_t, self.T)
-        df = spread(self.signal.derivative(times), x_t)
-        dg = spread(self.clock.derivative(times), x_t)
-        return df * x_0 + dg * ops.velocity(*self._noise(x_t, times, x_0))
+        # A graph of torch.jit holds the operator of given values, which it can show.
+        process, kinds = self.process, self._kinds
+        if torch._C._get_tracing_state() is not None:
+            kinds = None
+        known = (type(t) is float or isinstance(t, Tensor)) and isinstance(x_0, Tensor)
+        values = process._values() if known and addressable(x_0, t) else None
+        if values is not None and kinds is not None and x_0.is_cpu:
+            offset = first_element(first, x_0.shape)
+            pair = _kernels.scheduled_again(x_0, t, *values, kinds, generator, offset)
+            if pair is not None:
+                times = t if isinstance(t, Tensor) else scalar(t, working_dtype(x_0.dtype), _CPU)
+                return PathSample(x_0, times, *pair)
+        _arguments.tensor("x_0", x_0)
+        times = batch_times(t, x_0, self._T, check=values is None or kinds is None)
+        offset = first_element(first, x_0.shape)
+        if kinds is not None:
+            if values is not None:
+                at = t if type(t) is float else times
+                seed = drawn_seed(generator, x_0.device)
+                pair = _kernels.sample_pair_scheduled(
+                    x_0, at, *values, seed, offset, kinds, slack(t)
+                )
+            else:
+                a, c = process._parameters(x_0.device, x_0.dtype)
+                pair = torch.ops.kacflow.sample_pair_scheduled(
+                    x_0, times, a, c, draw_seed(generator, x_0.device), offset, *kinds
+                )
+            return PathSample(x_0, times, *pair)
+        f, df = self._signal.value(times), self._signal.derivative(times)
+        g, dg = self._clock.value(times), self._clock.derivative(times)
+        if values is not None and addressable(f, df, g, dg):
+            seed = drawn_seed(generator, x_0.device)
+            pair = _kernels.sample_pair(x_0, *values, f, df, g, dg, seed, offset)
+        else:
+            a, c = process._parameters(x_0.device, x_0.dtype)
+            seed = draw_seed(generator, x_0.device)
+            pair = torch.ops.kacflow.sample_pair(
+                x_0, a, c, *(as_tensor(v, times) for v in (f, df, g, dg)), seed, offset
+            )
+        return PathSample(x_0, times, *pair)
 
     def divergence(self, x_t: Tensor, t: float | Tensor, x_0: Tensor) -> Tensor:
         """Divergence of :meth:`velocity` in ``x_t``, g'(t) times that of the process at g(t).
@@ -309,27 +444,26 @@ class KacPath:
             Shape (B,), in 1/time; float64 for float64 data, else float32.  Dimensions on or outside
             the light cone add 0.
         """
-        _bridge.check_data("x_t", x_t)
-        times = batch_times(t, x_t, self.T)
-        noise, clock, a, c = self._noise(x_t, times, x_0)
-        dv_dx, _ = ops.velocity_grad(noise.to(_bridge.working_dtype(x_t.dtype)), clock, a, c)
+        times = self._at(x_t, t, x_0)
+        point = x_t.to(working_dtype(x_t.dtype))
+        noise = point - spread(self.signal.value(times), point) * x_0.to(point.dtype)
+        dv_dx, _ = ops.velocity_grad(noise, *self._aligned(noise, times))
         return self.clock.derivative(times) * over_dimensions(dv_dx)
 
-    def _noise(
-        self, x_t: Tensor, times: Tensor, x_0: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(x_t - f x_0, g, a, c), the parameters with trailing axes to broadcast as in torch."""
-        noise = x_t - spread(self.signal.value(times), x_t) * x_0
-        clock = as_tensor(self.clock.value(times), times)
-        a, c = self.process._parameters(x_t.device, x_t.dtype)
+    def _velocity(self, noise: Tensor, times: Tensor) -> Tensor:
+        return ops.velocity(noise, *self._aligned(noise, times))
+
+    def _aligned(self, noise: Tensor, times: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(g, a, c) with trailing axes to broadcast as in torch."""
+        g = as_tensor(self.clock.value(times), times)
+        a, c = self.process._parameters(noise.device, noise.dtype)
         for name, value in (("a", a), ("c", c)):
-            if any(n not in (1, m) for n, m in zip(value.shape, x_t.shape, strict=False)) or (
-                math.prod(value.shape[x_t.ndim :]) != 1
+            if any(n not in (1, m) for n, m in zip(value.shape, noise.shape, strict=False)) or (
+                math.prod(value.shape[noise.ndim :]) != 1
             ):
                 raise ValueError(
                     f"{name}: shape {tuple(value.shape)} does not broadcast against the leading "
-                    f"axes of {tuple(x_t.shape)}; each axis must be 1 or equal to that of the "
+                    f"axes of {tuple(noise.shape)}; each axis must be 1 or equal to that of the "
                     "data, first axis first"
                 )
-        ndim = x_t.ndim
-        return noise, leading(clock, ndim), leading(a, ndim), leading(c, ndim)
+        return align(g, noise.ndim), align(a, noise.ndim), align(c, noise.ndim)

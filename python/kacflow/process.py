@@ -9,25 +9,42 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kacflow import _bridge, ops
-from kacflow_core._layout import Array
+from kacflow import _arguments, ops
+from kacflow.ops import _kernels
+from kacflow.ops._tensors import (
+    addressable,
+    check_same_device,
+    draw_seed,
+    drawn_dtype,
+    drawn_seed,
+    eager,
+    first_element,
+    move,
+    number,
+    place,
+    plain,
+    scalar,
+    times,
+    working_dtype,
+)
+
+_HERE = torch.empty(0, device="cpu")
 
 
 def _positive(name: str, value: float | Tensor) -> Tensor:
-    """A rate or speed as a tensor; floats in float64, so that any working type can round them.
+    """A rate or speed as a tensor; numbers in float64, so that any working type can round them.
 
     Values that only a device, a trace or a transform knows are left to the kernels to check.
     """
+    allowed = "a float or a float tensor"
     if isinstance(value, Tensor):
         if not value.is_floating_point():
-            raise TypeError(f"{name}: got dtype {value.dtype}; allowed: a float or a float tensor")
+            raise TypeError(f"{name}: got dtype {value.dtype}; allowed: {allowed}")
         tensor = value
-    elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        tensor = _bridge.number(value)
     else:
-        raise TypeError(f"{name}: got {type(value).__name__}; allowed: a float or a float tensor")
+        tensor = number(_arguments.real(name, value, allowed))
     checked = tensor.detach()
-    if _bridge.plain(checked) and not bool(((checked > 0) & (checked < math.inf)).all()):
+    if plain(checked) and not bool(((checked > 0) & (checked < math.inf)).all()):
         raise ValueError(f"{name}: got {value}; allowed: finite numbers > 0")
     return tensor
 
@@ -73,75 +90,71 @@ class KacProcess:
     """
 
     def __init__(self, a: float | Tensor, c: float | Tensor) -> None:
-        self.a = _positive("a", a)
-        self.c = _positive("c", c)
-        #: Those of a and c that were given as numbers.
-        self._numbers = {
-            name: float(value)
-            for name, value in (("a", a), ("c", c))
-            if not isinstance(value, Tensor)
-        }
-        #: (a, c) as arrays, for the direct way to the kernels; a caller's tensors may change.
-        self._arrays: tuple[Array, Array] | None = None
-        if not (isinstance(a, Tensor) or isinstance(c, Tensor)) and _bridge.plain():
-            self._arrays = self.a.numpy(), self.c.numpy()
+        self._a = _positive("a", a)
+        self._c = _positive("c", c)
+        #: Both as numbers if they were given so, for compiled graphs, which cannot read tensors;
+        #: until somebody gets hold of a tensor, who may change it in place.
+        self._numbers: tuple[float, float] | None = None
+        self._owned = not (isinstance(a, Tensor) or isinstance(c, Tensor))
+        if self._owned:
+            self._numbers = _arguments.real("a", a), _arguments.real("c", c)
+
+    @property
+    def a(self) -> Tensor:
+        """Jump rate; the tensor that was given, or a number as a 0-d float64 tensor."""
+        self._numbers = None
+        return self._a
+
+    @property
+    def c(self) -> Tensor:
+        """Speed; likewise."""
+        self._numbers = None
+        return self._c
+
+    @property
+    def _tensors(self) -> tuple[Tensor, Tensor]:
+        """What decides on which device to draw."""
+        return self._a, self._c
 
     def __repr__(self) -> str:
-        a, c = (v.item() if v.ndim == 0 else tuple(v.shape) for v in (self.a, self.c))
+        a, c = (v.item() if v.ndim == 0 else tuple(v.shape) for v in (self._a, self._c))
         return f"KacProcess(a={a}, c={c})"
 
-    def _by_value(self) -> tuple[float, float] | None:
-        """(a, c) if both were given as numbers; a kernel rounds them to its working type."""
-        numbers = self._numbers
-        return (numbers["a"], numbers["c"]) if len(numbers) == 2 else None
-
     def _parameters(self, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """(a, c) for an operator: 0-d tensors follow the data's device and working type.
-
-        Beside data on a GPU a number stays on the CPU, from where it goes to the kernel by value;
-        in a compiled graph it becomes part of the graph.
+        """(a, c) for an operator, in the working type; a 0-d tensor on the CPU stays there beside
+        data on a GPU, from where it goes to the kernel by value.
         """
-        result = []
-        for name, value in (("a", self.a), ("c", self.c)):
-            _bridge.check_same_device(name, value, "the data", device)
-            working = _bridge.working_dtype(dtype)
-            if device.type == "cuda" and _bridge.known(value):
-                result.append(value.to(working))
-            elif device.type == "cuda" and name in self._numbers:
-                result.append(_bridge.scalar(self._numbers[name], working, device))
-            else:
-                result.append(_bridge.move(value, device, working))
-        return result[0], result[1]
+        working = working_dtype(dtype)
+        for name, value in (("a", self._a), ("c", self._c)):
+            check_same_device(name, value, "the data", device)
+        if device.type == "cuda":
+            if self._numbers is not None and not eager():
+                a, c = self._numbers  # part of the graph
+                return scalar(a, working, device), scalar(c, working, device)
+            return self._a.to(working), self._c.to(working)
+        return move(self._a, device, working), move(self._c, device, working)
 
-    def _time(self, t: float | Tensor, device: torch.device | None, dtype: torch.dtype) -> Tensor:
-        """A checked time as a tensor of the working type."""
-        working = _bridge.working_dtype(dtype)
-        if isinstance(t, Tensor):
-            if not t.is_floating_point():
-                raise TypeError(f"t: got dtype {t.dtype}; allowed: a float or a float tensor")
-            if device is not None:
-                _bridge.check_same_device("t", t, "the data", device)
-            return _bridge.move(t, device, working)
-        if isinstance(t, bool) or not isinstance(t, (int, float)):
-            raise TypeError(f"t: got {type(t).__name__}; allowed: a float or a float tensor")
-        if not 0 <= t < math.inf:
-            raise ValueError(f"t: got {t}; allowed: finite numbers >= 0")
-        return _bridge.scalar(float(t), working, device)
-
-    def _device(self, t: float | Tensor) -> torch.device:
-        """Where to draw by default: the device that any of t, a and c is on, else the CPU."""
-        for value in (t, self.a, self.c):
-            if isinstance(value, Tensor) and value.device.type != "cpu":
-                return value.device
-        return torch.device("cpu")
+    def _values(self) -> tuple[Tensor | float, Tensor | float] | None:
+        """(a, c) for a kernel: numbers on the CPU by value, read anew each time, and tensors as
+        they are; None where the dispatcher has to see them.  To be asked in eager mode only.
+        """
+        a, c = self._a, self._c
+        if self._owned and a.is_cpu and c.is_cpu:
+            return a.item(), c.item()
+        if not addressable(a, c):
+            return None
+        return (
+            a.item() if a.is_cpu and not a.ndim else a,
+            c.item() if c.is_cpu and not c.ndim else c,
+        )
 
     def sample(
         self,
         t: float | Tensor,
-        shape: Sequence[int] | None = None,
+        shape: int | Sequence[int] | None = None,
         *,
         generator: torch.Generator | None = None,
-        offset: int = 0,
+        first: int = 0,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> Tensor:
@@ -151,16 +164,17 @@ class KacProcess:
         ----------
         t : float or Tensor
             Time >= 0; a tensor broadcasts against the leading axes of ``shape``.
-        shape : sequence of int, optional
+        shape : int or sequence of int, optional
             Shape of the result; by default that of ``t``.
         generator : torch.Generator, optional
             Source of the seed; by default torch's own, which ``torch.manual_seed`` sets.  One
             64-bit number of it is consumed, whatever the shape.
-        offset : int
+        first : int
             Number of the first sample (the first axis counts samples) in a larger batch, >= 0: with
             equal seeds, a batch that is drawn in parts has the noise of the whole.
         dtype : torch.dtype, optional
-            float32 or float64; by default that of ``t`` if it is a tensor, else torch's default.
+            float32 or float64; by default that of ``t`` if it is a tensor, else torch's default,
+            and float32 where that has 16 bits.
         device : torch.device, optional
             By default that of ``t``, a and c.
 
@@ -188,17 +202,21 @@ class KacProcess:
         >>> bool(a.grad < 0)
         True
         """
-        if dtype is None:
-            dtype = t.dtype if isinstance(t, Tensor) else torch.get_default_dtype()
-        if dtype not in (torch.float32, torch.float64):
-            raise TypeError(f"dtype: got {dtype}; allowed: torch.float32 or torch.float64")
-        device = self._device(t) if device is None else _bridge.resolved(device)
-        time = self._time(t, device, dtype)
-        a, c = self._parameters(device, dtype)
-        extents = time.shape if shape is None else tuple(shape)
-        seed = _bridge.draw_seed(generator, device)
+        kind = drawn_dtype(dtype, t)
+        where = place(device, t, self._a, self._c)
+        if shape is None:
+            extents = tuple(t.shape) if isinstance(t, Tensor) else ()
+        else:
+            extents = _arguments.shape(shape)
+        offset = first_element(first, extents)
+        values = self._values() if where.type == "cpu" and addressable(t) else None
+        if values is not None:
+            time = t if type(t) is float and 0.0 <= t < math.inf else times(t, where, kind)
+            seed = drawn_seed(generator, where)
+            return _kernels.sample(time, *values, seed, offset, extents, kind, _HERE)
+        a, c = self._parameters(where, kind)
         return torch.ops.kacflow.sample(
-            time, a, c, seed, _bridge.first_element(offset, extents), extents, dtype
+            times(t, where, kind), a, c, draw_seed(generator, where), offset, extents, kind
         )
 
     def velocity(self, x: Tensor, t: float | Tensor) -> Tensor:
@@ -229,10 +247,24 @@ class KacProcess:
         >>> KacProcess(9.0, 3.0).velocity(torch.tensor([-1.5, 0.0, 1.5]), 0.5)
         tensor([-3.,  0.,  3.])
         """
-        _bridge.check_data("x", x)
-        time = self._time(t, x.device, x.dtype)
-        a, c = self._parameters(x.device, x.dtype)
-        return ops.velocity(x, time, a, c)
+        return self._at(ops.velocity, _kernels.velocity, "x", x, t)
+
+    def _at(
+        self,
+        op: Any,
+        kernel: Any,
+        name: str,
+        x: Tensor,
+        t: float | Tensor,
+        allowed: Sequence[torch.dtype] = _arguments.FLOATS,
+    ) -> Any:
+        """A function of the position: by address where the dispatcher need not see it."""
+        _arguments.tensor(name, x, allowed)
+        values = self._values() if addressable(x, t) else None
+        if values is not None:
+            time = t if type(t) is float and 0.0 <= t < math.inf else times(t, x.device, x.dtype)
+            return kernel(x, time, *values)
+        return op(x, times(t, x.device, x.dtype), *self._parameters(x.device, x.dtype))
 
     def divergence(self, x: Tensor, t: float | Tensor) -> Tensor:
         """Divergence of the conditional velocity, sum_i dv/dx_i over the dimensions of a sample.
@@ -262,18 +294,17 @@ class KacProcess:
         >>> KacProcess(9.0, 3.0).divergence(torch.zeros(2, 5), 4.0)  # that of x/(2 t) is 0.625
         tensor([0.6206, 0.6206])
         """
-        _bridge.check_data("x", x)
-        time = self._time(t, x.device, x.dtype)
-        a, c = self._parameters(x.device, x.dtype)
-        dv_dx, _ = ops.velocity_grad(x.to(_bridge.working_dtype(x.dtype)), time, a, c)
-        return over_dimensions(dv_dx)
+        _arguments.tensor("x", x)
+        data = x.to(working_dtype(x.dtype))
+        return over_dimensions(self._at(ops.velocity_grad, _kernels.velocity_grad, "x", data, t)[0])
 
     def sample_path(
         self,
         times: Tensor,
-        shape: Sequence[int],
+        shape: int | Sequence[int],
         *,
         generator: torch.Generator | None = None,
+        first: int = 0,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> tuple[Tensor, Tensor]:
@@ -286,7 +317,7 @@ class KacProcess:
             leading axes of ``shape`` and then T.
         shape : sequence of int
             Shape of the paths; each element is an independent path, which starts in 0 at time 0.
-        generator, dtype, device
+        generator, first, dtype, device
             As in :meth:`sample`; one 64-bit number is consumed.
 
         Returns
@@ -310,17 +341,15 @@ class KacProcess:
         >>> x.shape, x[:, 0].tolist()
         (torch.Size([4, 11]), [0.0, 0.0, 0.0, 0.0])
         """
-        if not isinstance(times, Tensor):
-            raise TypeError(f"times: got {type(times).__name__}; allowed: a float tensor")
-        kind = times.dtype if dtype is None else dtype
-        if kind not in (torch.float32, torch.float64):
-            name = "times: got dtype" if dtype is None else "dtype: got"
-            raise TypeError(f"{name} {kind}; allowed: torch.float32 or torch.float64")
-        device = self._device(times) if device is None else _bridge.resolved(device)
-        grid = self._time(times, device, kind)
-        a, c = self._parameters(device, kind)
-        seed = _bridge.draw_seed(generator, device)
-        return torch.ops.kacflow.sample_path(grid, a, c, seed, 0, tuple(shape), kind)
+        _arguments.tensor("times", times, _arguments.WORKING)
+        kind, extents = drawn_dtype(dtype, times), _arguments.shape(shape)
+        where = place(device, times, self._a, self._c)
+        check_same_device("times", times, "the data", where)
+        a, c = self._parameters(where, kind)
+        seed, offset = draw_seed(generator, where), first_element(first, extents)
+        return torch.ops.kacflow.sample_path(
+            move(times, where, kind), a, c, seed, offset, extents, kind
+        )
 
     def log_prob(self, x: Tensor, t: float | Tensor) -> Tensor:
         """Logarithm of the density of K(t) on |x| < c t, elementwise.
@@ -354,7 +383,7 @@ class KacProcess:
         >>> KacProcess(9.0, 3.0).log_prob(torch.tensor([0.0, 1.6]), 0.5)
         tensor([-0.6020,    -inf])
         """
-        return ops.logpdf(*self._of_law("x", x, t))
+        return self._at(ops.logpdf, _kernels.logpdf, "x", x, t, _arguments.WORKING)
 
     def cdf(self, x: Tensor, t: float | Tensor) -> Tensor:
         """Distribution function P(K(t) <= x), atoms included.
@@ -368,7 +397,7 @@ class KacProcess:
         >>> KacProcess(9.0, 3.0).cdf(torch.tensor([-1.6, 0.0, 1.5]), 0.5)
         tensor([0.0000, 0.5000, 1.0000])
         """
-        return ops.cdf(*self._of_law("x", x, t))
+        return self._at(ops.cdf, _kernels.cdf, "x", x, t, _arguments.WORKING)
 
     def icdf(self, q: Tensor, t: float | Tensor) -> Tensor:
         """Quantiles: the inverse of :meth:`cdf`, ±c t on the plateaus of the atoms.
@@ -392,43 +421,38 @@ class KacProcess:
         >>> KacProcess(9.0, 3.0).icdf(torch.tensor([0.0, 0.5, 1.0]), 0.5)
         tensor([-1.5000,  0.0000,  1.5000])
         """
-        return ops.ppf(*self._of_law("q", q, t))
-
-    def _of_law(self, name: str, x: Tensor, t: float | Tensor) -> tuple[Tensor, ...]:
-        """Checked arguments of a distribution function."""
-        _bridge.check_data(name, x)
-        if x.dtype not in (torch.float32, torch.float64):
-            raise TypeError(f"{name}: got dtype {x.dtype}; allowed: float32 or float64")
-        return x, self._time(t, x.device, x.dtype), *self._parameters(x.device, x.dtype)
+        return self._at(ops.ppf, _kernels.ppf, "q", q, t, _arguments.WORKING)
 
     def variance(self, t: float | Tensor) -> Tensor:
         """Variance of K(t): (c^2/a) (t - (1 - e^(-2 a t))/(2 a)).
 
         Differentiable; float64 for a float ``t``, else the dtype of ``t``.
         """
-        time, a, c = self._closed_form(t)
+        time, a, c, dtype = self._closed_form(t)
         tau = a * time
         small = tau.clamp(max=0.5)
         series = torch.zeros_like(small)
         for k in range(18, -1, -1):  # sum_k 2 (-2 tau)^k/(k + 2)!, by Horner's rule
             series = 1.0 - 2.0 * small / (k + 3) * series
         large = tau.clamp(min=0.5)
-        closed = (large + 0.5 * torch.expm1(-2.0 * large)) / large.square()
-        return (c * time).square() * torch.where(tau < 0.5, series, closed)
+        inverse = 1.0 / large
+        closed = inverse + 0.5 * torch.expm1(-2.0 * large) * inverse * inverse
+        length = c * time  # between the two factors, so that neither overflows before the product
+        return (length * torch.where(tau < 0.5, series, closed) * length).to(dtype)
 
     def atom_mass(self, t: float | Tensor) -> Tensor:
         """Probability e^(-a t) of no turn: the two atoms at ±c t together.
 
         Differentiable; float64 for a float ``t``, else the dtype of ``t``.
         """
-        time, a, _ = self._closed_form(t)
-        return torch.exp(-a * time)
+        time, a, _, dtype = self._closed_form(t)
+        return torch.exp(-a * time).to(dtype)
 
-    def _closed_form(self, t: float | Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(t, a, c) in one floating type, the time checked."""
-        dtype: Any = t.dtype if isinstance(t, Tensor) else torch.float64
-        time = self._time(t, self._device(t), dtype)
-        if _bridge.plain(time) and not bool(((time >= 0) & (time < math.inf)).all()):
+    def _closed_form(self, t: float | Tensor) -> tuple[Tensor, Tensor, Tensor, torch.dtype]:
+        """(t, a, c) in float64, the time checked, and the type of the result."""
+        dtype = t.dtype if isinstance(t, Tensor) else torch.float64
+        time = times(t, place(None, t, self._a, self._c), torch.float64)
+        if plain(time) and not bool(((time >= 0) & (time < math.inf)).all()):
             raise ValueError(f"t: got {t}; allowed: finite numbers >= 0")
-        a, c = self._parameters(time.device, dtype)
-        return time.to(dtype), a.to(dtype), c.to(dtype)
+        a, c = self._parameters(time.device, torch.float64)
+        return time, a, c, dtype

@@ -9,12 +9,13 @@ shape, or a float where the result does not depend on time.  :func:`signal_sched
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+
+from kacflow_core import _schedules as numbers
 
 
 @runtime_checkable
@@ -31,10 +32,47 @@ class Schedule(Protocol):
 
 
 @dataclass(frozen=True)
-class ConstantSignal:
-    """f(t) = 1: the data stays, noise is added."""
+class Named:
+    """A named schedule of a path with horizon T.
+
+    The formulas are those of ``csrc/kac/schedules.h``, which the kernels evaluate: in float64,
+    rounded once to the type of the times.  :meth:`curvature` is the second derivative.
+    """
 
     T: float
+
+    def value(self, t: Tensor) -> Tensor | float:
+        """The function at the times ``t``."""
+        return self._value(t.to(torch.float64)).to(t.dtype)
+
+    def derivative(self, t: Tensor) -> Tensor | float:
+        """Its derivative at the times ``t``."""
+        return self._derivative(t.to(torch.float64)).to(t.dtype)
+
+    def curvature(self, t: Tensor) -> Tensor | float:
+        """Its second derivative at the times ``t``."""
+        return self._curvature(t.to(torch.float64)).to(t.dtype)
+
+    def _value(self, t: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _derivative(self, t: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _curvature(self, t: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+def _quarter(u: Tensor) -> tuple[Tensor, Tensor]:
+    """(sin, cos) of pi u/2, each 0 exactly at its zero."""
+    late = u > 0.5
+    x = 0.5 * math.pi * torch.where(late, 1.0 - u, u)
+    sine, cosine = torch.sin(x), torch.cos(x)
+    return torch.where(late, cosine, sine), torch.where(late, sine, cosine)
+
+
+class ConstantSignal(Named):
+    """f(t) = 1: the data stays, noise is added."""
 
     def value(self, t: Tensor) -> float:
         return 1.0
@@ -42,72 +80,72 @@ class ConstantSignal:
     def derivative(self, t: Tensor) -> float:
         return 0.0
 
+    curvature = derivative
 
-@dataclass(frozen=True)
-class LinearSignal:
+
+class LinearSignal(Named):
     """f(t) = 1 - t/T."""
 
-    T: float
-
-    def value(self, t: Tensor) -> Tensor:
-        return torch.rsub(t, 1.0, alpha=1.0 / self.T)  # one operation instead of two
+    def _value(self, t: Tensor) -> Tensor:
+        return 1.0 - t / self.T
 
     def derivative(self, t: Tensor) -> float:
         return -1.0 / self.T
 
+    def curvature(self, t: Tensor) -> float:
+        return 0.0
 
-@dataclass(frozen=True)
-class ExponentialSignal:
+
+class ExponentialSignal(Named):
     """f(t) = e^-t; e^-T of the data is left at T."""
 
-    T: float
-
-    def value(self, t: Tensor) -> Tensor:
+    def _value(self, t: Tensor) -> Tensor:
         return torch.exp(-t)
 
-    def derivative(self, t: Tensor) -> Tensor:
+    def _derivative(self, t: Tensor) -> Tensor:
         return -torch.exp(-t)
 
+    _curvature = _value
 
-@dataclass(frozen=True)
-class CosineSignal:
+
+class CosineSignal(Named):
     """f(t) = cos(pi t/(2 T))."""
 
-    T: float
+    def _value(self, t: Tensor) -> Tensor:
+        return _quarter(t / self.T)[1]
 
-    def value(self, t: Tensor) -> Tensor:
-        return torch.cos(t * (math.pi / (2.0 * self.T)))
+    def _derivative(self, t: Tensor) -> Tensor:
+        return -0.5 * math.pi / self.T * _quarter(t / self.T)[0]
 
-    def derivative(self, t: Tensor) -> Tensor:
-        omega = math.pi / (2.0 * self.T)
-        return -omega * torch.sin(t * omega)
+    def _curvature(self, t: Tensor) -> Tensor:
+        return -((0.5 * math.pi / self.T) ** 2) * _quarter(t / self.T)[1]
 
 
-@dataclass(frozen=True)
-class LambdaSignal:
+class LambdaSignal(Named):
     """f(t) = A cos wt / (A cos wt + sin wt), A = e^(2/s), s = -2, w = pi/(2 T)."""
 
-    T: float
-    s: float = -2.0
-
     def _parts(self, t: Tensor) -> tuple[float, float, Tensor, Tensor]:
-        omega, scale = math.pi / (2.0 * self.T), math.exp(2.0 / self.s)
-        return omega, scale, scale * torch.cos(t * omega), torch.sin(t * omega)
+        """w, A, A cos wt, and A cos wt + sin wt."""
+        scale = math.exp(-1.0)
+        sine, cosine = _quarter(t / self.T)
+        return 0.5 * math.pi / self.T, scale, scale * cosine, scale * cosine + sine
 
-    def value(self, t: Tensor) -> Tensor:
-        _, _, cosine, sine = self._parts(t)
-        return cosine / (cosine + sine)
+    def _value(self, t: Tensor) -> Tensor:
+        _, _, part, whole = self._parts(t)
+        return part / whole
 
-    def derivative(self, t: Tensor) -> Tensor:
-        omega, scale, cosine, sine = self._parts(t)
-        return -omega * scale / (cosine + sine).square()
+    def _derivative(self, t: Tensor) -> Tensor:
+        omega, scale, _, whole = self._parts(t)
+        return -omega * scale / whole.square()
+
+    def _curvature(self, t: Tensor) -> Tensor:
+        omega, scale, part, whole = self._parts(t)
+        rise = omega * (part / scale - scale * (whole - part))  # of the whole
+        return 2.0 * omega * scale * rise / (whole * whole.square())
 
 
-@dataclass(frozen=True)
-class LinearClock:
+class LinearClock(Named):
     """g(t) = t."""
-
-    T: float
 
     def value(self, t: Tensor) -> Tensor:
         return t
@@ -115,35 +153,56 @@ class LinearClock:
     def derivative(self, t: Tensor) -> float:
         return 1.0
 
+    def curvature(self, t: Tensor) -> float:
+        return 0.0
 
-@dataclass(frozen=True)
-class SquareClock:
+
+class SquareClock(Named):
     """g(t) = T (t/T)^2 = t^2/T."""
 
-    T: float
+    def _value(self, t: Tensor) -> Tensor:
+        return t * (t / self.T)
 
-    def value(self, t: Tensor) -> Tensor:
-        return t.square() / self.T
+    def _derivative(self, t: Tensor) -> Tensor:
+        return 2.0 * (t / self.T)
 
-    def derivative(self, t: Tensor) -> Tensor:
-        return t * (2.0 / self.T)
+    def curvature(self, t: Tensor) -> float:
+        return 2.0 / self.T
 
 
-SIGNALS: dict[str, Callable[[float], Schedule]] = {
+SIGNALS: dict[str, type[Named]] = {
     "constant": ConstantSignal,
     "linear": LinearSignal,
     "exp": ExponentialSignal,
     "cosine": CosineSignal,
     "lambda": LambdaSignal,
 }
-CLOCKS: dict[str, Callable[[float], Schedule]] = {"linear": LinearClock, "square": SquareClock}
+CLOCKS: dict[str, type[Named]] = {"linear": LinearClock, "square": SquareClock}
+
+
+#: The numbers by which the kernels know them.
+_SIGNAL_KINDS: dict[type, int] = {kind: numbers.SIGNALS[name] for name, kind in SIGNALS.items()}
+_CLOCK_KINDS: dict[type, int] = {kind: numbers.CLOCKS[name] for name, kind in CLOCKS.items()}
+
+
+def numbers_of(signal: Schedule, clock: Schedule, T: float) -> tuple[int, int] | None:
+    """The kernels' numbers of a path's schedules; None where one is not a named one for its T."""
+    found = _SIGNAL_KINDS.get(type(signal), 0), _CLOCK_KINDS.get(type(clock), 0)
+    return found if all(found) and signal.T == clock.T == T else None  # type: ignore[attr-defined]
+
+
+def numbered(signal: int, clock: int, T: float) -> tuple[Named, Named]:
+    """The named signal and clock with these numbers."""
+    f = next(kind for kind, number in _SIGNAL_KINDS.items() if number == signal)
+    g = next(kind for kind, number in _CLOCK_KINDS.items() if number == clock)
+    return f(T), g(T)
 
 
 def _schedule(
     argument: str,
     given: str | Schedule,
     T: float,
-    table: dict[str, Callable[[float], Schedule]],
+    table: dict[str, type[Named]],
     start: float,
 ) -> Schedule:
     """The schedule by that name, or the object given, with its value at 0 checked."""

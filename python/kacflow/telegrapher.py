@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kacflow import _bridge
 from kacflow._arguments import (
     FLOATS,
     WORKING,
@@ -25,6 +24,7 @@ from kacflow._arguments import (
 from kacflow._arguments import (
     generator as checked_generator,
 )
+from kacflow.ops import _tensors
 from kacflow.process import KacProcess
 from kacflow_core._characteristic import with_slope
 from kacflow_core._layout import Array
@@ -165,11 +165,11 @@ def solve(
 def _times(t: float | Tensor) -> Tensor:
     """Times as a tensor of shape () or (M,), checked where they can be read."""
     if not isinstance(t, Tensor):
-        t = _bridge.number(real("t", t, "a float or a float tensor"))
+        t = _tensors.number(real("t", t, "a float or a float tensor"))
     tensor("t", t)
     if t.ndim > 1:
         raise ValueError(f"t: got shape {tuple(t.shape)}; allowed: () or (M,)")
-    if _bridge.plain(t) and not bool(((t >= 0) & (t < math.inf)).all()):
+    if _tensors.plain(t) and not bool(((t >= 0) & (t < math.inf)).all()):
         raise ValueError(f"t: got {str(t.tolist())[:80]}; allowed: finite numbers >= 0")
     return t
 
@@ -188,7 +188,7 @@ def _per_axis(name: str, value: PerAxis, axes: int) -> Tensor:
             f"{name}: got shape {tuple(found.shape)}; allowed: a number or {axes}, one per axis"
         )
     checked = found.detach()
-    if _bridge.plain(checked) and not bool(((checked > 0) & (checked < math.inf)).all()):
+    if _tensors.plain(checked) and not bool(((checked > 0) & (checked < math.inf)).all()):
         got = value if isinstance(value, float) else checked.tolist()
         raise ValueError(f"{name}: got {got}; allowed: finite numbers > 0")
     return found.expand(axes)
@@ -244,7 +244,7 @@ def _spectral(
         _constant(name, _per_axis(name, value, axes))
         for name, value in (("a", a), ("c", c), ("period", period))
     )
-    working = _bridge.working_dtype(f0.dtype)
+    working = _tensors.working_dtype(f0.dtype)
     with np.errstate(over="ignore"):
         last_waves = np.pi * (np.array(f0.shape) // 2 * 2) / lengths
     steepest = torch.finfo(working).max / 4 if slope else _MOST

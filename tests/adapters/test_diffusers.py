@@ -238,7 +238,7 @@ def test_images_of_a_batch_and_of_its_parts():
     pipeline = quiet(KacPipeline(small_unet(), KacEulerScheduler(a=9.0, c=3.0)))
     options = {"num_inference_steps": 3, "output_type": "latent"}
     whole = pipeline(5, seeded(1), **options).images
-    parts = [pipeline(n, seeded(1), offset=k, **options).images for n, k in ((2, 0), (3, 2))]
+    parts = [pipeline(n, seeded(1), first=k, **options).images for n, k in ((2, 0), (3, 2))]
     torch.testing.assert_close(torch.cat(parts), whole, rtol=1e-4, atol=1e-5)
     single = [pipeline(1, seeded(k), **options).images for k in (4, 6)]
     listed = pipeline(2, [seeded(4), seeded(6)], **options).images
@@ -264,7 +264,7 @@ X, NOISE = torch.zeros(4, 2), torch.zeros(4, 2)
         (lambda s: KacEulerScheduler(a=9.0, c=3.0, t_min=1.0), ValueError, "t_min: got 1.0"),
         (lambda s: KacEulerScheduler(a=9.0, c=3.0, signal=s), TypeError, "signal: got Kac"),
         (lambda s: s.set_timesteps(0), ValueError, "num_inference_steps: got 0"),
-        (lambda s: s.set_timesteps(2.0), TypeError, r"num_inference_steps: got 2\.0"),
+        (lambda s: s.set_timesteps(2.0), TypeError, r"num_inference_steps: got float"),
         (lambda s: s.set_timesteps(timesteps=[1.0, 2.0]), ValueError, r"timesteps: got \[1.0, 2"),
         (lambda s: s.set_timesteps(timesteps=[1001.0]), ValueError, "timesteps: got"),
         (lambda s: s.set_timesteps(3, timesteps=[9.0]), ValueError, "num_inference_steps: got 3"),
@@ -279,17 +279,17 @@ X, NOISE = torch.zeros(4, 2), torch.zeros(4, 2)
         (lambda s: s.init_noise((3, 2), generator=[seeded(0)]), ValueError, "generator: got 1"),
         (lambda s: s.init_noise((2, 2), generator=[0, 1]), TypeError, "generator: got list"),
         (lambda s: s.init_noise((2,), generator=[]), ValueError, "generator: got 0"),
-        (lambda s: s.init_noise(1, generator=[seeded(0)], offset=2), ValueError, "offset: got 2"),
+        (lambda s: s.init_noise(1, generator=[seeded(0)], first=2), ValueError, "first: got 2"),
         (lambda s: s.add_noise(X, NOISE * math.nan, X[:, 0]), ValueError, "noise: got numbers"),
         (lambda s: s.add_noise(X, NOISE, X[:3, 0]), ValueError, r"timesteps: got shape \(3,\)"),
         (lambda s: s.scale_noise(X, X[:, 0] - 1), ValueError, "timestep: got -1 to -1"),
         (lambda s: s.add_noise(X.long(), NOISE, X[:, 0]), TypeError, "original_samples: got dty"),
         (lambda s: s.set_timesteps(timesteps=[9.0, 9.0 - 1e-9]), ValueError, "float32 can tell"),
-        (lambda s: s.set_timesteps(timesteps="98"), TypeError, "timesteps: got '98'"),
+        (lambda s: s.set_timesteps(timesteps="98"), TypeError, "timesteps: got str"),
         (lambda s: s.set_begin_index(-1), ValueError, r"begin_index: got -1; .* \[0, 999\]"),
         (lambda s: s.set_begin_index(1000), ValueError, "begin_index: got 1000"),
-        (lambda s: s.set_begin_index(1.5), TypeError, r"begin_index: got 1\.5"),
-        (lambda s: s.set_begin_index("a"), TypeError, "begin_index: got 'a'"),
+        (lambda s: s.set_begin_index(1.5), TypeError, r"begin_index: got float"),
+        (lambda s: s.set_begin_index("a"), TypeError, "begin_index: got str"),
         (lambda s: s.step(X[:, :1], 1000, X), ValueError, r"model_output: got .*\(4, 1\)"),
         (lambda s: s.step(X[0], 1000, X), ValueError, r"model_output: got .*\(2,\)"),
         (lambda s: s.step(X.to(torch.cfloat), 1000, X), TypeError, "model_output: got .*complex"),
@@ -396,14 +396,14 @@ def test_pipeline_of_16_bits():
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"generator": 0}, TypeError, "generator: got 0"),
+        ({"generator": 0}, TypeError, "generator: got int"),
         ({"generator": np.random.default_rng(0)}, TypeError, "generator: got Generator"),
         ({"generator": [seeded(0)]}, ValueError, "generator: got 1"),
         ({"batch_size": 0}, ValueError, "batch_size: got 0"),
-        ({"batch_size": "2"}, TypeError, "batch_size: got '2'"),
+        ({"batch_size": "2"}, TypeError, "batch_size: got str"),
         ({"num_inference_steps": None}, TypeError, "num_inference_steps: got None"),
         ({"output_type": None}, TypeError, "output_type: got None"),
-        ({"return_dict": 1}, TypeError, "return_dict: got 1"),
+        ({"return_dict": 1}, TypeError, "return_dict: got int"),
     ],
 )
 def test_bad_input_of_the_pipeline(options, error, message):

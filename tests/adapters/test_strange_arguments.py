@@ -18,7 +18,7 @@ from kacflow.adapters.diffusers import KacAB2Scheduler, KacPipeline  # noqa: E40
 PATH = KacPath(KacProcess(9.0, 3.0))
 X, T = torch.full((2, 3), 0.25), torch.tensor([0.5, 0.75])
 NOISE, STEPS = torch.zeros(2, 3), 1000 * T
-OF_PATH = {"generator": None, "offset": 0}
+OF_PATH = {"generator": None, "first": 0}
 DRAW = {**OF_PATH, "dtype": torch.float32, "device": "cpu"}
 PARAMETERS = {"a": 9.0, "c": 3.0, "T": 1.0, "signal": "linear", "clock": "linear"}
 
@@ -228,10 +228,10 @@ HANDED_ON = {
     "KacConditionalFlowMatcher": {"a", "c", "T"},
     "KacProbPath": {"a", "c", "T"},
     "prob_path.sample_prior": {"shape", *DRAW},
-    "scheduler.init_noise": {"offset", "dtype", "device"},
+    "scheduler.init_noise": {"first", "dtype", "device"},
     "scheduler.sample_pair": set(OF_PATH),
     "scheduler.sample_noise": set(OF_PATH),
-    "pipeline": {"offset"},
+    "pipeline": {"first"},
 }
 
 

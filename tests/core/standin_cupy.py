@@ -94,13 +94,16 @@ class Cupy(Arrays):
         self.compiled: list[str] = []  # PTX
         self.loaded: list[str] = []
         self.stream = self.device = -1
+        self.waited: list[int] = []  #: devices whose current stream was waited for
         self.devices = 1
         self.float32 = np.float32
         self.cuda = SimpleNamespace(
             Device=lambda number: Noting(self, "device", number),
             Module=lambda: Module(self),
             Stream=SimpleNamespace(null=Noting(self, "stream", 0)),
-            get_current_stream=lambda: SimpleNamespace(ptr=100 + self.device),
+            get_current_stream=lambda: SimpleNamespace(
+                ptr=100 + self.device, synchronize=lambda: self.waited.append(self.device)
+            ),
             compiler=SimpleNamespace(compile_using_nvrtc=self._compile),
             runtime=SimpleNamespace(
                 CUDARuntimeError=CUDARuntimeError,

@@ -220,6 +220,7 @@ def test_arrays_of_other_libraries(
     x = np.linspace(-1.0, 1.0, 12, dtype=np.float32)
     got = kacflow_core.velocity(kind(Array(x, 1)), 0.5, a=kind(Array(np.full(12, 9.0), 1)), c=3.0)
     assert type(got) is kind
+    assert arrays.waited == [1]  # else the caller could drop x before it was read
     close(got.array, kacflow_core.velocity(x, 0.5, a=9.0, c=3.0))
 
 

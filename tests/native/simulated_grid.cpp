@@ -47,6 +47,7 @@ float near_log2(float x) {
 
 namespace {
 
+using namespace kacflow;
 using namespace kacflow::device;
 
 template <class Op, bool kWhole>

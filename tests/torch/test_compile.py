@@ -38,7 +38,7 @@ def pair(x_0, t):
 
 
 def part_of_a_batch(x_0, t):
-    return PATH.sample(x_0, t, offset=3 * len(x_0))[2:]
+    return PATH.sample(x_0, t, first=3 * len(x_0))[2:]
 
 
 def gaussian_pair(x_0, t):
@@ -186,6 +186,7 @@ def operator_calls(dtype):
     return {
         "sample": (t, a, c, seed, 7, (6, 3), working),
         "sample_pair": (x, a, c, 1 - t, -one, t, one, seed, 7),
+        "sample_pair_scheduled": (x, t, a, c, seed, 7, 5, 2, 2.0),
         "sample_path": (t.sort().values, a, c, seed, 7, (6, 3), working),
         "ppf": (x.sigmoid(), t[:, None], a, c),
         **dict.fromkeys(

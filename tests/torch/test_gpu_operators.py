@@ -1,4 +1,4 @@
-"""The operators' GPU implementations, on tensors in memory and a simulated grid.
+"""The operators' kernels as on a GPU, on tensors in memory and a simulated grid.
 
 Everything but CUDA itself: layouts, strides, alignment, parameters by value and by pointer, seeds
 that the kernel reads, shapes and types of the results.
@@ -11,14 +11,15 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 import kacflow_core._gpu_arrays as gpu_arrays
-from kacflow import KacProcess, _cuda_ops
-from kacflow_core import _gpu, _layout
+from kacflow.ops import _kernels
+from kacflow_core import _layout, _run
+from kacflow_core._run import Target
 from kacflow_core.backends._device import DeviceBackend
+from kacflow_core.backends._jobs import Noise
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "core"))
 
@@ -26,6 +27,7 @@ from simulated_gpu import SimulatedDriver, compile_grid
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="no g++ here")
 OPS = torch.ops.kacflow
+SEED = torch.tensor(12345678901234)
 
 
 class HostTensors(gpu_arrays.TorchArrays):
@@ -42,35 +44,48 @@ class HostTensors(gpu_arrays.TorchArrays):
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedDriver]:
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedDriver]:
     yield SimulatedDriver(compile_grid(tmp_path_factory.mktemp("grid")))
 
 
+class Gpu:
+    """The kernels on the simulated grid: every call is made here and on the CPU."""
+
+    def __init__(self, driver: SimulatedDriver, patch: pytest.MonkeyPatch) -> None:
+        self.driver, self._patch = driver, patch
+        self.target = Target(DeviceBackend(driver), HostTensors(torch), 0)
+
+    def __call__(self, name: str, *args: object) -> tuple[torch.Tensor, ...]:
+        with self._patch.context() as patch:
+            patch.setattr(_kernels, "_READY", {})
+            patch.setattr(_kernels, "target_of", lambda name, value: self.target)
+            patch.setattr(
+                _kernels, "noise_of",
+                lambda seed, offset, where: (Noise(0, offset % 2**64, seed.data_ptr()), seed),
+            )  # fmt: skip
+            launches = len(self.driver.launches)
+            found = getattr(_kernels, name)(*args)
+            size = torch.as_tensor(found[0] if isinstance(found, tuple) else found).numel()
+            assert len(self.driver.launches) == launches + (size > 0)
+        return found if isinstance(found, tuple) else (found,)
+
+
 @pytest.fixture
-def gpu(library: SimulatedDriver, monkeypatch: pytest.MonkeyPatch) -> SimulatedDriver:
-    """The module's functions with CPU tensors for GPU ones."""
-    backend = DeviceBackend(library)
-    monkeypatch.setattr(_cuda_ops, "get_gpu_backend", lambda: backend)
-    monkeypatch.setattr(_cuda_ops, "_library", lambda: HostTensors(torch))
-    monkeypatch.setattr(_cuda_ops, "_on_gpu", lambda name, value: torch.device("cpu"))
-    monkeypatch.setattr(_cuda_ops, "_noise", lambda seed, offset, device: (
-        _cuda_ops.Noise(0, offset % 2**64, seed.data_ptr()), seed
-    ))  # fmt: skip
-    return library
+def gpu(driver: SimulatedDriver, monkeypatch: pytest.MonkeyPatch) -> Gpu:
+    return Gpu(driver, monkeypatch)
 
 
-def close(got: torch.Tensor, want: torch.Tensor) -> None:
-    assert got.shape == want.shape and got.dtype == want.dtype
-    narrow = got.dtype in (torch.bfloat16, torch.float16)
-    tolerance = 2e-2 if narrow else 2e-5 if got.dtype == torch.float32 else 1e-10
-    torch.testing.assert_close(got, want, rtol=tolerance, atol=tolerance)
-
-
-SEED = torch.tensor(12345678901234)
+def close(got: Sequence[torch.Tensor], wanted: torch.Tensor | Sequence[torch.Tensor]) -> None:
+    wanted = (wanted,) if isinstance(wanted, torch.Tensor) else wanted
+    for value, want in zip(got, wanted, strict=True):
+        assert value.shape == want.shape and value.dtype == want.dtype
+        narrow = value.dtype in (torch.bfloat16, torch.float16)
+        tolerance = 2e-2 if narrow else 2e-5 if value.dtype == torch.float32 else 1e-10
+        torch.testing.assert_close(value, want, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
-def test_pair(gpu: SimulatedDriver, dtype: torch.dtype):
+def test_pair(gpu: Gpu, dtype: torch.dtype):
     x = torch.randn(6, 3, 8, 8).to(dtype)
     t = torch.rand(6)
     channels = torch.tensor([[1.0, 5.0, 20.0]])
@@ -78,96 +93,103 @@ def test_pair(gpu: SimulatedDriver, dtype: torch.dtype):
         n = data.shape[0]
         a = channels if data.ndim == 4 else torch.tensor(4.0)
         given = (a, torch.tensor(2.0), 1 - t[:n], torch.tensor(-1.0), t[:n], torch.tensor(1.0))
-        got = _cuda_ops.sample_pair(data, *given, SEED, 5)
-        for value, want in zip(got, OPS.sample_pair(data, *given, SEED, 5), strict=True):
-            close(value, want)
+        args = data, *given, SEED, 5
+        close(gpu("sample_pair", *args), OPS.sample_pair(*args))
 
 
-def test_the_short_way_to_the_pair_is_the_long_one():
-    """Numbers and vectors along the first axis: the same layout and parameters."""
+@pytest.mark.parametrize("clock", [1, 2])
+@pytest.mark.parametrize("signal", [1, 2, 3, 4, 5])
+def test_named_schedules(gpu: Gpu, signal: int, clock: int):
+    """Bit for bit in float64, where both sides compute every row alike."""
+    t = torch.linspace(0, 0.7, 6, dtype=torch.float64)
+    a, c = torch.tensor([[1.0, 5.0, 20.0]], dtype=torch.float64), torch.tensor(2.0)
+    for dtype in (torch.float64, torch.float32, torch.bfloat16):
+        x = torch.randn(6, 3, 5).to(dtype)
+        args, kinds = (x, t, a, c.double(), SEED, 5), (signal, clock, 0.7)
+        close(gpu("sample_pair_scheduled", *args, kinds), OPS.sample_pair_scheduled(*args, *kinds))
+
+
+def test_the_short_way_to_a_layout_is_the_long_one():
+    """Parameters of up to two axes: the layout and strides of the views."""
     library, t = HostTensors(torch), torch.rand(12, dtype=torch.float64)
-    vectors = (t[::2], t[:6].float(), t[0].float(), np.array(3.0), np.array([2.0]))
-    for shape in ((6,), (6, 5), (6, 2, 3)):
-        for chosen in (vectors, vectors[2:]):
-            given = dict(zip("abcde", chosen, strict=False))
-            layout, rows = _layout.leading(shape, given, torch.broadcast_to)
-            long = [_gpu.as_parameter(library, row) for row in rows]
-            assert _gpu.per_sample(library, shape, given) == (layout, long)
-    for shape, value in (((6, 2), t[:6].view(6, 1)), ((5, 2), t[:6]), ((0, 2), t[:0])):
-        assert _gpu.per_sample(library, shape, {"a": value}) is None
+    channel = torch.rand(1, 2, dtype=torch.float64)
+    vectors = (t[::2], t[:6].float(), t[0], 3.0, t[:6].view(6, 1), channel, channel.expand(6, 2))
+    for shape in ((6, 2), (6, 2, 3)):
+        for chosen in (vectors, vectors[2:5], vectors[5:], vectors[:4]):
+            given = dict(zip("abcdefg", chosen, strict=False))
+            arrays = {n: v for n, v in given.items() if not isinstance(v, float)}
+            layout, views = _layout.leading(shape, arrays, torch.broadcast_to)
+            found = _run.by_strides(library, shape, given)
+            assert found is not None and found[0].size == layout.size
+            kept: list[object] = []
+            long = dict(zip(arrays, views, strict=True))
+            for (name, value), row in zip(given.items(), found[1], strict=True):
+                if isinstance(value, float):
+                    assert row == (0, value, False, 0, 0)
+                elif found[0] == layout:
+                    assert row == _run._parameter(library, long[name], kept)
+    refused = ((6, 2), t[:5]), ((5, 2), t[:6]), ((0, 2), t[:0]), ((6, 2, 3), t.view(2, 2, 3))
+    for shape, value in refused:
+        assert _run.by_strides(library, shape, {"a": value}) is None
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_sample(gpu: SimulatedDriver, dtype: torch.dtype):
+def test_sample(gpu: Gpu, dtype: torch.dtype):
     t = torch.rand(7, dtype=dtype)[::2]
     a = torch.full((4, 5), 3.0, dtype=dtype)[:, :1]
     args = (t, a, torch.tensor(2.0), SEED, 0, (4, 5), dtype)
-    close(_cuda_ops.sample(*args), OPS.sample(*args))
-    assert _cuda_ops.sample(t[:0], args[2], *args[2:5], (0, 5), dtype).shape == (0, 5)
+    close(gpu("sample", *args), OPS.sample(*args))
+    assert gpu("sample", t[:0], args[2], *args[2:5], (0, 5), dtype)[0].shape == (0, 5)
 
 
-def test_points(gpu: SimulatedDriver):
+def test_points(gpu: Gpu):
     x = torch.randn(3, 1, 5)
     t, a, c = torch.rand(4, 1), torch.tensor(3.0), torch.rand(5) + 0.5
-    for name in ("velocity", "logpdf", "cdf"):
-        close(_cuda_ops._one(name)(x, t, a, c), getattr(OPS, name)(x, t, a, c))
+    for name in ("velocity", "logpdf", "cdf", "velocity_grad"):
+        close(gpu(name, x, t, a, c), getattr(OPS, name)(x, t, a, c))
     q = torch.rand(3, 1, 5)
-    close(_cuda_ops._one("ppf")(q, t, a, c), OPS.ppf(q, t, a, c))
-    for value, want in zip(
-        _cuda_ops.velocity_grad(x, t, a, c), OPS.velocity_grad(x, t, a, c), strict=True
-    ):
-        close(value, want)
+    close(gpu("ppf", q, t, a, c), OPS.ppf(q, t, a, c))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_path(gpu: SimulatedDriver, dtype: torch.dtype):
+def test_path(gpu: Gpu, dtype: torch.dtype):
     times = torch.rand(4, 40, dtype=dtype).cumsum(1)[:, ::2]
     args = (times, torch.tensor(3.0), torch.ones(4, dtype=dtype), SEED, 0, (4, 33), dtype)
-    for value, want in zip(_cuda_ops.sample_path(*args), OPS.sample_path(*args), strict=True):
-        close(value, want)
+    close(gpu("sample_path", *args), OPS.sample_path(*args))
 
 
 def test_what_is_where_is_checked():
-    x = torch.zeros(3)
-    with pytest.raises(ValueError, match=r"x_0: is on cpu"):
-        _cuda_ops.sample_pair(x, *[x] * 6, SEED, 0)
-    with pytest.raises(ValueError, match=r"a: is on cpu; allowed: cuda:0"):
-        _cuda_ops._parameter("a", x, torch.device("cuda:0"))
+    x, elsewhere = torch.zeros(3), torch.zeros(3, device="meta")
+    with pytest.raises(ValueError, match=r"a: is on cpu; allowed: meta"):
+        _kernels._parameter("a", x, elsewhere.device)
+    assert _kernels._parameter("a", torch.tensor([2.0]), elsewhere.device) == 2.0
+    with pytest.raises(ValueError, match="x: is on meta; allowed: the CPU or a GPU"):
+        _kernels.target_of("x", elsewhere)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_rates_as_numbers_and_as_tensors(gpu: SimulatedDriver, dtype: torch.dtype):
-    """A number goes to the kernel in double precision, which rounds it as a tensor would be."""
-    x, t = torch.randn(6, 5).to(dtype), torch.rand(6)
-    process = KacProcess(1 / 3, 2 / 3)
-    numbers = process._by_value()
-    assert numbers == (1 / 3, 2 / 3) and KacProcess(1 / 3, t)._by_value() is None
-    draws = []
-    for a, c in (numbers, process._parameters(x.device, dtype)):
-        values = (a, c, 1 - t, -1.0, t, 1.0)
-        given = dict(zip(_cuda_ops.PARAMETERS, values, strict=True))
-        draws.append(_cuda_ops.pair(x, given, SEED, 0))
-    for value, want in zip(*draws, strict=True):
-        assert torch.equal(value, want)
+def test_parameters_of_other_types():
+    device = torch.device("cpu")
+    for dtype, kind in ((torch.float16, torch.float32), (torch.int64, torch.float64)):
+        assert _kernels._parameter("a", torch.ones(3, dtype=dtype), device).dtype is kind
 
 
-def test_views_with_another_sign(gpu: SimulatedDriver):
+def test_views_with_another_sign(gpu: Gpu):
     """torch keeps the conjugate of an imaginary part as its memory and a sign."""
     z = torch.randn(6, 5, dtype=torch.complex64)
     x, t = z.conj().imag, (0.5 * torch.rand(6) - 1j * torch.rand(6)).conj().imag
     assert x.is_neg() and t.is_neg()
     one = torch.tensor(1.0)
     plain = (-z.imag, one, one, one - t, -one, t.resolve_neg(), one)
-    got = _cuda_ops.sample_pair(x, one, one, one - t, -one, t, one, SEED, 0)
-    for value, want in zip(got, _cuda_ops.sample_pair(*plain, SEED, 0), strict=True):
+    got = gpu("sample_pair", x, one, one, one - t, -one, t, one, SEED, 0)
+    for value, want in zip(got, gpu("sample_pair", *plain, SEED, 0), strict=True):
         assert torch.equal(value, want)
 
 
 def test_seeds_that_no_kernel_can_read():
-    device = torch.device("cpu")
-    assert _cuda_ops._noise(torch.tensor(5, dtype=torch.int32), 7, device)[0][:2] == (5, 7)
+    here = torch.zeros(3)
+    assert _kernels.noise_of(torch.tensor(5, dtype=torch.int32), 7, here)[0][:2] == (5, 7)
     for seed in (torch.tensor([1, 2]), torch.tensor([], dtype=torch.int64), torch.tensor(1.0)):
         with pytest.raises(ValueError, match=r"seed: got .*allowed: one integer"):
-            _cuda_ops._noise(seed, 0, device)
+            _kernels.noise_of(seed, 0, here)
     with pytest.raises(ValueError, match="seed: got -1"):
-        _cuda_ops._noise(torch.tensor(-1), 0, device)
+        _kernels.noise_of(torch.tensor(-1), 0, here)

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from kacflow import GaussianPath, KacPath, KacProcess, _derivatives, ops
-from kacflow._velocity_hessian import velocity_hessian
+from kacflow import GaussianPath, KacPath, KacProcess, ops
+from kacflow.ops import _derivatives
+from kacflow.ops._velocity_hessian import velocity_hessian
 
 GPU = torch.device("cuda", 0)
 PATH = KacPath(KacProcess(9.0, 3.0))
@@ -72,7 +73,7 @@ def test_a_compiled_graph_holds_nothing_of_the_cpu(name: str):
 
 
 @pytest.mark.parametrize("ndim", [0, 1])
-@pytest.mark.parametrize("name", ops._RULES)
+@pytest.mark.parametrize("name", ops._OPERATORS)
 def test_derivatives_beside_numbers_on_the_cpu(name: str, ndim: int):
     """Rate and speed that were given as numbers are 0-d tensors on the CPU."""
     with FakeTensorMode():
@@ -83,12 +84,13 @@ def test_derivatives_beside_numbers_on_the_cpu(name: str, ndim: int):
         inputs: dict[str, tuple] = {
             "sample": (t, a, c, seed, 0, (8, 3), torch.float32),
             "sample_pair": (x, a, c, t, one, t, one, seed, 0),
+            "sample_pair_scheduled": (x, t, a, c, seed, 0, 4, 2, 1.0),
             "sample_path": (t.reshape(-1), a, c, seed, 0, (8, 3), torch.float32),
         }
         args = inputs.get(name, (x, spread, a, c))
         found = getattr(torch.ops.kacflow, name)(*args)
         outputs = found if isinstance(found, tuple) else (found,)
-        rule = ops._RULES[name]
+        rule = ops._OPERATORS[name].rule
         needed = [isinstance(v, Tensor) and v.device == GPU for v in args]
         if name in ("sample_path", "_velocity_hessian", "_draw_acceleration"):
             with pytest.raises(RuntimeError, match=r"gradient|derivative"):
@@ -112,7 +114,7 @@ def test_a_clock_on_the_cpu_beside_data_on_a_gpu():
         seed = torch.empty((), dtype=torch.int64)
         args = (x, one, one, one, one, one, one, seed, 0)
         needed = [i == 6 for i in range(9)]
-        grads = ops._RULES["sample_pair"].backward(args, (), needed, (x, x))
+        grads = ops._OPERATORS["sample_pair"].rule.backward(args, (), needed, (x, x))
         assert grads[6] is not None and grads[6].shape == ()
 
 

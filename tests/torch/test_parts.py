@@ -32,34 +32,34 @@ def test_parts_of_a_batch(path, grad):
     t = torch.rand(11, generator=seeded(1))
     whole = path.sample(x_0, t, generator=seeded(2))
     for first, last in ((0, 4), (4, 11)):
-        part = path.sample(x_0[first:last], t[first:last], generator=seeded(2), offset=first)
+        part = path.sample(x_0[first:last], t[first:last], generator=seeded(2), first=first)
         assert torch.equal(part.x_t, whole.x_t[first:last])
         assert torch.equal(part.dx_t, whole.dx_t[first:last])
-    shifted = path.sample(x_0, t, generator=seeded(2), offset=1)
+    shifted = path.sample(x_0, t, generator=seeded(2), first=1)
     assert not torch.equal(shifted.x_t, whole.x_t)
 
 
 @pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
 def test_parts_of_the_prior(path):
     whole = path.sample_prior((11, 2, 5), generator=seeded(2))
-    part = path.sample_prior((4, 2, 5), generator=seeded(2), offset=7)
+    part = path.sample_prior((4, 2, 5), generator=seeded(2), first=7)
     assert torch.equal(part, whole[7:])
 
 
 @pytest.mark.parametrize(
     ("offset", "error", "message"),
     [
-        (-1, ValueError, "offset: got -1; allowed: an int >= 0"),
-        (1.0, TypeError, "offset: got float"),
-        (True, TypeError, "offset: got bool"),
+        (-1, ValueError, "first: got -1; allowed: an int >= 0"),
+        (1.0, TypeError, "first: got float"),
+        (True, TypeError, "first: got bool"),
     ],
 )
 def test_bad_offset(offset, error, message):
     for path in PATHS.values():
         with pytest.raises(error, match=message):
-            path.sample(torch.zeros(3, 2), 0.5, offset=offset)
+            path.sample(torch.zeros(3, 2), 0.5, first=offset)
         with pytest.raises(error, match=message):
-            path.sample_prior((3, 2), offset=offset)
+            path.sample_prior((3, 2), first=offset)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from kacflow._velocity_hessian import bessel_ratio
+from kacflow.ops._velocity_hessian import bessel_ratio
 
 HESSIAN = torch.ops.kacflow._velocity_hessian
 #: As in the module's docstring.

@@ -7,6 +7,7 @@ import json
 import math
 from itertools import pairwise
 
+import numpy as np
 import pytest
 
 from kacflow.training import TrainConfig
@@ -21,7 +22,8 @@ from kacflow.training import TrainConfig
         ("seed", -1), ("seed", 2**63), ("channels", 2), ("image_size", 1), ("data", ""),
         ("path", "brownian"), ("signal", "step"), ("clock", "cubic"), ("network", "cnn"),
         ("precision", "fp8"), ("device", "tpu"), ("lr_schedule", "step"), ("log_every", 0),
-        ("checkpoint_every", 0),
+        ("checkpoint_every", 0), ("blocks", 10**6), ("batch", 10**12), ("image_size", 10**9),
+        ("width", 10**24), ("steps", 10**24), ("out", "a\0b"),
     ],
 )  # fmt: skip
 def test_wrong_value_names_field_value_and_allowed(name: str, value: object) -> None:
@@ -31,8 +33,11 @@ def test_wrong_value_names_field_value_and_allowed(name: str, value: object) -> 
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("steps", 1.5), ("steps", True), ("a", "9"), ("data", 3), ("flip", 1)]
-)
+    ("name", "value"),
+    [("steps", 1.5), ("steps", True), ("a", "9"), ("data", 3), ("flip", 1), ("a", True),
+     ("steps", np.True_), ("seed", np.float64(3.0)), ("clip", "inf"), ("lr", None), ("lr", 1j),
+     ("path", 1), ("channels", [3]), ("out", b"x")],
+)  # fmt: skip
 def test_wrong_type(name: str, value: object) -> None:
     with pytest.raises(TypeError, match=f"{name}: got "):
         TrainConfig(**{name: value})  # type: ignore[arg-type]
@@ -57,6 +62,32 @@ def test_round_trip_and_integers_for_floats() -> None:
     assert TrainConfig.from_dict(json.loads(config.to_json())) == config
     with pytest.raises(ValueError, match="rate"):
         TrainConfig.from_dict({"rate": 1})
+
+
+def test_numbers_of_numpy_are_taken_as_they_are() -> None:
+    values = {"a": np.float32(0.1), "lr": np.float16(0.5), "clip": np.float64("inf")}
+    numbers = {"steps": np.int64(5), "seed": np.uint64(2**63 - 1), "channels": np.int8(1)}
+    config = TrainConfig(**values, **numbers, flip=np.True_)  # type: ignore[arg-type]
+    for name, value in {**values, **numbers}.items():
+        found = getattr(config, name)
+        assert type(found) in (int, float) and found == value
+    assert config.flip is True
+    assert TrainConfig.from_dict(json.loads(config.to_json())) == config
+
+
+def test_json_is_strict_and_infinity_comes_back() -> None:
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{word} is not JSON")
+
+    config = TrainConfig(clip=math.inf)
+    values = json.loads(config.to_json(), parse_constant=refuse)
+    assert values["clip"] == "inf"
+    assert TrainConfig.from_dict(values) == config
+    with pytest.raises(TypeError, match="configuration: got"):
+        TrainConfig.from_dict([("a", 9.0)])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="lr: got inf"):
+        TrainConfig.from_dict({"lr": "inf"})
+    assert TrainConfig.from_dict({"out": "inf"}).out == "inf"
 
 
 def test_learning_rate_rises_then_falls_to_zero() -> None:

@@ -71,3 +71,9 @@ def test_judge_knows_digits_from_noise() -> None:
     assert strange["mean_confidence"] < real["mean_confidence"] - 0.05
     zeros = judge.judge(train[labels == 0])
     assert zeros["class_balance"] < 0.1
+
+
+@pytest.mark.parametrize("samples", [[["a"]] * 3, [[1j], [2j]], [[1.0], [1.0, 2.0]], [[None]] * 2])
+def test_what_are_no_numbers_is_named(samples: list) -> None:
+    with pytest.raises(TypeError, match="y: "):
+        frechet_distance([[0.0], [2.0]], samples)

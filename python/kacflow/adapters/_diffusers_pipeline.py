@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from kacflow import _bridge
 from kacflow._arguments import choice, flag, given, integer
 from kacflow._optional import require
+from kacflow.ops import _tensors
 
 _library = require("diffusers", __name__)
 DiffusionPipeline: Any = _library.DiffusionPipeline
@@ -61,7 +61,7 @@ class KacPipeline(DiffusionPipeline):
         num_inference_steps: int = 100,
         output_type: str = "pil",
         return_dict: bool = True,
-        offset: int = 0,
+        first: int = 0,
     ) -> Any:
         """Generate images.
 
@@ -79,7 +79,7 @@ class KacPipeline(DiffusionPipeline):
             they are, about [-1, 1].
         return_dict : bool
             Return an ``ImagePipelineOutput``, or a tuple.
-        offset : int
+        first : int
             Number of the first image in a larger batch, see :meth:`kacflow.KacPath.sample`.
 
         Returns
@@ -107,8 +107,8 @@ class KacPipeline(DiffusionPipeline):
         image = self.scheduler.init_noise(
             (batch_size, self.unet.config.in_channels, *sides),
             generator=generator,
-            offset=offset,
-            dtype=_bridge.working_dtype(dtype),
+            first=first,
+            dtype=_tensors.working_dtype(dtype),
             device=device,
         ).to(dtype)
         self.scheduler.set_timesteps(num_inference_steps, device=device)

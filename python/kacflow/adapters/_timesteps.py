@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kacflow import _arguments, _bridge
+from kacflow import _arguments
 from kacflow._arguments import NUMBERS, given, integer, numeric, real, reals, tensor
 from kacflow.generate import MAX_STEPS, even_grid
+from kacflow.ops import _tensors
 
 
 class Timesteps:
@@ -41,7 +42,7 @@ class Timesteps:
         if not isinstance(timesteps, Tensor):
             return real("timesteps", timesteps, "a number or a tensor") * scale
         tensor("timesteps", timesteps, NUMBERS)
-        return timesteps.to(_bridge.working_dtype(timesteps.dtype)) * scale
+        return timesteps.to(_tensors.working_dtype(timesteps.dtype)) * scale
 
     def set_timesteps(
         self,

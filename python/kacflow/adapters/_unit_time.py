@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from kacflow import _bridge
 from kacflow._arguments import given, real, same_shape, tensor
+from kacflow.ops import _tensors
 from kacflow.path import batch_times
 
 
@@ -40,4 +40,4 @@ def check_points(name: str, x: Any, data_name: str, data: Any) -> None:
     """Points of a path and data of their shape, beside them."""
     tensor(name, x)
     same_shape(data_name, tensor(data_name, data), x.shape, name)
-    _bridge.check_same_device(data_name, data, name, x.device)
+    _tensors.check_same_device(data_name, data, name, x.device)

@@ -20,21 +20,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kacflow import _arguments, _bridge
+from kacflow import _arguments
 from kacflow._arguments import (
     NUMBERS,
-    given,
     integer,
     positive,
     real,
     same_shape,
     tensor,
 )
-from kacflow._autograd import leading
 from kacflow._optional import require
 from kacflow.adapters._diffusers_pipeline import KacPipeline, generators
 from kacflow.adapters._timesteps import Timesteps
 from kacflow.generate import MAX_STEPS, check_velocity, end_time
+from kacflow.noise import leading
+from kacflow.ops import _tensors
 from kacflow.path import KacPath, as_tensor, batch_times, spread
 from kacflow.process import KacProcess
 from kacflow.schedules import CLOCKS, SIGNALS
@@ -126,7 +126,7 @@ class KacEulerScheduler(Timesteps, SchedulerMixin, ConfigMixin):
         shape: Sequence[int],
         *,
         generator: torch.Generator | list[torch.Generator] | None = None,
-        offset: int = 0,
+        first: int = 0,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> Tensor:
@@ -139,10 +139,10 @@ class KacEulerScheduler(Timesteps, SchedulerMixin, ConfigMixin):
         sources = generators(generator, shape)
         if not isinstance(sources, list):
             return self.path.sample_prior(
-                shape, generator=sources, offset=offset, dtype=dtype, device=device
+                shape, generator=sources, first=first, dtype=dtype, device=device
             )
-        if offset != 0:
-            raise ValueError(f"offset: got {given(offset)}; allowed: 0 beside a list of generators")
+        if integer("first", first):
+            raise ValueError(f"first: got {first}; allowed: 0 beside a list of generators")
         one = (1, *shape[1:])
         drawn = [self.init_noise(one, generator=g, dtype=dtype, device=device) for g in sources]
         return torch.cat(drawn)
@@ -201,7 +201,7 @@ class KacEulerScheduler(Timesteps, SchedulerMixin, ConfigMixin):
         generators(generator, sample.shape)
         _arguments.flag("return_dict", return_dict)
         index = self._next_index(timestep)
-        working = _bridge.working_dtype(sample.dtype)
+        working = _tensors.working_dtype(sample.dtype)
         length = self._grid[index + 1] - self._grid[index]
         point = self._unrounded(sample) + self._increment(model_output.to(working), length)
         self._step_index = index + 1
@@ -211,7 +211,7 @@ class KacEulerScheduler(Timesteps, SchedulerMixin, ConfigMixin):
 
     def _unrounded(self, sample: Tensor) -> Tensor:
         """The sample in its working type, with what the last step lost in rounding."""
-        point = sample.to(_bridge.working_dtype(sample.dtype))
+        point = sample.to(_tensors.working_dtype(sample.dtype))
         last = self._point
         if last is None or last.shape != sample.shape or last.device != sample.device:
             return point
@@ -229,7 +229,7 @@ class KacEulerScheduler(Timesteps, SchedulerMixin, ConfigMixin):
         timesteps: Tensor,
         *,
         generator: torch.Generator | None = None,
-        offset: int = 0,
+        first: int = 0,
     ) -> tuple[Tensor, Tensor]:
         """Draw a training pair in one pass: the noised sample and the velocity to predict.
 
@@ -239,7 +239,7 @@ class KacEulerScheduler(Timesteps, SchedulerMixin, ConfigMixin):
             Data, shape (B, ...).
         timesteps : Tensor or float
             In [0, num_train_timesteps], one for all or shape (B,); they need not be integers.
-        generator, offset
+        generator, first
             As in :meth:`kacflow.KacPath.sample`.
 
         Returns
@@ -248,7 +248,7 @@ class KacEulerScheduler(Timesteps, SchedulerMixin, ConfigMixin):
             The path at these timesteps, and dx/dt there, from data to noise.
         """
         times = self._times("timesteps", timesteps, "sample", sample)
-        drawn = self.path.sample(sample, times, generator=generator, offset=offset)
+        drawn = self.path.sample(sample, times, generator=generator, first=first)
         return drawn.x_t, drawn.dx_t
 
     def sample_noise(
@@ -257,7 +257,7 @@ class KacEulerScheduler(Timesteps, SchedulerMixin, ConfigMixin):
         timesteps: Tensor,
         *,
         generator: torch.Generator | None = None,
-        offset: int = 0,
+        first: int = 0,
     ) -> Tensor:
         """Draw K(g(t)) of the shape of ``sample``, for :meth:`add_noise` and :meth:`get_velocity`.
 
@@ -270,7 +270,7 @@ class KacEulerScheduler(Timesteps, SchedulerMixin, ConfigMixin):
             as_tensor(self.path.clock.value(times), times),
             sample.shape,
             generator=generator,
-            offset=offset,
+            first=first,
             dtype=times.dtype,
             device=sample.device,
         )
@@ -335,8 +335,8 @@ class KacEulerScheduler(Timesteps, SchedulerMixin, ConfigMixin):
             size = sample.shape[:1] if timesteps.ndim else ()
             if timesteps.shape[:1] != size or timesteps.numel() != math.prod(size):
                 raise ValueError(f"{name}: got shape {tuple(timesteps.shape)}; allowed: {allowed}")
-            _bridge.check_same_device(name, timesteps, other, sample.device)
-            if _bridge.plain(timesteps) and timesteps.numel():
+            _tensors.check_same_device(name, timesteps, other, sample.device)
+            if _tensors.plain(timesteps) and timesteps.numel():
                 low, high = (float(v) for v in torch.aminmax(timesteps.detach()))
                 slack = torch.finfo(timesteps.dtype).eps if timesteps.is_floating_point() else 0
                 if not (low >= 0 and high <= most * (1 + max(slack, 1e-6))):
@@ -356,11 +356,11 @@ class KacEulerScheduler(Timesteps, SchedulerMixin, ConfigMixin):
         """
         tensor("noise", noise)
         same_shape("noise", noise, sample.shape, name)
-        _bridge.check_same_device("noise", noise, name, sample.device)
+        _tensors.check_same_device("noise", noise, name, sample.device)
         kind, size = torch.finfo(noise.dtype), noise.abs()
         clock = as_tensor(self.path.clock.value(times), times)
         edge = leading(self.config.c * clock, noise.ndim)
-        if _bridge.plain(noise) and noise.numel():
+        if _tensors.plain(noise) and noise.numel():
             most = edge * (1 + max(1e-6, kind.eps)) + kind.tiny * kind.eps
             excess = (size.detach() - most).max()
             if not bool(excess <= 0):

@@ -114,7 +114,7 @@ class KacProbPath(_Parent):
         shape: Sequence[int],
         *,
         generator: torch.Generator | None = None,
-        offset: int = 0,
+        first: int = 0,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> Tensor:
@@ -123,7 +123,7 @@ class KacProbPath(_Parent):
         Arguments as in :meth:`kacflow.KacPath.sample_prior`.
         """
         return self.path.sample_prior(
-            shape, generator=generator, offset=offset, dtype=dtype, device=device
+            shape, generator=generator, first=first, dtype=dtype, device=device
         )
 
     def target_to_velocity(self, x_1: Tensor, x_t: Tensor, t: Tensor) -> Tensor:

@@ -14,8 +14,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kacflow import _arguments, _bridge, ops
+from kacflow import _arguments, ops
 from kacflow._arguments import integer, numeric, positive, real
+from kacflow.ops import _tensors
 from kacflow.process import KacProcess
 
 __all__ = ["TorchKacConstantSampler", "compute_velocity"]
@@ -175,7 +176,7 @@ def _beside(name: str, value: float | Tensor, x: Tensor) -> Tensor:
     else:
         found = torch.full((), positive(name, value), dtype=x.dtype, device=x.device)
     most = torch.finfo(torch.float32).max
-    if name == "c" and _bridge.plain(found) and bool((found > most).any()):
+    if name == "c" and _tensors.plain(found) and bool((found > most).any()):
         raise ValueError(f"c: got {float(found.max()):g}; allowed: at most {most:g}, of float32")
     return found
 

@@ -18,10 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kacflow import _bridge
 from kacflow._arguments import flag, real, tensor
 from kacflow._optional import require
 from kacflow.adapters._unit_time import check_pair, check_points, own_time
+from kacflow.ops import _tensors
 from kacflow.path import KacPath, spread
 from kacflow.process import KacProcess
 from kacflow.schedules import Schedule
@@ -91,7 +91,7 @@ class KacConditionalFlowMatcher(_Parent):
         """
         if not isinstance(t, Tensor):
             t = torch.tensor(real("t", t, "a number in [0, 1] or a float tensor"))
-        working = _bridge.working_dtype(tensor("t", t).dtype)
+        working = _tensors.working_dtype(tensor("t", t).dtype)
         s = own_time(t.reshape(-1), t.reshape(-1), self.path.T)
         clock = torch.as_tensor(self.path.clock.value(s), dtype=working, device=t.device)
         return self.path.process.variance(clock).sqrt().to(t.dtype).reshape(t.shape)
@@ -116,7 +116,7 @@ class KacConditionalFlowMatcher(_Parent):
 
         One 64-bit number of torch's generator is consumed.
         """
-        dtype = _bridge.working_dtype(tensor("x", x).dtype)
+        dtype = _tensors.working_dtype(tensor("x", x).dtype)
         return self.path.sample_prior(x.shape, dtype=dtype, device=x.device).to(x.dtype)
 
     def sample_location_and_conditional_flow(

@@ -2,51 +2,105 @@
 
 from __future__ import annotations
 
-import io
+import os
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from io import BufferedIOBase
 from pathlib import Path
+from typing import NoReturn, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from kacflow._optional import require
+from kacflow.training._decode import decode
 
 SUFFIXES = frozenset(
     (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 )
 CACHE_BYTES = 4 * 2**30  # larger sets are decoded again in every epoch
+FILE_BYTES = 2**28  #: A larger image file is refused before it is read, or unpacked.
 
 
 def _is_image(name: str) -> bool:
     parts = name.split("/")
     hidden = any(part.startswith((".", "__MACOSX")) for part in parts)
-    return not hidden and Path(name).suffix.lower() in SUFFIXES
+    return not hidden and not name.endswith("/") and Path(name).suffix.lower() in SUFFIXES
+
+
+def _files(folder: Path) -> Iterator[str]:
+    """Files below ``folder``, each folder once, whatever symbolic links lead to it."""
+
+    def unreadable(error: OSError) -> NoReturn:
+        raise ValueError(f"data: cannot list {str(error.filename)!r}: {error.strerror}") from None
+
+    seen = set()
+    for place, folders, files in os.walk(folder, onerror=unreadable, followlinks=True):
+        status = os.stat(place)
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders.sort()
+        for file in (Path(place, name) for name in files):
+            if file.is_file() or not file.exists():  # a broken link is missed when it is read
+                yield file.relative_to(folder).as_posix()
+
+
+def _limited(size: int) -> None:
+    if size > FILE_BYTES:
+        raise ValueError(f"it has {size} bytes; allowed: at most {FILE_BYTES}")
+
+
+def _pieces(file: BufferedIOBase, length: int) -> bytes:
+    """The content of ``file``, read in pieces of ``length`` bytes and given up when too large."""
+    content = bytearray()
+    while piece := file.read(length):
+        content += piece
+        _limited(len(content))
+    return bytes(content)
 
 
 def _open_folder(folder: Path) -> tuple[list[str], Callable[[str], bytes]]:
-    files = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return sorted(filter(_is_image, files)), lambda name: (folder / name).read_bytes()
+    def read(name: str) -> bytes:
+        with open(folder / name, "rb") as file:
+            _limited(os.fstat(file.fileno()).st_size)
+            return _pieces(file, 2**20)
+
+    return sorted(filter(_is_image, _files(folder))), read
 
 
-def _open_zip(file: Path) -> tuple[list[str], Callable[[str], bytes]]:
+def _open_zip(place: Path) -> tuple[list[str], Callable[[str], bytes]]:
     try:
-        archive = zipfile.ZipFile(file)
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"data: {str(file)!r} is not a readable .zip: {error}") from None
-    return sorted(filter(_is_image, archive.namelist())), archive.read
+        archive = zipfile.ZipFile(place)
+    except Exception as error:  # of many kinds: a damaged directory is read field by field
+        raise ValueError(
+            f"data: {str(place)!r} is not a readable .zip: {error or type(error).__name__}"
+        ) from None
+
+    def read(name: str) -> bytes:
+        member = archive.getinfo(name)
+        _limited(member.file_size)
+        plain = member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+        with cast(zipfile.ZipExtFile, archive.open(member)) as file:
+            # The other methods unpack all that is read at once, up to a million times as much.
+            file.MIN_READ_SIZE = length = 2**20 if plain else 64
+            return _pieces(file, length)
+
+    return sorted(filter(_is_image, set(archive.namelist()))), read
 
 
 class ImageFiles:
     """All images below a folder or in a .zip, in the order of their names.
 
-    Each is cropped to its central square and resized to ``size`` x ``size``.
+    Each is cropped to its central square and resized to ``size`` x ``size``; what its file may be,
+    and what its pixels become, is said in :mod:`kacflow.training._decode`.
 
     Parameters
     ----------
     place : Path
-        Folder (searched recursively; folders per class are fine) or .zip file.
+        Folder (searched recursively, links to folders too; folders per class are fine) or .zip.
     size : int
         Side of the result in pixels.
     channels : int
@@ -57,13 +111,14 @@ class ImageFiles:
     Raises
     ------
     ValueError
-        If there is no image; and on use, if a file cannot be decoded.
+        If there is no image or a folder cannot be read; and on use, if a file cannot be decoded
+        or has more than ``FILE_BYTES`` bytes: the message names it.
     """
 
     def __init__(self, place: Path, size: int, channels: int, *, flip: bool = False) -> None:
         self.place, self.flip = place, flip
         self.sample_shape = (channels, size, size)
-        self._image = require("PIL.Image")
+        require("PIL.Image")
         self.names, self._read = _open_folder(place) if place.is_dir() else _open_zip(place)
         if not self.names:
             raise ValueError(
@@ -81,20 +136,12 @@ class ImageFiles:
         name = self.names[index]
         channels, side, _ = self.sample_shape
         try:
-            with self._image.open(io.BytesIO(self._read(name))) as image:
-                image = image.convert("RGB" if channels == 3 else "L")
-        except (OSError, SyntaxError, ValueError, zipfile.BadZipFile) as error:
+            return decode(self._read(name), side, channels)
+        except Exception as error:  # of any kind: see decode and zipfile
             raise ValueError(
-                f"data: cannot decode {name!r} of {str(self.place)!r}: {error}"
+                f"data: cannot decode {name!r} of {str(self.place)!r}: "
+                f"{' '.join(str(error).split()) or type(error).__name__}"
             ) from None
-        if image.size != (side, side):
-            width, height = image.size
-            edge = min(width, height)
-            left, top = (width - edge) // 2, (height - edge) // 2
-            square = image.crop((left, top, left + edge, top + edge))
-            image = square.resize((side, side), self._image.Resampling.LANCZOS)
-        pixels = np.asarray(image, np.uint8).reshape(side, side, channels)
-        return pixels.transpose(2, 0, 1)
 
     def _pixels(self, index: int) -> np.ndarray:
         if not self._cached:

@@ -1,29 +1,38 @@
 """Checkpoints: one safetensors file with weights, averages, optimiser and generator states.
 
 Tensors ``model.*``, ``ema.*``, ``optimizer.<parameter>.<name>``, ``rng.*`` and ``state.*``; the
-metadata holds JSON text under ``kacflow``: format, step, configuration, sample shape.  The file is
-written beside its final name and moved there in one step, so that a reader, or a run that is cut
-off, always finds a whole checkpoint.  Nothing is pickled.
+metadata holds strict JSON under ``kacflow``: format, step, configuration, sample shape, and as
+``sha256`` the digest of the whole file with zeros in its own place.  The file is written beside its
+final name and moved there in one step, so that a reader, or a run that is cut off, always finds a
+whole checkpoint.  Nothing is pickled.
+
+A file is read in this order, each step before the next: the digest, the head, the configuration,
+and names, shapes and types of all tensors against the network and the optimiser that the
+configuration names.  Only then is a network built or data loaded.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from kacflow import _arguments
 from kacflow._optional import require
 from kacflow.training.config import TrainConfig
+from kacflow.training.data import sample_shape_of
 from kacflow.training.networks import build_network
+from kacflow.training.processes import usable_device
 
 FILE_NAME = "checkpoint.safetensors"
-FORMAT = 1
+FORMAT = 2
+_NO_DIGEST = "0" * 64
 
 
 @dataclass(frozen=True)
@@ -58,9 +67,27 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
 
 
 def checkpoint_file(place: str | os.PathLike[str]) -> Path:
-    """``place`` itself, or the checkpoint in it if it is a folder."""
-    path = Path(place)
-    return path / FILE_NAME if path.is_dir() else path
+    """``place`` itself, or the checkpoint in it if it is a folder; ValueError if there is none."""
+    file = Path(place)
+    file = file / FILE_NAME if file.is_dir() else file
+    if not file.is_file():
+        raise ValueError(
+            f"checkpoint: found none at {str(place)!r}; allowed: a run folder with {FILE_NAME}, "
+            "or such a file"
+        )
+    return file
+
+
+def _entry(digest: str) -> bytes:
+    return json.dumps(f'"sha256": "{digest}"')[1:-1].encode()  # in a JSON text within another
+
+
+def _digest(data: bytes, written: str) -> str:
+    """SHA-256 of a file in which the digest ``written`` stands, as if zeros stood there."""
+    head = 8 + int.from_bytes(data[:8], "little")  # the length of the JSON text, and the text
+    digest = hashlib.sha256(data[:head].replace(_entry(written), _entry(_NO_DIGEST), 1))
+    digest.update(memoryview(data)[head:])
+    return digest.hexdigest()
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
@@ -70,11 +97,14 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
         "step": checkpoint.step,
         "sample_shape": list(checkpoint.sample_shape),
         "config": checkpoint.config.to_dict(),
+        "sha256": _NO_DIGEST,
     }
     tensors = {k: v.detach().cpu().contiguous() for k, v in checkpoint.tensors.items()}
-    data = require("safetensors.torch").save(tensors, {"kacflow": json.dumps(head)})
+    metadata = {"kacflow": json.dumps(head, allow_nan=False)}
+    data = require("safetensors.torch").save(tensors, metadata)
+    digest = _digest(data, _NO_DIGEST)
     folder.mkdir(parents=True, exist_ok=True)
-    return write_atomically(folder / FILE_NAME, data)
+    return write_atomically(folder / FILE_NAME, data.replace(_entry(_NO_DIGEST), _entry(digest), 1))
 
 
 def write_atomically(target: Path, data: bytes) -> Path:
@@ -93,32 +123,102 @@ def write_atomically(target: Path, data: bytes) -> Path:
 
 
 def load_checkpoint(place: str | os.PathLike[str]) -> Checkpoint:
-    """Read a checkpoint file, or the one in a run folder.
+    """Read and check a checkpoint file, or the one in a run folder.
 
     Raises
     ------
     ValueError
-        If there is none, or it is not a checkpoint of this package and format.
+        If there is none, or it is not a whole checkpoint of this package and format, with the
+        tensors of its configuration: the message names the file.
     """
     file = checkpoint_file(place)
-    if not file.is_file():
+    require("safetensors.torch")
+    try:
+        return _parsed(file.read_bytes())
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"checkpoint: {str(file)!r} cannot be used: {error}") from None
+
+
+def _parsed(data: bytes) -> Checkpoint:
+    """The checkpoint that a file with this content holds."""
+    try:
+        length = int.from_bytes(data[:8], "little")
+        head = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["kacflow"])
+        good = _digest(data, head["sha256"]) == head["sha256"]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise ValueError("it is not one of kacflow") from None
+    if not good:
+        raise ValueError("its content has changed since it was written (SHA-256)")
+    keys = {"format", "step", "sample_shape", "config", "sha256"}
+    if head.get("format") != FORMAT or set(head) != keys:
+        allowed = f"format {FORMAT}, with {', '.join(sorted(keys))}"
         raise ValueError(
-            f"checkpoint: found none at {str(place)!r}; allowed: a run folder with {FILE_NAME}, "
-            "or such a file"
+            f"got format {head.get('format')}, with {sorted(head)}; allowed: {allowed}"
+        )
+    config = TrainConfig.from_dict(head["config"])
+    if config.to_dict() != head["config"]:
+        raise ValueError("config: got a part of the fields; allowed: all of them")
+    step = _arguments.integer("step", head["step"], 0, config.steps)
+    sample_shape = sample_shape_of(config)
+    if head["sample_shape"] != list(sample_shape):
+        raise ValueError(
+            f"sample_shape: got {head['sample_shape']}; allowed: {list(sample_shape)}, that of "
+            f"data {config.data!r}"
         )
     safetensors = require("safetensors")
     try:
-        with safetensors.safe_open(str(file), framework="pt", device="cpu") as source:
-            head: dict[str, Any] = json.loads((source.metadata() or {})["kacflow"])
-            tensors = {name: source.get_tensor(name) for name in source.keys()}  # noqa: SIM118
-    except (safetensors.SafetensorError, KeyError, json.JSONDecodeError) as error:
-        raise ValueError(f"checkpoint: {str(file)!r} is not one of kacflow: {error!r}") from None
-    if head["format"] != FORMAT:
-        raise ValueError(
-            f"checkpoint: {str(file)!r} has format {head['format']}; allowed: {FORMAT}"
-        )
-    config = TrainConfig.from_dict(head["config"])
-    return Checkpoint(tensors, config, tuple(head["sample_shape"]), head["step"])
+        tensors = require("safetensors.torch").load(data)
+    except (safetensors.SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        raise ValueError(f"its tensors cannot be read: {error}") from None
+    _compare(tensors, config, step)
+    return Checkpoint(tensors, config, sample_shape, step)
+
+
+def _expected(config: TrainConfig, step: int) -> dict[str, Tensor]:
+    """Tensors of the shapes and types that a checkpoint of step ``step`` holds, without memory."""
+    with torch.device("meta"):
+        network = build_network(config, sample_shape_of(config))
+        count = torch.zeros((), dtype=torch.int64)
+        found = {"state.n_averaged": count, "state.loss_count": count}
+        found["state.loss_sum"] = torch.zeros((), dtype=torch.float64)
+        number = torch.zeros((), dtype=torch.float32)
+    found["rng.cpu"] = torch.get_rng_state()
+    for name, value in network.state_dict().items():
+        found[f"model.{name}"] = found[f"ema.{name}"] = value
+    for i, value in enumerate(network.parameters() if step else ()):  # Adam's, from the first step
+        found[f"optimizer.{i}.step"] = number
+        found[f"optimizer.{i}.exp_avg"] = found[f"optimizer.{i}.exp_avg_sq"] = value
+    return found
+
+
+def _compare(tensors: Mapping[str, Tensor], config: TrainConfig, step: int) -> None:
+    """ValueError unless the tensors are those of the configuration after ``step`` steps."""
+    if config.blocks > len(tensors):  # each block has several: nothing is built that is not there
+        raise ValueError(f"blocks: got {config.blocks}, more than its {len(tensors)} tensors")
+    try:
+        expected = _expected(config, step)
+    except (RuntimeError, OverflowError) as error:
+        raise ValueError(f"its configuration gives no network: {error}") from None
+    for name in sorted(tensors.keys() ^ expected.keys()):
+        state = "missing" if name in expected else "not one of this network"
+        raise ValueError(f"tensor {name!r} is {state}")
+    for name, value in tensors.items():
+        like = expected[name]
+        if value.shape != like.shape or value.dtype != like.dtype:
+            raise ValueError(
+                f"{name}: got {_arguments.given(value)}; allowed: shape {tuple(like.shape)} and "
+                f"dtype {like.dtype}"
+            )
+    counted = [v for k, v in tensors.items() if k.startswith("optimizer.") and k.endswith(".step")]
+    exact = min(step, 2**24)  # Adam counts in float32
+    if tensors["state.n_averaged"] != step or any(value != exact for value in counted):
+        raise ValueError(f"step: got {step}, but its optimiser or average has done others")
+    if not 0 <= tensors["state.loss_count"] <= step:
+        raise ValueError(f"state.loss_count: got a number that is not in [0, {step}]")
+    try:
+        torch.Generator().set_state(tensors["rng.cpu"])
+    except RuntimeError as error:
+        raise ValueError(f"rng.cpu: {str(error).splitlines()[0]}") from None
 
 
 @dataclass(frozen=True)
@@ -157,11 +257,12 @@ def load_model(
     Raises
     ------
     ValueError
-        If there is no usable checkpoint.
+        If there is no usable checkpoint, or the device cannot be used.
     """
+    place_of_weights = usable_device(device)
     saved = load_checkpoint(place)
     with torch.random.fork_rng(devices=[]):
         network = build_network(saved.config, saved.sample_shape)
     network.load_state_dict(saved.part("ema" if ema else "model"))
-    network.to(device).eval().requires_grad_(False)
+    network.to(place_of_weights).eval().requires_grad_(False)
     return TrainedModel(network, saved.config, saved.sample_shape, saved.step)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, get_type_hints
+
+from kacflow import _arguments
 
 PATHS = ("kac", "diffusion", "flow_matching")
 SIGNALS = ("constant", "linear", "exp", "cosine", "lambda")
@@ -21,8 +24,51 @@ DEVICES = ("auto", "cpu", "cuda")
 RESUMABLE = frozenset({"out", "steps", "device", "accumulate", "log_every", "checkpoint_every"})
 
 
-def _option(default: Any, text: str, choices: tuple[str, ...] | None = None) -> Any:
-    return field(default=default, metadata={"help": text, "choices": choices})
+_LARGE = 2**53  #: Integers up to here are exact as floating-point numbers, too.
+
+Check = Callable[[str, Any], Any]
+
+
+def _option(default: Any, text: str, check: Check | tuple[str, ...]) -> Any:
+    """A field: its default, its help, and the check or the names of what it may be."""
+    choices = None
+    if isinstance(check, tuple):
+        choices, check = check, partial(_arguments.choice, allowed=check)
+    return field(default=default, metadata={"help": text, "check": check, "choices": choices})
+
+
+def _whole(least: int, most: int = _LARGE) -> Check:
+    return partial(_arguments.integer, least=least, most=most)
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{name}: got {_arguments.given(value)}; allowed: a str")
+    if not value or "\0" in value:
+        raise ValueError(f"{name}: got {value!r}; allowed: a name or path that is not empty")
+    return value
+
+
+def _channels(name: str, value: Any) -> int:
+    number = _arguments.integer(name, value)
+    if number not in (1, 3):
+        raise ValueError(f"{name}: got {number}; allowed: 1 or 3")
+    return number
+
+
+def _at_least_zero(name: str, value: Any, below: float = math.inf) -> float:
+    allowed = f"a float in [0, {below})"
+    number = _arguments.real(name, value, allowed)
+    if not 0.0 <= number < below:
+        raise ValueError(f"{name}: got {number}; allowed: {allowed}")
+    return number
+
+
+def _positive_or_inf(name: str, value: Any) -> float:
+    number = _arguments.real(name, value, "a float > 0, or inf")
+    if not number > 0.0:
+        raise ValueError(f"{name}: got {number}; allowed: a float > 0, or inf")
+    return number
 
 
 @dataclass(frozen=True)
@@ -32,7 +78,8 @@ class TrainConfig:
     Raises
     ------
     TypeError, ValueError
-        On construction, if a field has a wrong type or a value that is not allowed.
+        On construction, if a field has a wrong type or a value that is not allowed.  Numbers may be
+        Python's or NumPy's; a bool is none.
 
     Examples
     --------
@@ -44,14 +91,22 @@ class TrainConfig:
     data: str = _option(
         "digits",
         "what to learn: 'digits' (scikit-learn's handwritten digits, 8x8 grey images), 'grid9' "
-        "(nine points in the plane), or the path of a folder or .zip of images",
+        "(nine points in the plane), or the path of a folder or .zip of images (transparent pixels "
+        "show white; files that cannot be shown surely, such as animations, are refused)",
+        _text,
     )
-    out: str = _option("runs/digits", "folder of the run: configuration, log, checkpoint, pictures")
+    out: str = _option(
+        "runs/digits", "folder of the run: configuration, log, checkpoint, pictures", _text
+    )
     image_size: int = _option(
-        32, "side in pixels that images of a folder or .zip are cropped and resized to, >= 2"
+        32,
+        "side in pixels that images of a folder or .zip are cropped and resized to, >= 2",
+        _whole(2, 2**14),
     )
-    channels: int = _option(3, "of images of a folder or .zip: 3 (colour) or 1 (grey)")
-    flip: bool = _option(False, "mirror images of a folder or .zip left to right, half of the time")
+    channels: int = _option(3, "of images of a folder or .zip: 3 (colour) or 1 (grey)", _channels)
+    flip: bool = _option(
+        False, "mirror images of a folder or .zip left to right, half of the time", _arguments.flag
+    )
 
     path: str = _option(
         "kac",
@@ -60,9 +115,15 @@ class TrainConfig:
         "Gaussian)",
         PATHS,
     )
-    a: float = _option(9.0, "jump rate of the Kac process, in turns per unit of time, > 0")
-    c: float = _option(3.0, "speed of the Kac process, in units of the data per unit of time, > 0")
-    T: float = _option(1.0, "time at which the data has become noise, > 0")
+    a: float = _option(
+        9.0, "jump rate of the Kac process, in turns per unit of time, > 0", _arguments.positive
+    )
+    c: float = _option(
+        3.0,
+        "speed of the Kac process, in units of the data per unit of time, > 0",
+        _arguments.positive,
+    )
+    T: float = _option(1.0, "time at which the data has become noise, > 0", _arguments.positive)
     signal: str = _option(
         "linear",
         "how the data fades with time; 'exp' and 'constant' leave data at T, where samples start "
@@ -76,6 +137,7 @@ class TrainConfig:
         1e-3,
         "smallest time trained on, in [0, T); path 'diffusion' needs > 0, its velocity is singular "
         "at 0",
+        _at_least_zero,
     )
 
     network: str = _option(
@@ -83,68 +145,57 @@ class TrainConfig:
         "'mlp' (points, small images), 'unet' (larger images), 'auto' (mlp up to 256 numbers)",
         NETWORKS,
     )
-    width: int = _option(384, "features per layer (mlp) or channels at full resolution (unet)")
-    blocks: int = _option(4, "residual blocks (mlp), or residual blocks per resolution (unet)")
+    width: int = _option(
+        384, "features per layer (mlp) or channels at full resolution (unet)", _whole(1, 2**20)
+    )
+    blocks: int = _option(
+        4, "residual blocks (mlp), or residual blocks per resolution (unet)", _whole(1, 2**14)
+    )
 
-    steps: int = _option(6000, "optimiser steps in all, >= 1")
+    steps: int = _option(6000, "optimiser steps in all, >= 1", _whole(1))
     batch: int = _option(
-        256, "samples per step, >= 1; the processes of a run divide them among themselves"
+        256,
+        "samples per step, >= 1; the processes of a run divide them among themselves",
+        _whole(1, 2**24),
     )
     accumulate: int = _option(
         1,
         "pieces that each process computes its samples of a step in, one after the other, to save "
         "memory, >= 1",
+        _whole(1, 2**24),
     )
-    lr: float = _option(1e-3, "highest learning rate of Adam, > 0")
+    lr: float = _option(1e-3, "highest learning rate of Adam, > 0", _arguments.positive)
     lr_schedule: str = _option(
         "cosine", "learning rate after the warm-up: falls to 0 as a cosine, or stays", LR_SCHEDULES
     )
-    warmup: int = _option(200, "steps over which the learning rate rises linearly, >= 0")
-    clip: float = _option(1.0, "largest Euclidean norm of the gradient, > 0 ('inf': no clipping)")
+    warmup: int = _option(200, "steps over which the learning rate rises linearly, >= 0", _whole(0))
+    clip: float = _option(
+        1.0, "largest Euclidean norm of the gradient, > 0 ('inf': no clipping)", _positive_or_inf
+    )
     ema: float = _option(
-        0.999, "decay per step of the moving average of the weights, in [0, 1); 0: no averaging"
+        0.999,
+        "decay per step of the moving average of the weights, in [0, 1); 0: no averaging",
+        partial(_at_least_zero, below=1),
     )
     precision: str = _option("no", "'bf16': run the network in bfloat16 (autocast)", PRECISIONS)
     device: str = _option("auto", "where to train; 'auto': a GPU if there is one", DEVICES)
-    seed: int = _option(0, "decides weights, order of the data, times and noise; in [0, 2^63)")
+    seed: int = _option(
+        0, "decides weights, order of the data, times and noise; in [0, 2^63)", _whole(0, 2**63 - 1)
+    )
 
-    log_every: int = _option(50, "steps between two lines of the log, >= 1")
-    checkpoint_every: int = _option(1000, "steps between two checkpoints, >= 1")
+    log_every: int = _option(50, "steps between two lines of the log, >= 1", _whole(1))
+    checkpoint_every: int = _option(1000, "steps between two checkpoints, >= 1", _whole(1))
 
     def __post_init__(self) -> None:
-        hints = get_type_hints(TrainConfig)
         for item in dataclasses.fields(self):
-            value = _typed(item.name, getattr(self, item.name), hints[item.name])
+            value = item.metadata["check"](item.name, getattr(self, item.name))
             object.__setattr__(self, item.name, value)
-            choices = item.metadata["choices"]
-            if choices is not None and value not in choices:
-                raise ValueError(f"{item.name}: got {value!r}; allowed: {', '.join(choices)}")
-        for name in ("a", "c", "T", "lr"):
-            self._check(name, 0.0 < getattr(self, name) < math.inf, "a finite number > 0")
-        self._check("clip", self.clip > 0.0, "a number > 0, or inf")
-        self._check("t_min", 0.0 <= self.t_min < self.T, f"a number in [0, T), here T = {self.T}")
+        self._check("t_min", self.t_min < self.T, f"a float in [0, T), here T = {self.T}")
         if self.path == "diffusion":
-            self._check("t_min", self.t_min > 0.0, "a number > 0 for path 'diffusion'")
+            self._check("t_min", self.t_min > 0.0, "a float > 0 for path 'diffusion'")
         if self.path == "flow_matching":
             for name in ("signal", "clock"):
                 self._check(name, getattr(self, name) == "linear", "linear for 'flow_matching'")
-        self._check("ema", 0.0 <= self.ema < 1.0, "a number in [0, 1)")
-        for name in (
-            "width",
-            "blocks",
-            "steps",
-            "batch",
-            "accumulate",
-            "log_every",
-            "checkpoint_every",
-        ):
-            self._check(name, getattr(self, name) >= 1, "an integer >= 1")
-        self._check("warmup", self.warmup >= 0, "an integer >= 0")
-        self._check("image_size", self.image_size >= 2, "an integer >= 2")
-        self._check("channels", self.channels in (1, 3), "1 or 3")
-        self._check("seed", 0 <= self.seed < 2**63, "an integer in [0, 2**63)")
-        for name in ("data", "out"):
-            self._check(name, bool(getattr(self, name)), "a name or path that is not empty")
 
     def _check(self, name: str, good: bool, allowed: str) -> None:
         if not good:
@@ -165,32 +216,35 @@ class TrainConfig:
         return rate
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields, as JSON can hold them."""
-        return dataclasses.asdict(self)
+        """All fields, as strict JSON can hold them: infinity is the string "inf"."""
+        values = dataclasses.asdict(self)
+        return {name: "inf" if value == math.inf else value for name, value in values.items()}
 
     def to_json(self) -> str:
         """All fields as JSON text."""
-        return json.dumps(self.to_dict(), indent=2)
+        return json.dumps(self.to_dict(), indent=2, allow_nan=False)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrainConfig:
-        """The configuration with these fields; an unknown name is a ValueError."""
-        known = {item.name for item in dataclasses.fields(cls)}
-        unknown = sorted(set(values) - known)
+        """The configuration with these fields, as :meth:`to_dict` gives them.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For what is no mapping, an unknown name, or a value that is not allowed.
+        """
+        if not isinstance(values, Mapping):
+            raise TypeError(
+                f"configuration: got {_arguments.given(values)}; allowed: names and their values"
+            )
+        known = {item.name: item.type for item in dataclasses.fields(cls)}
+        unknown = sorted(map(str, set(values) - set(known)))
         if unknown:
             raise ValueError(f"configuration: got unknown {unknown}; allowed: {sorted(known)}")
-        return cls(**values)
-
-
-def _typed(name: str, value: Any, kind: type) -> Any:
-    """``value`` as ``kind`` if nothing is lost (an int for a float), else TypeError."""
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
-        raise TypeError(
-            f"{name}: got {value!r} of type {type(value).__name__}; allowed: {kind.__name__}"
-        )
-    return value
+        infinite = {name for name, kind in known.items() if kind == "float"}
+        given: dict[str, Any] = dict(values)
+        given.update((name, math.inf) for name in infinite & set(given) if given[name] == "inf")
+        return cls(**given)
 
 
 def _documented() -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kacflow import _arguments
 from kacflow._optional import require
 from kacflow.training._images import ImageFiles
 
@@ -107,6 +108,12 @@ def digits_split() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return images[n:].clone(), labels[n:].clone(), images[:n].clone(), labels[:n].clone()
 
 
+def sample_shape_of(config: TrainConfig) -> tuple[int, ...]:
+    """Shape of one sample of the data set that ``config`` names, which is not loaded."""
+    images = (config.channels, config.image_size, config.image_size)
+    return {"digits": (1, 8, 8), "grid9": Grid9.sample_shape}.get(config.data, images)
+
+
 def load_dataset(config: TrainConfig) -> Dataset:
     """The data set that ``config.data`` names.
 
@@ -131,7 +138,7 @@ def load_dataset(config: TrainConfig) -> Dataset:
 
 def random_samples(data: Dataset, n: int, seed: int) -> Tensor:
     """``n`` samples of ``data``, shape (n, *sample_shape); different ones if it has as many."""
-    generator = torch_generator(seed, "batch")
+    generator, n = torch_generator(seed, "batch"), _arguments.integer("n", n, 1)
     if n <= data.size:
         indices = torch.randperm(data.size, generator=generator)[:n]
     else:
@@ -173,7 +180,8 @@ _STREAMS = {"order": 0, "batch": 1, "noise": 2, "sample": 3}
 
 
 def stream(seed: int, purpose: str, *counters: int) -> np.random.Generator:
-    """An independent generator for each (seed, purpose, counters)."""
+    """An independent generator for each (seed, purpose, counters), seed in [0, 2**63)."""
+    seed = _arguments.integer("seed", seed, 0, 2**63 - 1)
     return np.random.default_rng((seed, _STREAMS[purpose], *counters))
 
 

@@ -17,11 +17,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kacflow import _arguments
 from kacflow._optional import require
 from kacflow.training import processes
+from kacflow.training._lock import locked
 from kacflow.training.checkpoint import (
     FILE_NAME,
     Checkpoint,
+    checkpoint_file,
     flatten_optimizer,
     load_checkpoint,
     restore_optimizer,
@@ -92,9 +95,9 @@ def train(
     Raises
     ------
     ValueError
-        If the data cannot be used, the folder already holds a run (and neither ``resume`` nor
-        ``overwrite`` is given), there is nothing to resume, the configuration differs, or
-        the processes cannot divide the batch into equal parts.
+        If the data cannot be used, another run is training in the folder, or it already holds a
+        run (and neither ``resume`` nor ``overwrite`` is given), there is nothing to resume, the
+        configuration differs, or the processes cannot divide the batch into equal parts.
     FloatingPointError
         If the loss is no longer finite; the last checkpoint is kept.
     KeyboardInterrupt
@@ -103,7 +106,15 @@ def train(
     """
     if not isinstance(config, TrainConfig):
         raise TypeError(f"config: got {type(config).__name__}; allowed: TrainConfig")
-    saved = _saved_run(config, resume, overwrite)
+    _arguments.flag("resume", resume)
+    _arguments.flag("overwrite", overwrite)
+    if resume:
+        checkpoint_file(config.out)  # no folder is made where none was
+    with locked(Path(config.out)) if processes.is_main() else nullcontext():
+        return _train(config, _saved_run(config, resume, overwrite), progress)
+
+
+def _train(config: TrainConfig, saved: Checkpoint | None, progress: bool) -> TrainResult:
     accelerator = processes.accelerator(config.device)
     parts = accelerator.num_processes * config.accumulate
     if config.batch % parts:
@@ -212,7 +223,7 @@ class _Run:
         t = config.t_min + (config.T - config.t_min) / config.batch * strata[rows]
         t.clamp_(max=config.T)  # strata may round up to the batch size
         noise = torch_generator(config.seed, "noise", self.step)
-        sample = self.path.sample(x_0, t, generator=noise, offset=self.rows.start)
+        sample = self.path.sample(x_0, t, generator=noise, first=self.rows.start)
         return sample.x_t.to(self.device), t.to(self.device), sample.dx_t.to(self.device)
 
     def accumulated_gradient(self) -> Tensor:
@@ -328,14 +339,15 @@ def _cut_log(file: Path, step: int) -> None:
     """Drop the lines of a log that lie after ``step``: the run continues from there."""
     if not file.exists():
         return
-    kept = [line for line in file.read_text().splitlines() if _step_of(line) <= step]
+    lines = file.read_text(errors="replace").splitlines()
+    kept = [line for line in lines if _step_of(line) <= step]
     write_atomically(file, "".join(line + "\n" for line in kept).encode())
 
 
 def _step_of(line: str) -> float:
     try:
         return float(json.loads(line)["step"])
-    except (json.JSONDecodeError, KeyError):  # a line that was cut off while being written
+    except (ValueError, KeyError, TypeError):  # a line that was cut off while being written
         return math.inf
 
 

@@ -10,17 +10,44 @@ from typing import Any, NoReturn
 
 import torch
 
+from kacflow import _arguments
 from kacflow._optional import require
+
+
+def _number(variable: str, default: str, least: int) -> int:
+    text = os.environ.get(variable, default)
+    if not text.isdecimal() or int(text) < least:
+        raise ValueError(f"{variable}: got {text!r}; allowed: an integer >= {least}")
+    return int(text)
 
 
 def launched() -> int:
     """Number of processes that ``torchrun`` started together, 1 without it."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    return _number("WORLD_SIZE", "1", 1)
 
 
 def is_main() -> bool:
     """Whether this is the one process, or the first of them, that writes files and prints."""
-    return int(os.environ.get("RANK", "0")) == 0
+    return _number("RANK", "0", 0) == 0
+
+
+def usable_device(device: Any, name: str = "device") -> torch.device:
+    """The device of that name, on which a number was written and read back.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no device of torch, or cannot be used here.
+    """
+    found = _arguments.device(device, name)
+    try:
+        torch.zeros(1, device=found).item()
+    except Exception as error:  # each backend has its own: AssertionError, ImportError, ...
+        why = str(error).partition("\n")[0] or type(error).__name__
+        raise ValueError(
+            f"{name}: got {str(device)!r}, which cannot be used here ({why})"
+        ) from None
+    return found
 
 
 def accelerator(device: str) -> Any:
@@ -59,7 +86,7 @@ def leave(status: int) -> NoReturn:
     that still has a tensor to drop asks for the interpreter, and if that is gone by then the
     process aborts ("terminate called without an active exception"): 1 run of 16 on a busy machine.
     """
-    if launched() == 1:
+    if os.environ.get("WORLD_SIZE", "1") == "1":
         sys.exit(status)
     sys.stdout.flush()
     sys.stderr.flush()

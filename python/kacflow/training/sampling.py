@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from kacflow import _arguments
 from kacflow.generate import generate
 from kacflow.training.data import torch_generator
 from kacflow.training.paths import build_path
@@ -45,8 +46,8 @@ def draw_samples(
     chunk : int
         Samples that are computed at once.
     """
-    if n < 1:
-        raise ValueError(f"n: got {n}; allowed: an integer >= 1")
+    n, first = _arguments.integer("n", n, 1), _arguments.integer("first", first)
+    chunk = _arguments.integer("chunk", chunk, 1)
     path = build_path(model.config)
     device = next(model.network.parameters()).device
     done = []
@@ -54,7 +55,7 @@ def draw_samples(
         for number in range(first, first + n, chunk):
             x_t = path.sample_prior(
                 (min(chunk, first + n - number), *model.sample_shape),
-                generator=torch_generator(seed, "sample"), offset=number, dtype=torch.float32,
+                generator=torch_generator(seed, "sample"), first=number, dtype=torch.float32,
             )  # fmt: skip
             x_0 = generate(
                 model.network, x_t.to(device), path, steps=steps, method=method, **options
@@ -110,6 +111,8 @@ def motion_strip(
         As :func:`kacflow.plotting.plot_strip` takes them.  Both rows are in the order of
         ``times``: generation is to be read from right to left.
     """
+    frames = _arguments.integer("frames", frames, 2)
+    steps = _arguments.integer("steps", steps, 1)
     path = build_path(model.config)
     times = [model.config.T * i / (frames - 1) for i in range(frames)]
     noising = []

@@ -7,7 +7,6 @@ matching), generates, and writes samples.png, strip.png, loss.png and metrics.js
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
@@ -19,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from kacflow import plotting
-from kacflow._demo_report import machine, pair_time_ratio, quality
+from kacflow.cli.arguments import Parser, failed, whole
+from kacflow.demo.report import machine, pair_time_ratio, quality
 from kacflow.training import TrainConfig, load_model
 from kacflow.training.checkpoint import write_atomically
 from kacflow.training.data import digits_split
@@ -146,26 +146,25 @@ def _summary(report: dict[str, Any], out: Path) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line of the demonstration; returns the exit status."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m kacflow.demo",
         description="Train on handwritten digits with Kac and with Gaussian noise, generate, "
         "and write pictures and metrics.json.",
     )
     parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder for results")
-    parser.add_argument("--steps", type=int, default=STEPS, help="training steps of each network")
-    parser.add_argument("--n", type=int, default=1000, help="digits the distances are measured on")
+    parser.add_argument(
+        "--steps", type=whole(1), default=STEPS, help="training steps of each network"
+    )
+    parser.add_argument(
+        "--n", type=whole(2), default=1000, help="digits the distances are measured on"
+    )
     arguments = parser.parse_args(argv)
     try:
         report = run(arguments.out, arguments.steps, arguments.n)
     except KeyboardInterrupt:
         print("demo: stopped; start it again to begin anew", file=sys.stderr)
         return 130
-    except (ValueError, ImportError, OSError, RuntimeError) as error:
-        print(f"demo: error: {error}", file=sys.stderr)
-        return 1
+    except Exception as error:
+        return failed("demo", error)
     print(_summary(report, arguments.out))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

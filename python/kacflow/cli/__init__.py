@@ -6,8 +6,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from kacflow import _cli_info, _cli_results, _cli_train
-from kacflow.training.processes import leave, process_group
+from kacflow.cli import info, results, train
+from kacflow.cli.arguments import Parser, failed
+from kacflow.training.processes import process_group
 
 _DESCRIPTION = """\
 Generative models on the telegrapher's equation: data at time 0 turns into the noise of a Kac
@@ -22,17 +23,17 @@ process at time T, and a trained network leads back.
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="kacflow",
         description=_DESCRIPTION,
         epilog="'kacflow COMMAND --help' lists the options of a command.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    _cli_train.add_parser(commands)
-    _cli_results.add_sample_parser(commands)
-    _cli_results.add_plot_parser(commands)
-    _cli_info.add_parser(commands)
+    train.add_parser(commands)
+    results.add_sample_parser(commands)
+    results.add_plot_parser(commands)
+    info.add_parser(commands)
     return parser
 
 
@@ -41,18 +42,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0: done; 1: it failed, with one line that says why; 2: wrong usage; 130: stopped by Ctrl-C.
     """
-    arguments = build_parser().parse_args(argv)
     try:
+        arguments = build_parser().parse_args(argv)
         with process_group():
             arguments.run(arguments)
     except KeyboardInterrupt as stop:
         print(f"kacflow: {stop or 'stopped'}", file=sys.stderr)
         return 130
-    except (ValueError, TypeError, ImportError, OSError, ArithmeticError, RuntimeError) as error:
-        print(f"kacflow: error: {error}", file=sys.stderr)
-        return 1
+    except Exception as error:
+        return failed("kacflow", error)
     return 0
-
-
-if __name__ == "__main__":
-    leave(main())

@@ -18,6 +18,8 @@ from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd import forward_ad
 from torch.autograd.function import _SingleLevelFunction
 
+from kacflow.ops._tensors import addressable
+
 #: For each output, its derivative with respect to each input asked for, by position.
 Jacobian = list[dict[int, Tensor]]
 
@@ -175,14 +177,21 @@ def _function(op: Any, rule: Rule) -> Any:
     return Function
 
 
-def register(lib: torch.library.Library, name: str, rule: Rule) -> None:
-    """Give the operator ``name`` of ``lib`` the derivatives of ``rule``."""
-    op = getattr(torch.ops.kacflow, name).default
+def register(
+    lib: torch.library.Library, name: str, op: Any, kernel: Callable[..., Any], rule: Rule
+) -> None:
+    """Give the operator ``op`` of ``lib``, called ``name`` there, the derivatives of ``rule``.
+
+    Where none is asked for and nothing else looks on, ``kernel`` is called at once: what the
+    dispatcher and a Function add takes longer than a small kernel.
+    """
     function = _function(op, rule)
 
-    def kernel(keys: Any, *args: Any) -> Any:
+    def implementation(keys: Any, *args: Any) -> Any:
+        if addressable(*args):
+            return kernel(*args)
         # Always: whether an input carries a tangent cannot be seen from here in a compiled graph.
         with enable_single_level_autograd_function():
             return function.apply(keys, *args)
 
-    lib.impl(name, kernel, "Autograd", with_keyset=True)
+    lib.impl(name, implementation, "Autograd", with_keyset=True)

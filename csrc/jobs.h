@@ -1,13 +1,12 @@
-// What a kernel is told: plain structs whose members are all 64 bits wide, so that Python packs
-// them word by word (kacflow_core/backends/_jobs.py) and nvcc, NVRTC and g++ lay them out alike.
-// Nothing here knows Python, torch or the CUDA runtime.
-#ifndef KACFLOW_CUDA_JOBS_H_
-#define KACFLOW_CUDA_JOBS_H_
+// What a kernel is told, on the CPU and on a GPU: plain structs whose members are all 64 bits wide,
+// so that Python packs them word by word (kacflow_core/backends/_jobs.py) and g++, nvcc and NVRTC
+// lay them out alike.  Nothing here knows Python, torch, threads or the CUDA runtime.
+#ifndef KACFLOW_JOBS_H_
+#define KACFLOW_JOBS_H_
 
-#include "../kac/config.h"
+#include "kac/config.h"
 
 namespace kacflow {
-namespace device {
 
 using kac::int32;
 using kac::int64;
@@ -20,7 +19,8 @@ struct Layout {
   int64 rows, n1, inner, size;  ///< size = rows inner
 };
 
-/// How the elements are cut into tiles, one per thread block (see tiles.h).
+/// How the elements are cut into tiles, one per thread block of a GPU (cuda/tiles.h); all 0 on the
+/// CPU.
 struct Tiling {
   int64 groups;  ///< groups of 16 bytes per thread
   int64 rows;    ///< the most rows that a tile touches
@@ -30,19 +30,23 @@ struct Tiling {
 
 /// One value per row, as a strided (n0, n1) view; strides in elements, 0 where it is constant.
 struct Parameter {
-  const void* data;  ///< on the device; null: `value` for every row
+  const void* data;  ///< null: `value` for every row
   double value;
   int64 is_double;
   int64 stride0, stride1;
 };
 
-/// Key and counter of the generator.  A seed on the device is read by the kernel, so that a
-/// captured graph draws fresh noise whenever the seed there has changed.
+/// Key and counter of the generator.  A seed on a GPU is read by the kernel, so that a captured
+/// graph draws fresh noise whenever the seed there has changed.
 struct Noise {
   const uint64* seed_on_device;  ///< null: `seed`
   uint64 seed;
   uint64 offset;
 };
+
+KAC_FN uint64 seed_of(const Noise& noise) {
+  return noise.seed_on_device ? *noise.seed_on_device : noise.seed;
+}
 
 struct SampleJob {
   Layout layout;
@@ -52,11 +56,15 @@ struct SampleJob {
   void* out;  // [layout]
 };
 
+/// Schedules by their numbers (kac/schedules.h) are evaluated per row, at the times that stand in
+/// `clock`; number 0 is a schedule whose values are given.  A named signal goes with a named clock.
 struct PairJob {
   Layout layout;
   Tiling tiling;
   Noise noise;
-  Parameter a, c, signal, dsignal, clock, dclock;
+  Parameter a, c, clock, signal, dsignal, dclock;
+  int64 signal_kind, clock_kind;
+  double horizon;
   const void* x_0;  // [layout]
   void* x_t;        // [layout]
   void* dx_t;       // [layout]
@@ -79,7 +87,7 @@ struct TimeGrid {
   int64 stride0, stride1, stride;
 };
 
-/// Elements are paths; Tiling::groups is the number of intervals that a round takes.
+/// Elements are paths; on a GPU Tiling::groups is the number of intervals that a round takes.
 struct PathJob {
   Layout layout;
   Tiling tiling;
@@ -90,19 +98,18 @@ struct PathJob {
   void* directions;  // [layout, times.n]
 };
 
-/// Elements are paths.
+/// Elements are paths, whose turning times up to t_max are counted and then written.
 struct EventJob {
   Layout layout;
   Tiling tiling;
   Noise noise;  // the seed is a number
   Parameter t_max, a;
-  int64* counts;         // [layout]
-  double* directions;    // [layout]
-  const int64* offsets;  // [layout + 1], where each path's turning times begin
-  double* times;         // [offsets' last]
+  int64* counts;         // [layout]: written by count_events
+  double* directions;    // [layout], +-1: written by count_events
+  const int64* offsets;  // [layout + 1], where each path's begin: read by fill_events
+  double* times;         // [offsets' last]: written by fill_events
 };
 
-}  // namespace device
 }  // namespace kacflow
 
-#endif  // KACFLOW_CUDA_JOBS_H_
+#endif  // KACFLOW_JOBS_H_

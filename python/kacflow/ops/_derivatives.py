@@ -32,8 +32,9 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from kacflow import _bridge
-from kacflow._autograd import Jacobian, leading
+from kacflow import schedules
+from kacflow.ops._rules import Jacobian, leading
+from kacflow.ops._tensors import working_dtype
 
 _X, _T, _A, _C = range(4)  # positions of velocity's inputs
 
@@ -43,7 +44,7 @@ def velocity_jacobian(
 ) -> Jacobian:
     """Of ``velocity(x, t, a, c)``."""
     x, t, a, c = inputs
-    working = _bridge.working_dtype(x.dtype)
+    working = working_dtype(x.dtype)
     v_x, v_t = (d.to(working) for d in torch.ops.kacflow.velocity_grad(x, t, a, c))
     row = {_X: v_x, _T: v_t}
     if _A in wanted:
@@ -58,7 +59,7 @@ def velocity_grad_jacobian(
 ) -> Jacobian:
     """Of ``velocity_grad(x, t, a, c)``."""
     x, t, a, c = inputs
-    working = _bridge.working_dtype(x.dtype)
+    working = working_dtype(x.dtype)
     v_xx, v_xt, v_tt = torch.ops.kacflow._velocity_hessian(x, t, a, c)
     v_x, v_t = (d.to(working) for d in outputs)
     first, second = {_X: v_xx, _T: v_xt}, {_X: v_xt, _T: v_tt}
@@ -123,7 +124,7 @@ def pair_jacobian(
 ) -> Jacobian:
     """Of ``sample_pair``: (f x_0 + K, f' x_0 + g' w), with the noise drawn again."""
     x_0 = inputs[_X_0]
-    working = _bridge.working_dtype(x_0.dtype)
+    working = working_dtype(x_0.dtype)
     a, c, f, df, g, dg = (leading(p.to(working), x_0.ndim) for p in inputs[1:7])
     data = x_0.to(working)
     first, second = {_X_0: f, _SIGNAL: data}, {_X_0: df, _DSIGNAL: data}
@@ -139,6 +140,46 @@ def pair_jacobian(
             second[_CLOCK] = dg * torch.ops.kacflow._draw_acceleration(noise, g, a, c)
             second[_PAIR_A] = g * second[_CLOCK] / a
     return [first, second]
+
+
+# Positions of the inputs of sample_pair with named schedules.
+_TIME = 1
+
+
+def scheduled_pair_jacobian(
+    inputs: Sequence[Any], outputs: Sequence[Tensor], wanted: Sequence[int], used: Sequence[bool]
+) -> Jacobian:
+    """Of ``sample_pair_scheduled``, from that of :func:`pair_jacobian` by the chain rule: the time
+    moves f, f', g and g' at the rates f', f'', g' and g''.
+    """
+    x_0, t, a, c, seed, offset, signal, clock, horizon = inputs
+    working = working_dtype(x_0.dtype)
+    time = t.to(working)
+    f, g = schedules.numbered(signal, clock, horizon)
+    values = [
+        torch.as_tensor(v, dtype=working, device=time.device)
+        for v in (f.value(time), f.derivative(time), g.value(time), g.derivative(time))
+    ]
+    positions = {0: [_X_0], _TIME: [_SIGNAL, _DSIGNAL, _CLOCK, _DCLOCK], 2: [_PAIR_A], 3: [_PAIR_C]}
+    rows = pair_jacobian(
+        (x_0, a, c, *values, seed, offset), (), [k for i in wanted for k in positions[i]], used
+    )
+    rates = {
+        _SIGNAL: f.derivative(time), _DSIGNAL: f.curvature(time),
+        _CLOCK: g.derivative(time), _DCLOCK: g.curvature(time),
+    }  # fmt: skip
+    result: Jacobian = []
+    for row in rows:
+        mine = {i: row[k] for i, k in ((0, _X_0), (2, _PAIR_A), (3, _PAIR_C)) if k in row}
+        if _TIME in wanted:
+            terms = [
+                row[k] * (leading(r, x_0.ndim) if isinstance(r, Tensor) else r)
+                for k, r in rates.items()
+                if k in row
+            ]
+            mine[_TIME] = sum(terms[1:], terms[0])
+        result.append(mine)
+    return result
 
 
 def no_third_derivatives(

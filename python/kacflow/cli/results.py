@@ -7,34 +7,31 @@ from pathlib import Path
 from typing import Any
 
 from kacflow import plotting
-from kacflow._process_pictures import PICTURES
+from kacflow.cli.arguments import whole
+from kacflow.plotting.process import PICTURES
 from kacflow.training import processes
 from kacflow.training.checkpoint import FILE_NAME, TrainedModel, load_model
 from kacflow.training.data import load_dataset, random_samples
 from kacflow.training.sampling import draw_samples, draw_samples_together, motion_strip
 
+_RUN = f"the folder of a run, or a {FILE_NAME}"
 #: Pictures of a run.
 _OF_RUN = ("loss", "strip", "samples")
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"got {value}; allowed: an integer >= 1")
-    return value
-
-
 def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", metavar="RUN", help=f"folder of a run, or a {FILE_NAME}")
-    parser.add_argument("--n", type=_positive, default=64, help="samples (default: 64)")
+    parser.add_argument("checkpoint", metavar="RUN", help=_RUN)
+    parser.add_argument("--n", type=whole(1), default=64, help="samples (default: 64)")
     parser.add_argument(
-        "--steps", type=_positive, default=100, help="steps from noise to data (default: 100)"
+        "--steps", type=whole(1), default=100, help="steps from noise to data (default: 100)"
     )
     parser.add_argument(
         "--method", default="euler", help="integrator: euler, heun, midpoint, ab2, rk4, or an "
         "adaptive one of torchdiffeq such as dopri5 (default: euler)",
     )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, help="decides the noise (default: 0)")
+    parser.add_argument(
+        "--seed", type=whole(0, 2**63 - 1), default=0, help="decides the noise (default: 0)"
+    )
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, ...")
     parser.add_argument(
         "--last-weights", action="store_true", help="use the last weights, not their average"
@@ -82,13 +79,14 @@ def add_plot_parser(commands: Any) -> None:
 
 
 def _model(arguments: argparse.Namespace, device: Any = None) -> TrainedModel:
-    return load_model(
-        arguments.checkpoint, ema=not arguments.last_weights, device=device or arguments.device
-    )
+    device = device or processes.usable_device(arguments.device, "--device")
+    return load_model(arguments.checkpoint, ema=not arguments.last_weights, device=device)
 
 
 def _folder(arguments: argparse.Namespace) -> Path:
     place = Path(arguments.checkpoint)
+    if not place.exists():
+        raise ValueError(f"RUN: got {str(place)!r} (no such file or folder); allowed: {_RUN}")
     return place if place.is_dir() else place.parent
 
 

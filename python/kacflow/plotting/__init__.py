@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from kacflow._arguments import real
 from kacflow._optional import require
 
 _INK = "#1f4e79"
@@ -152,13 +153,26 @@ def read_log(run: str | Path) -> list[dict[str, float]]:
     Raises
     ------
     ValueError
-        If the run has none, or it is empty.
+        If the run has none, it is empty, or a line lacks a step or a loss.  A last line that was
+        cut off while being written is none.
     """
     file = Path(run) / "log.jsonl"
-    lines = file.read_text().splitlines() if file.is_file() else []
-    if not lines:
+    whole = file.read_text(errors="replace").rpartition("\n")[0] if file.is_file() else ""
+    if not whole:
         raise ValueError(f"run: {str(run)!r} has no log (log.jsonl); allowed: a folder of a run")
-    return [json.loads(line) for line in lines]
+    log = []
+    for number, text in enumerate(whole.split("\n"), start=1):
+        try:
+            line = json.loads(text)
+            log.append(
+                {**line, "step": real("step", line["step"]), "loss": real("loss", line["loss"])}
+            )
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise ValueError(
+                f"run: line {number} of {str(file)!r} is {text[:60]!r}; allowed: a JSON object "
+                "with numbers step and loss"
+            ) from None
+    return log
 
 
 def plot_loss(runs: Sequence[tuple[str, str | Path]], file: str | Path) -> Path:

@@ -75,14 +75,28 @@ def _add_option(parser: argparse.ArgumentParser, item: Any, kind: type) -> None:
     parser.add_argument(_flag(item.name), **options)
 
 
+def _options_of(file: Path) -> dict[str, Any]:
+    """The object in a JSON file; ValueError for anything else."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"--config: cannot read {str(file)!r} as JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise ValueError(
+            f"--config: got {str(file)!r}, which holds a JSON {type(found).__name__}; allowed: an "
+            "object of options and their values"
+        )
+    return found
+
+
 def _run(arguments: argparse.Namespace) -> None:
     names = {item.name for item in dataclasses.fields(TrainConfig)}
     given = {name: value for name, value in vars(arguments).items() if name in names}
     values: dict[str, Any] = {}
     if arguments.config is not None:
-        values = json.loads(arguments.config.read_text())
+        values = _options_of(arguments.config)
     if arguments.resume:
-        out = given.get("out", values.get("out", TrainConfig.out))
+        out = TrainConfig(out=given.get("out", values.get("out", TrainConfig.out))).out
         values = {**load_checkpoint(out).config.to_dict(), **values, "out": out}
     config = TrainConfig.from_dict({**values, **given})
     result = train(

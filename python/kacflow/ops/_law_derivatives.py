@@ -27,7 +27,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from kacflow._autograd import Jacobian
+from kacflow.ops._rules import Jacobian
 
 _X, _T, _A, _C = range(4)  # positions of the inputs
 

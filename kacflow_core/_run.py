@@ -1,0 +1,309 @@
+"""One kernel each, wherever the arrays are: arguments are checked, results are flat or in shape.
+
+A compiled backend takes addresses (:mod:`kacflow_core.backends._jobs`), and on the CPU and on a GPU
+the way there is the same.  The other backends, numba's, the reference and a user's own, take NumPy
+arrays (:class:`kacflow_core._dispatch.Backend`).
+
+A parameter here is a float or an array of float32 or float64 on the device of the call.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kacflow_core import _layout, _schedules
+from kacflow_core._arrays import HOST, Library
+from kacflow_core.backends import _jobs
+from kacflow_core.backends._jobs import GIVEN, Grid, Launch, Noise, Parameter, Schedules
+
+#: KACFLOW_DEBUG=1: check that what a job tells a kernel to read and write lies in its arrays.
+_DEBUG = os.environ.get("KACFLOW_DEBUG", "0") not in ("", "0")
+
+Rows = Sequence[Any]
+Make = Callable[[_layout.Layout, Sequence[Parameter]], Launch]
+
+
+class Target(NamedTuple):
+    """Where a call computes."""
+
+    kernels: Any  #: a backend
+    library: Library  #: whose arrays go in and come out
+    device: int  #: HOST for the CPU
+    threads: int = 1  #: on the CPU
+
+    @property
+    def by_address(self) -> bool:
+        """Whether the backend computes where the arrays are."""
+        return getattr(self.kernels, "host", None) is (self.device == HOST)
+
+    def start(self, launch: Launch) -> None:
+        """Run a job once, on a GPU on the library's current stream."""
+        stream = self.threads if self.device == HOST else self.library.stream(self.device)
+        self.kernels.driver.launch(launch, self.device, stream)
+
+    def address(self, array: Any, size: int) -> int:
+        """Where ``size`` elements of a contiguous array begin."""
+        if _DEBUG and math.prod(array.shape) != size:
+            raise AssertionError(f"an array of {tuple(array.shape)} for {size} elements")
+        return self.library.pointer(array)
+
+
+def aligned(library: Library, array: Any) -> Any:
+    """The array, or a copy where a kernel could not read its elements one by one."""
+    itemsize = array.dtype.itemsize
+    if library.pointer(array) & (itemsize - 1):
+        return library.copy(array)
+    if isinstance(array, np.ndarray) and any(stride % itemsize for stride in array.strides):
+        return array.copy()
+    return array
+
+
+def _parameter(library: Library, rows: Any, kept: list[Any]) -> Parameter:
+    """A parameter in its 2-D form, or a number, as kernels read it."""
+    if isinstance(rows, float):
+        return Parameter(value=rows)
+    rows = aligned(library, rows)
+    kept.append(rows)
+    stride0, stride1 = library.strides(rows)
+    n0, n1 = rows.shape
+    return Parameter(
+        library.pointer(rows), 0.0, library.dtype(rows) == "float64",
+        stride0 if n0 > 1 else 0, stride1 if n1 > 1 else 0,
+    )  # fmt: skip
+
+
+def by_strides(
+    library: Library, shape: Sequence[int], parameters: Mapping[str, Any]
+) -> tuple[_layout.Layout, list[Parameter]] | None:
+    """Layout and parameters where none has more than two axes, or None.
+
+    What :func:`kacflow_core._layout.leading` and views of its forms give in these common cases,
+    without making views, which take longer than a small kernel.
+    """
+    size, axes, found = math.prod(shape), 0, []
+    if not size:
+        return None
+    for value in parameters.values():
+        if type(value) is float:
+            found.append(Parameter(0, value))
+            continue
+        strides = [0, 0]
+        extents = value.shape
+        if extents:
+            steps = library.strides(value)
+            for axis, extent in enumerate(extents):
+                if extent == 1:
+                    continue
+                if axis > 1 or axis >= len(shape) or extent != shape[axis]:
+                    return None
+                strides[axis] = steps[axis]
+                axes = max(axes, axis + 1)
+        pointer, double = library.pointer(value), library.dtype(value) == "float64"
+        if pointer % (8 if double else 4):
+            return None
+        found.append(Parameter(pointer, 0.0, double, *strides))
+    n0 = shape[0] if axes else 1
+    n1 = shape[1] if axes > 1 else 1
+    return _layout.Layout(n0, n1, size // (n0 * n1)), found
+
+
+def _as_array(value: Any, library: Library) -> Any:
+    """A parameter as a NumPy array."""
+    return np.array(value) if isinstance(value, float) else library.host(value)
+
+
+def kept(
+    target: Target, shape: Sequence[int], parameters: Mapping[str, Any], make: Make
+) -> tuple[int, bytes] | None:
+    """The kernel and the job that ``make`` makes, for ``run`` of the native driver with other
+    addresses, numbers and noise; None where parameters have to be copied first.
+    """
+    if target.device != HOST or not target.by_address or _DEBUG:
+        return None
+    laid_out = by_strides(target.library, shape, parameters)
+    if laid_out is None:
+        return None
+    made = make(*laid_out)
+    return target.kernels.driver.number(made.operation, made.storage), made.job
+
+
+def run(
+    target: Target, shape: Sequence[int], parameters: Mapping[str, Any], make: Make,
+    call: Callable[[_layout.Layout, Rows], None],
+) -> None:  # fmt: skip
+    """One kernel for data of ``shape`` whose parameters align with its leading axes: ``make`` a job
+    for a backend that takes addresses, ``call`` one that takes arrays.
+    """
+    library = target.library
+    if not target.by_address:
+        arrays = {name: _as_array(value, library) for name, value in parameters.items()}
+        layout, rows = _layout.leading(shape, arrays)
+        if layout.size:
+            call(layout, rows)
+        return
+    simple = by_strides(library, shape, parameters)
+    if simple is not None:
+        target.start(make(*simple))
+        return
+    kept: list[Any] = []
+    arrays = {n: v for n, v in parameters.items() if not isinstance(v, float)}
+    layout, views = _layout.leading(shape, arrays, library.broadcast_to)
+    if layout.size:
+        forms = dict(zip(arrays, views, strict=True))
+        given = [_parameter(library, forms.get(n, v), kept) for n, v in parameters.items()]
+        target.start(make(layout, given))
+
+
+def sample(
+    target: Target, shape: Sequence[int], dtype: str, parameters: Mapping[str, Any], noise: Noise
+) -> Any:
+    """K(t) in shape; ``parameters`` are t, a and c."""
+    library, kernels = target.library, target.kernels
+    out = library.empty(shape, dtype, target.device)
+
+    def call(layout: _layout.Layout, rows: Rows) -> None:
+        kernels.sample(
+            library.host(out).reshape(-1), layout, *rows,
+            seed=noise.seed, offset=noise.offset, threads=target.threads,
+        )  # fmt: skip
+
+    def make(layout: _layout.Layout, rows: Sequence[Parameter]) -> Launch:
+        t, a, c = rows
+        to = target.address(out, layout.size)
+        return _jobs.sample(dtype, layout, to, t, a, c, noise, host=kernels.host)
+
+    run(target, shape, parameters, make, call)
+    return out
+
+
+_UNUSED = [Parameter()] * 6
+
+
+def pair_job(
+    dtype: str, layout: _layout.Layout, arrays: Sequence[int], rows: Sequence[Parameter],
+    noise: Noise, schedules: Schedules, host: bool,
+) -> Launch:  # fmt: skip
+    """The job of a pair with the arrays x_0, x_t and dx_t; ``rows`` as in :func:`pair`."""
+    given = [*rows, *_UNUSED[len(rows) :]]
+    a, c, g, f, df, dg = given
+    x, y, v = arrays
+    return _jobs.sample_pair(
+        dtype, layout, x, y, v, (a, c, f, df, g, dg), noise, schedules, host=host
+    )
+
+
+def pair(
+    target: Target, x_0: Any, parameters: Mapping[str, Any], noise: Noise,
+    schedules: Schedules = GIVEN,
+) -> tuple[Any, Any]:  # fmt: skip
+    """(x_t, dx_t); ``parameters`` are a, c and clock, and signal, dsignal and dclock.
+
+    Where ``schedules`` names them, ``clock`` are the times and the others are left out.
+    """
+    library, kernels = target.library, target.kernels
+    data = aligned(library, library.contiguous(x_0))
+    x_t, dx_t = library.like(data), library.like(data)
+
+    def call(layout: _layout.Layout, rows: Rows) -> None:
+        a, c, *others = rows
+        f, df, g, dg = _schedules.rows(schedules, *others)
+        kernels.sample_pair(
+            *(library.host(array).reshape(-1) for array in (data, x_t, dx_t)), layout,
+            a, c, f, df, g, dg, seed=noise.seed, offset=noise.offset, threads=target.threads,
+        )  # fmt: skip
+
+    def make(layout: _layout.Layout, rows: Sequence[Parameter]) -> Launch:
+        arrays = [target.address(array, layout.size) for array in (data, x_t, dx_t)]
+        dtype = library.dtype(data)
+        return pair_job(dtype, layout, arrays, rows, noise, schedules, kernels.host)
+
+    run(target, data.shape, parameters, make, call)
+    return x_t, dx_t
+
+
+def broadcasts_to(shape: Sequence[int], parameters: Mapping[str, Any]) -> bool:
+    """Whether parameters have no axes or those of ``shape``, so that they align with its leading
+    axes as they are.
+    """
+    for value in parameters.values():
+        own = () if type(value) is float else value.shape
+        if own and (
+            len(own) != len(shape) or any(m not in (1, n) for m, n in zip(own, shape, strict=True))
+        ):
+            return False
+    return True
+
+
+def points(
+    target: Target, operation: str, name: str, x: Any, parameters: Mapping[str, Any],
+    outputs: int = 1,
+) -> list[Any]:  # fmt: skip
+    """A function of the position, in shape; ``parameters`` are t, a and c, all broadcast."""
+    library, kernels = target.library, target.kernels
+    shape = tuple(x.shape)
+    if not broadcasts_to(shape, parameters):
+        shape, parameters = _layout.broadcast(name, shape, parameters)
+        x = library.broadcast_to(x, shape)
+    data = aligned(library, library.contiguous(x))
+    results = [library.like(data) for _ in range(outputs)]
+
+    def call(layout: _layout.Layout, rows: Rows) -> None:
+        arrays = [library.host(array).reshape(-1) for array in (data, *results)]
+        if operation in ("velocity", "velocity_grad"):
+            getattr(kernels, operation)(*arrays, layout, *rows, threads=target.threads)
+        else:
+            kernels.distribution(operation, *arrays, layout, *rows, threads=target.threads)
+
+    def make(layout: _layout.Layout, rows: Sequence[Parameter]) -> Launch:
+        t, a, c = rows
+        first, *others = (target.address(array, layout.size) for array in (data, *results))
+        return _jobs.point(
+            operation, library.dtype(data), layout, first, others, t, a, c, host=kernels.host
+        )
+
+    run(target, shape, parameters, make, call)
+    return results
+
+
+def path(
+    target: Target, times: Any, shape: Sequence[int], dtype: str, parameters: Mapping[str, Any],
+    noise: Noise,
+) -> tuple[Any, Any]:  # fmt: skip
+    """(positions, directions) in shape; ``times`` of the working type, parameters are a and c."""
+    library, kernels = target.library, target.kernels
+    view = library.broadcast_to
+    arrays = {n: v for n, v in parameters.items() if not isinstance(v, float)}
+    layout, views = _layout.leading_grids(shape, times, arrays, view)
+    forms = dict(zip(arrays, views, strict=True))
+    rows = [forms.get(name, value) for name, value in parameters.items()]
+    n = times.shape[-1]
+    whole = (*shape, n)
+    positions, directions = (library.empty(whole, dtype, target.device) for _ in range(2))
+    if not layout.size:
+        return positions, directions
+    grids = aligned(library, _layout.grid_rows(times, layout, shape, view))
+    if not target.by_address:
+        if library.strides(grids)[2] != 1:
+            grids = library.contiguous(grids)
+        kernels.sample_path(
+            library.host(positions).reshape(-1), library.host(directions).reshape(-1), layout,
+            library.host(grids),
+            *(np.full((1, 1), v) if isinstance(v, float) else library.host(v) for v in rows),
+            seed=noise.seed, offset=noise.offset, threads=target.threads,
+        )  # fmt: skip
+        return positions, directions
+    kept: list[Any] = []
+    strides, (n0, n1, _) = library.strides(grids), grids.shape
+    grid = Grid(
+        library.pointer(grids), n, strides[0] if n0 > 1 else 0, strides[1] if n1 > 1 else 0,
+        strides[2],
+    )  # fmt: skip
+    a, c = (_parameter(library, row, kept) for row in rows)
+    x, d = (target.address(array, layout.size * n) for array in (positions, directions))
+    target.start(_jobs.sample_path(dtype, layout, x, d, grid, a, c, noise, host=kernels.host))
+    return positions, directions

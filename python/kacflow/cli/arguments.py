@@ -1,0 +1,44 @@
+"""What the commands share: a parser that fails with one line, and types of their options."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong with the usage in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        line = " ".join(message.split())
+        self.exit(2, f"{self.prog}: error: {line}; see {self.prog} --help\n")
+
+
+def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """The type of an option that is an integer in [least, most]."""
+    allowed = f"an integer >= {least}" if most is None else f"an integer in [{least}, {most}]"
+
+    def convert(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = None
+        if value is None or value < least or (most is not None and value > most):
+            raise argparse.ArgumentTypeError(f"got {text!r}; allowed: {allowed}")
+        return value
+
+    return convert
+
+
+def failed(program: str, error: Exception) -> int:
+    """Say in one line why ``program`` failed; returns its exit status."""
+    text = " ".join(str(error).split())
+    if isinstance(error, MemoryError):
+        text = f"out of memory{text and f' ({text})'}; allowed: what this machine can hold"
+    elif not text or not isinstance(error, (ValueError, TypeError, OSError, RuntimeError,
+                                            ImportError, ArithmeticError)):  # fmt: skip
+        text = f"{type(error).__name__}: {text}"
+    print(f"{program}: error: {text}", file=sys.stderr)
+    return 1

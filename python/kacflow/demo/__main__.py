@@ -1,0 +1,7 @@
+"""``python -m kacflow.demo``."""
+
+import sys
+
+from kacflow.demo import main
+
+sys.exit(main())

@@ -1,0 +1,240 @@
+"""``torch.ops.kacflow.*``: the kernels as functional torch operators.
+
+Registered through :mod:`torch.library`, so nothing links torch.  All are pure functions of their
+inputs, the seed included (a 0-d int64 tensor), have fake implementations, and pass
+``torch.library.opcheck`` and ``torch.compile(fullgraph=True)``:
+
+=========================  =====================================================================
+operator                   what it computes
+=========================  =====================================================================
+``sample``                 K(t); ``t``, ``a``, ``c`` align with the leading axes of ``shape``
+``sample_pair``            (f x_0 + K(g), f' x_0 + g' v); parameters align with those of ``x_0``
+``sample_pair_scheduled``  the same from times and the numbers of named schedules
+``velocity``               v(t, x); everything broadcasts as in torch
+``velocity_grad``          (dv/dx, dv/dt)
+``sample_path``            (positions, directions) on a grid of times; parameters as in ``sample``
+``logpdf``                 logarithm of the density of the continuous part; broadcasts as in torch
+``cdf``, ``ppf``           distribution function and quantiles, atoms included; likewise
+=========================  =====================================================================
+
+Derivatives are closed forms (:mod:`kacflow.ops._derivatives`), in reverse and forward mode, with
+respect to every float input: ``velocity`` twice, by the Riccati formula; draws by implicit
+reparameterisation, so that gradients of expectations are right.  What is not linear in the second
+output of ``sample_pair``, the velocity of a draw, has no such gradient in ``a`` and ``clock``; see
+:meth:`kacflow.KacPath.sample`.  One derivative more is an error, never a silent zero.
+
+``torch.func`` and ``torch.vmap`` work on all of them.  Under ``vmap`` the operators that draw are
+still functions of their seed: an entry of the batch is the call that a loop would make, with its
+own noise if the seeds are batched and with the noise of all others if they are not.  A seed from
+``torch.randint`` is therefore batched with ``randomness="different"``, common with
+``randomness="same"`` and refused with ``randomness="error"``, as for torch's own random operators.
+
+Importing this module registers the operators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from kacflow import _arguments
+from kacflow.ops import _batching, _derivatives, _kernels, _law_derivatives
+from kacflow.ops._rules import Rule, register
+from kacflow.ops._tensors import working_dtype
+from kacflow.ops._velocity_hessian import velocity_hessian
+
+_LIB = torch.library.Library("kacflow", "DEF")
+_TAGS = (torch.Tag.pt2_compliant_tag,)
+
+_LIB.define(
+    "sample(Tensor t, Tensor a, Tensor c, Tensor seed, SymInt offset, SymInt[] shape, "
+    "ScalarType dtype) -> Tensor",
+    tags=_TAGS,
+)
+_LIB.define(
+    "sample_pair(Tensor x_0, Tensor a, Tensor c, Tensor signal, Tensor dsignal, Tensor clock, "
+    "Tensor dclock, Tensor seed, SymInt offset) -> (Tensor, Tensor)",
+    tags=_TAGS,
+)
+# Times, and the numbers of a named signal and clock (kacflow_core._schedules), for given values.
+_LIB.define(
+    "sample_pair_scheduled(Tensor x_0, Tensor t, Tensor a, Tensor c, Tensor seed, SymInt offset, "
+    "int signal, int clock, float horizon) -> (Tensor, Tensor)",
+    tags=_TAGS,
+)
+_LIB.define("velocity(Tensor x, Tensor t, Tensor a, Tensor c) -> Tensor", tags=_TAGS)
+_LIB.define(
+    "sample_path(Tensor times, Tensor a, Tensor c, Tensor seed, int offset, SymInt[] shape, "
+    "ScalarType dtype) -> (Tensor, Tensor)",
+    tags=_TAGS,
+)
+for _kind in ("logpdf", "cdf", "ppf"):
+    _LIB.define(f"{_kind}(Tensor x, Tensor t, Tensor a, Tensor c) -> Tensor", tags=_TAGS)
+_LIB.define("velocity_grad(Tensor x, Tensor t, Tensor a, Tensor c) -> (Tensor, Tensor)", tags=_TAGS)
+# For the derivatives of the others; on every device, from the operators above.
+_LIB.define(
+    "_velocity_hessian(Tensor x, Tensor t, Tensor a, Tensor c) -> (Tensor, Tensor, Tensor)",
+    tags=_TAGS,
+)
+_LIB.define("_draw_velocity(Tensor x, Tensor t, Tensor a, Tensor c) -> Tensor", tags=_TAGS)
+_LIB.define("_draw_acceleration(Tensor x, Tensor t, Tensor a, Tensor c) -> Tensor", tags=_TAGS)
+
+
+# --- kernels --------------------------------------------------------------------------------------
+def _scheduled(
+    x_0: Tensor, t: Tensor, a: Tensor, c: Tensor, seed: Tensor, offset: int,
+    signal: int, clock: int, horizon: float,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    return _kernels.sample_pair_scheduled(
+        x_0, t, a, c, seed, offset, (signal, clock, horizon)
+    )  # fmt: skip
+
+
+#: What computes each operator, on the CPU and on a GPU.
+_KERNELS: dict[str, Callable[..., Any]] = {
+    "sample": _kernels.sample,
+    "sample_pair": _kernels.sample_pair,
+    "sample_pair_scheduled": _scheduled,
+    "sample_path": _kernels.sample_path,
+    "velocity": _kernels.velocity,
+    "velocity_grad": _kernels.velocity_grad,
+    "logpdf": _kernels.logpdf,
+    "cdf": _kernels.cdf,
+    "ppf": _kernels.ppf,
+}
+for _name, _kernel in _KERNELS.items():
+    for _key in ("CPU", "CUDA"):
+        _LIB.impl(_name, _kernel, _key)
+
+
+# --- every device ---------------------------------------------------------------------------------
+def _velocity_hessian(x: Tensor, t: Tensor, a: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    working = working_dtype(x.dtype)
+    return velocity_hessian(*(value.to(working) for value in (x, t, a, c)))
+
+
+_COMPOSED: dict[str, Callable[..., Any]] = {
+    "_velocity_hessian": _velocity_hessian,
+    "_draw_velocity": _derivatives.draw_velocity,
+    "_draw_acceleration": _derivatives.draw_acceleration,
+}
+for _name, _kernel in _COMPOSED.items():
+    _LIB.impl(_name, _kernel, "CompositeExplicitAutograd")
+
+
+# --- shapes without data --------------------------------------------------------------------------
+def _together(first: Tensor, *others: Any) -> None:
+    """ValueError unless all are in one place, but for numbers on the CPU: a kernel would read what
+    is not there.
+    """
+    for value in others:
+        elsewhere = isinstance(value, Tensor) and value.device != first.device
+        if elsewhere and not (value.device.type == "cpu" and value.numel() == 1):
+            raise ValueError(f"arguments on {first.device} and {value.device}; allowed: one device")
+
+
+def _sample_fake(
+    t: Tensor, a: Tensor, c: Tensor, seed: Tensor, offset: int, shape: Sequence[int],
+    dtype: torch.dtype,
+) -> Tensor:  # fmt: skip
+    _together(t, a, c, seed)
+    return t.new_empty(shape, dtype=_arguments.dtype(dtype))
+
+
+def _pair_fake(x_0: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
+    _together(x_0, *others)
+    return x_0.new_empty(x_0.shape), x_0.new_empty(x_0.shape)
+
+
+def _sample_path_fake(
+    times: Tensor, a: Tensor, c: Tensor, seed: Tensor, offset: int, shape: Sequence[int],
+    dtype: torch.dtype,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    _together(times, a, c, seed)
+    whole = (*shape, times.shape[-1])
+    _arguments.dtype(dtype)
+    return times.new_empty(whole, dtype=dtype), times.new_empty(whole, dtype=dtype)
+
+
+def _points_fake(outputs: int, working: bool = False) -> Callable[..., Any]:
+    """Of ``outputs`` results in the dtype of x, or in the type that it computes in."""
+
+    def fake(x: Tensor, t: Tensor, a: Tensor, c: Tensor) -> Any:
+        _together(x, t, a, c)
+        shape = torch.broadcast_shapes(x.shape, t.shape, a.shape, c.shape)
+        dtype = working_dtype(x.dtype) if working else x.dtype
+        results = tuple(x.new_empty(shape, dtype=dtype) for _ in range(outputs))
+        return results[0] if outputs == 1 else results
+
+    return fake
+
+
+# --- derivatives and batches ----------------------------------------------------------------------
+class _Operator(NamedTuple):
+    """What an operator is beside its kernel."""
+
+    fake: Callable[..., Any]
+    rule: Rule
+
+
+_OPERATORS = {
+    "sample": _Operator(
+        _sample_fake, Rule(_derivatives.sample_jacobian, inputs=range(3), aligned_first=range(3))
+    ),
+    "sample_pair": _Operator(
+        _pair_fake,
+        Rule(
+            _derivatives.pair_jacobian,
+            inputs=range(7), aligned_first=range(1, 7), keeps_outputs=False,
+        ),
+    ),
+    "sample_pair_scheduled": _Operator(
+        _pair_fake,
+        Rule(
+            _derivatives.scheduled_pair_jacobian,
+            inputs=range(4), aligned_first=range(1, 4), keeps_outputs=False,
+        ),
+    ),
+    "sample_path": _Operator(
+        _sample_path_fake,
+        Rule(_law_derivatives.no_path_derivatives, inputs=range(3), aligned_first=range(3)),
+    ),
+    "logpdf": _Operator(_points_fake(1), Rule(_law_derivatives.logpdf_jacobian, inputs=range(4))),
+    "cdf": _Operator(_points_fake(1), Rule(_law_derivatives.cdf_jacobian, inputs=range(4))),
+    "ppf": _Operator(_points_fake(1), Rule(_law_derivatives.ppf_jacobian, inputs=range(4))),
+    "velocity": _Operator(_points_fake(1), Rule(_derivatives.velocity_jacobian, inputs=range(4))),
+    "velocity_grad": _Operator(
+        _points_fake(2), Rule(_derivatives.velocity_grad_jacobian, inputs=range(4))
+    ),
+    "_velocity_hessian": _Operator(
+        _points_fake(3, working=True),
+        Rule(_derivatives.no_third_derivatives, inputs=range(4), keeps_outputs=False),
+    ),
+    "_draw_velocity": _Operator(
+        _points_fake(1), Rule(_derivatives.draw_velocity_jacobian, inputs=range(4))
+    ),
+    "_draw_acceleration": _Operator(
+        _points_fake(1),
+        Rule(_derivatives.no_third_derivatives, inputs=range(4), keeps_outputs=False),
+    ),
+}  # fmt: skip
+for _name, (_fake, _rule) in _OPERATORS.items():
+    _op = getattr(torch.ops.kacflow, _name).default
+    _kernel = _KERNELS.get(_name) or _COMPOSED[_name]
+    torch.library.register_fake(f"kacflow::{_name}", _fake, lib=_LIB)
+    register(_LIB, _name, _op, _kernel, _rule)
+    _batched = _batching.entry_by_entry if _name.startswith("sample") else _batching.broadcasting
+    torch.library.register_vmap(f"kacflow::{_name}", _batched(_op), lib=_LIB)
+
+sample = torch.ops.kacflow.sample
+sample_pair = torch.ops.kacflow.sample_pair
+sample_pair_scheduled = torch.ops.kacflow.sample_pair_scheduled
+sample_path = torch.ops.kacflow.sample_path
+logpdf = torch.ops.kacflow.logpdf
+cdf = torch.ops.kacflow.cdf
+ppf = torch.ops.kacflow.ppf
+velocity = torch.ops.kacflow.velocity
+velocity_grad = torch.ops.kacflow.velocity_grad

@@ -1,0 +1,178 @@
+"""What a tensor is, here and now: its working type, and whether a kernel may take its address."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from kacflow import _arguments
+
+_CPU = torch.device("cpu")
+_LAST_SEED = 0x7FFFFFFFFFFFFFFF
+#: Tensors that are what they seem to be: memory at an address.
+_BARE = (Tensor, torch.nn.Parameter)
+
+
+def working_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The type that data of ``dtype`` computes in: float64 for float64, else float32."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def eager() -> bool:
+    """Whether what Python sees are the numbers themselves: not in a trace, under a transform, a
+    forward-mode derivative or a dispatch mode.
+    """
+    return (
+        not torch.compiler.is_compiling()
+        and torch._C._get_tracing_state() is None
+        and not torch._C._are_functorch_transforms_active()
+        and not torch._C._len_torch_dispatch_stack()
+        and forward_ad._current_level < 0
+    )
+
+
+def addressable(*values: object) -> bool:
+    """Whether a kernel may take the addresses of these tensors here and now, the dispatcher aside,
+    and no derivative of them is asked for.
+
+    Not for subclasses, such as fake or distributed tensors, and not for what torch defers: a sign,
+    zeros without memory, wrappers of functorch and of functionalisation.
+    """
+    if not eager():
+        return False
+    grad = torch.is_grad_enabled()
+    for value in values:
+        kind = type(value)
+        if kind is float:
+            continue
+        if kind is Tensor or kind is torch.nn.Parameter:
+            if (grad and value.requires_grad) or value.is_neg():  # type: ignore[attr-defined]
+                return False
+            try:
+                if not value.data_ptr() and value.numel():  # type: ignore[attr-defined]
+                    return False
+            except RuntimeError:  # wrappers and sparse tensors have no address to ask for
+                return False
+        elif isinstance(value, Tensor):
+            return False
+    return True
+
+
+def plain(*values: object) -> bool:
+    """Whether the numbers of these tensors may be read here and now, without waiting for a device:
+    in eager mode on the CPU.
+    """
+    return eager() and all(
+        type(v) in _BARE and v.is_cpu and v.layout is torch.strided
+        for v in values
+        if isinstance(v, Tensor)
+    )
+
+
+def number(value: float) -> Tensor:
+    """A number as a 0-d tensor on the CPU, whatever torch's default device is."""
+    return torch.tensor(float(value), dtype=torch.float64, device=_CPU)
+
+
+def scalar(value: float, dtype: torch.dtype, device: torch.device | None) -> Tensor:
+    """A 0-d tensor, filled on the device."""
+    return torch.full((), value, dtype=dtype, device=device)
+
+
+def move(value: Tensor, device: torch.device | None, dtype: torch.dtype) -> Tensor:
+    """A parameter beside the data: only 0-d ones change device, from the CPU, without waiting.
+
+    A number that is known here is filled in on the device, which a captured graph allows as well.
+    """
+    if device is not None and device.type == "cuda" and known(value):
+        return scalar(float(value), dtype, device)
+    return value.to(device=device, dtype=dtype, non_blocking=value.device.type == "cpu")
+
+
+def known(value: Tensor) -> bool:
+    """Whether a tensor is a number on the CPU that no derivative or trace asks about."""
+    return value.ndim == 0 and not value.requires_grad and plain(value)
+
+
+def check_same_device(name: str, value: Tensor, other: str, device: torch.device) -> None:
+    """ValueError unless both are on one device; 0-d tensors on the CPU go anywhere."""
+    if value.device != device and not (value.ndim == 0 and value.device.type == "cpu"):
+        raise ValueError(f"{name}: is on {value.device}; allowed: {device}, where {other} is")
+
+
+def times(t: float | Tensor, device: torch.device | None, dtype: torch.dtype) -> Tensor:
+    """A time, or times, as a tensor of the working type of ``dtype`` beside the data.
+
+    A number must be finite and >= 0; the values of a tensor are left to whoever can read them.
+    """
+    working, allowed = working_dtype(dtype), "a float or a float tensor"
+    if isinstance(t, Tensor):
+        if not t.is_floating_point():
+            raise TypeError(f"t: got dtype {t.dtype}; allowed: {allowed}")
+        if device is not None:
+            check_same_device("t", t, "the data", device)
+        return move(t, device, working)
+    value = _arguments.real("t", t, allowed)
+    if not 0 <= value < math.inf:
+        raise ValueError(f"t: got {value}; allowed: finite numbers >= 0")
+    return scalar(value, working, device)
+
+
+def drawn_dtype(dtype: torch.dtype | None, t: object) -> torch.dtype:
+    """The type of a draw: ``dtype``, else that of the time if it is a tensor, else torch's default;
+    float32 where that has 16 bits.
+    """
+    if dtype is not None:
+        return _arguments.dtype(dtype)
+    found = t.dtype if isinstance(t, Tensor) else torch.get_default_dtype()
+    return working_dtype(found)
+
+
+def place(device: torch.device | str | None, *values: object) -> torch.device:
+    """Where to draw: ``device``, else the one that any of the tensors is on, else the CPU."""
+    if device is not None:
+        return _arguments.device(device)
+    for value in values:
+        if isinstance(value, Tensor) and value.device.type != "cpu":
+            return value.device
+    return _CPU
+
+
+_LOCAL = threading.local()
+
+
+def drawn_seed(generator: torch.Generator | None, device: torch.device) -> Tensor | int:
+    """:func:`draw_seed` in eager mode, on the CPU as a number."""
+    if generator is not None or device.type != "cpu":
+        seed = draw_seed(generator, device)
+        return int(seed) if seed.is_cpu else seed
+    scratch = getattr(_LOCAL, "seed", None)
+    if scratch is None:
+        with torch.inference_mode(False):
+            scratch = _LOCAL.seed = torch.empty((), dtype=torch.int64, device=_CPU)
+    return scratch.random_(0, _LAST_SEED).item()  # type: ignore[return-value]
+
+
+def draw_seed(generator: torch.Generator | None, device: torch.device | None = None) -> Tensor:
+    """A 0-d int64 seed in [0, 2**63 - 1): one 64-bit number of torch's generator.
+
+    Without a generator it is the default one of the data's device (the CPU, if None), as for
+    ``torch.randn``.
+    """
+    if generator is not None:
+        device = _arguments.generator(generator).device  # type: ignore[union-attr]
+    elif device is None:
+        device = _CPU
+    return torch.randint(_LAST_SEED, (), generator=generator, device=device)
+
+
+def first_element(first: int, shape: Sequence[int]) -> int:
+    """Number of the first element of a batch whose first sample is number ``first``."""
+    if type(first) is int and first == 0:
+        return 0
+    return _arguments.integer("first", first) * math.prod(shape[1:])
