@@ -86,7 +86,7 @@ def _model(arguments: argparse.Namespace, device: Any = None) -> TrainedModel:
 def _folder(arguments: argparse.Namespace) -> Path:
     place = Path(arguments.checkpoint)
     if not place.exists():
-        raise ValueError(f"RUN: got {str(place)!r} (no such file or folder); allowed: {_RUN}")
+        raise ValueError(f"RUN: found none at {str(place)!r}; allowed: {_RUN}")
     return place if place.is_dir() else place.parent
 
 
