@@ -24,12 +24,16 @@ NUMBERS = (*FLOATS, torch.int8, torch.int16, torch.int32, torch.int64, torch.uin
 
 
 def given(value: object) -> str:
-    """What a message says of a value of the wrong kind."""
+    """What a message says of a value of the wrong kind: its type, and if short its value."""
+    name = type(value).__name__
     if isinstance(value, Tensor):
         where = "" if value.device.type == "cpu" else f" on {value.device}"
-        kind = "tensor" if value.layout is torch.strided else f"{value.layout} tensor"
-        return f"a {kind} of shape {tuple(value.shape)} and dtype {value.dtype}{where}"
-    return type(value).__name__
+        layout = "" if value.layout is torch.strided else f" of layout {value.layout}"
+        return f"{name} of shape {tuple(value.shape)} and dtype {value.dtype}{layout}{where}"
+    if isinstance(value, (bool, int, float, complex, str, bytes)):
+        text = repr(value)
+        return f"{name} {text if len(text) <= 60 else text[:57] + '...'}"
+    return name
 
 
 def integer(name: str, value: Any, least: int = 0, most: int | None = None) -> int:

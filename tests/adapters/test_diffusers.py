@@ -260,7 +260,7 @@ X, NOISE = torch.zeros(4, 2), torch.zeros(4, 2)
     ("call", "error", "message"),
     [
         (lambda s: KacEulerScheduler(a=0.0, c=3.0), ValueError, "a: got 0.0"),
-        (lambda s: KacEulerScheduler(a=torch.ones(2), c=3.0), TypeError, "a: got a tensor"),
+        (lambda s: KacEulerScheduler(a=torch.ones(2), c=3.0), TypeError, "a: got Tensor"),
         (lambda s: KacEulerScheduler(a=9.0, c=3.0, t_min=1.0), ValueError, "t_min: got 1.0"),
         (lambda s: KacEulerScheduler(a=9.0, c=3.0, signal=s), TypeError, "signal: got Kac"),
         (lambda s: s.set_timesteps(0), ValueError, "num_inference_steps: got 0"),
@@ -295,7 +295,7 @@ X, NOISE = torch.zeros(4, 2), torch.zeros(4, 2)
         (lambda s: s.step(X.to(torch.cfloat), 1000, X), TypeError, "model_output: got .*complex"),
         (lambda s: s.step((X,), 1000, X), TypeError, "model_output: got tuple"),
         (lambda s: s.step(X, 1000, X.long()), TypeError, "sample: got dtype"),
-        (lambda s: s.step(X, X, X), ValueError, "timestep: got a tensor of shape"),
+        (lambda s: s.step(X, X, X), ValueError, "timestep: got Tensor of shape"),
     ],
 )
 def test_bad_input(call, error, message):

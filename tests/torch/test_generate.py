@@ -223,10 +223,10 @@ def test_assertions_of_a_model_are_its_own():
 @pytest.mark.parametrize(
     ("returned", "error_type", "message"),
     [
-        (lambda x: x[:, :1], ValueError, r"model: returned a tensor of shape \(3, 1\)"),
-        (lambda x: x[0], ValueError, r"model: returned a tensor of shape \(2,\)"),
+        (lambda x: x[:, :1], ValueError, r"model: returned Tensor of shape \(3, 1\)"),
+        (lambda x: x[0], ValueError, r"model: returned Tensor of shape \(2,\)"),
         (lambda x: x[None], ValueError, r"model: returned .* allowed: shape \(3, 2\)"),
-        (lambda x: x.sum(), ValueError, r"model: returned a tensor of shape \(\)"),
+        (lambda x: x.sum(), ValueError, r"model: returned Tensor of shape \(\)"),
         (lambda x: x.to("meta"), ValueError, "model: returned .* on meta; allowed: on cpu"),
         (lambda x: x.to(torch.complex64), TypeError, "model: returned .*complex64"),
         (lambda x: x.long(), TypeError, "model: returned .*int64"),
