@@ -8,9 +8,6 @@ SOURCES := $(shell find csrc kacflow_core python -name '*.py' -o -name '*.h' -o 
 PYTHON_FILES := setup.py kacflow_core python benchmarks scripts tests
 CXX_FILES := $(shell find csrc tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' | grep -v coefficients.h)
 
-# The GPU kernels, where there is nvcc: code for 8.x and 9.0, which newer GPUs compile from PTX.
-export KACFLOW_CUDA_ARCHITECTURES ?= 80;90
-
 .PHONY: help test check demo lint format bench sanitize develop clean
 
 help:  ## list the targets

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import metadata
 from typing import Any
 
 from kacflow_core._dispatch import (
@@ -11,15 +10,8 @@ from kacflow_core._dispatch import (
     cuda_module,
     native_module,
 )
+from kacflow_core._origin import version
 from kacflow_core._threads import default_threads
-
-
-def version() -> str:
-    """The installed version, or "0+unknown" when run from a source tree."""
-    try:
-        return metadata.version("kacflow")
-    except metadata.PackageNotFoundError:
-        return "0+unknown"
 
 
 def _cuda_architectures() -> list[str]:

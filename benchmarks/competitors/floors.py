@@ -22,13 +22,13 @@ from torch import Tensor
 import kacflow_core
 
 _HERE = pathlib.Path(__file__).resolve().parent
-_LEVEL_FLAGS = {
-    "baseline": [],
-    "avx2": ["-mavx2", "-mfma", "-mbmi2"],
-    "avx512": [
-        *("-mavx2", "-mfma", "-mbmi2"),
-        *("-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mprefer-vector-width=512"),
-    ],
+_FLAGS = {
+    name: flags.split()
+    for name, _, flags in (
+        line.partition(": ")
+        for line in (_HERE.parents[1] / "csrc" / "flags.txt").read_text().splitlines()
+        if not line.startswith("#")
+    )
 }
 
 
@@ -50,13 +50,12 @@ def _library() -> ctypes.CDLL:
     if compiler is None:
         raise Missing("no C++ compiler (g++ or clang++)")
     level = kacflow_core.build_info()["simd"]
-    if level not in _LEVEL_FLAGS:
+    if level is None:
         raise Missing("no compiled core whose SIMD level it could share")
     folder = tempfile.mkdtemp(prefix="kacflow-floor-")
     target = pathlib.Path(folder) / "floor.so"
     command = [
-        compiler, "-std=c++17", "-O3", "-ffp-contract=off", "-fno-math-errno",
-        "-fno-trapping-math", "-shared", "-fPIC", *_LEVEL_FLAGS[level],
+        compiler, "-std=c++17", "-O3", *_FLAGS["math"], *_FLAGS.get(level, ()), "-shared", "-fPIC",
         str(_HERE / "floor.cpp"), "-o", str(target), "-ldl", "-lpthread",
     ]  # fmt: skip
     try:

@@ -9,7 +9,17 @@
 #include <cstring>
 #endif
 
+// Infinities, NaN, signed zeros and the order of additions matter.  setup.py takes these flags back
+// where it can; where they stand behind its own, as in a compiler wrapper, nothing is built.
+#if defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__) || \
+    defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) ||                     \
+    defined(__NO_SIGNED_ZEROS__) || defined(_M_FP_FAST)
+#error "kacflow computes wrong results with -ffast-math, -Ofast, /fp:fast or parts of them"
+#endif
+
 namespace kac {
+static_assert(0.1 != 0.1f, "kacflow computes wrong results with -fsingle-precision-constant");
+
 // Spelled out because NVRTC has no <cstdint>, and the same types on every compiler.
 using uint16 = unsigned short;
 using int32 = int;

@@ -36,10 +36,8 @@ struct Kernels {
 };
 
 extern const Kernels kKernelsBaseline;
-#if defined(KACFLOW_X86_LEVELS)
-extern const Kernels kKernelsAvx2;
-extern const Kernels kKernelsAvx512;
-#endif
+extern const Kernels kKernelsAvx2;    // with KACFLOW_AVX2
+extern const Kernels kKernelsAvx512;  // with KACFLOW_AVX512
 
 /// The levels built in and usable on this processor, fastest first, ended by a null pointer.
 const Kernels* const* usable_kernels();

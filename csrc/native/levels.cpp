@@ -10,14 +10,18 @@ const Kernels* const* usable_kernels() {
   static const Kernels* const* const list = [] {
     static const Kernels* usable[4] = {};
     int n = 0;
-#if defined(KACFLOW_X86_LEVELS)
+#if defined(KACFLOW_AVX2) || defined(KACFLOW_AVX512)
     __builtin_cpu_init();
     const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
                       __builtin_cpu_supports("bmi2");
+#endif
+#if defined(KACFLOW_AVX512)
     if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")) {
       usable[n++] = &kKernelsAvx512;
     }
+#endif
+#if defined(KACFLOW_AVX2)
     if (avx2) usable[n++] = &kKernelsAvx2;
 #endif
     usable[n] = &kKernelsBaseline;

@@ -23,8 +23,10 @@ py::dict info() {
   for (const Kernels* const* k = usable_kernels(); *k; ++k) usable.append((*k)->level);
   py::list built;
   built.append("baseline");
-#if defined(KACFLOW_X86_LEVELS)
+#if defined(KACFLOW_AVX2)
   built.append("avx2");
+#endif
+#if defined(KACFLOW_AVX512)
   built.append("avx512");
 #endif
   py::dict d;

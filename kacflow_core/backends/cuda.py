@@ -6,6 +6,7 @@ from typing import Any
 
 from kacflow_core._dispatch import Backend, cuda_module
 from kacflow_core._layout import Array
+from kacflow_core._origin import why_not_built
 from kacflow_core.backends._device import DeviceBackend, Memory
 from kacflow_core.backends._jobs import Launch
 
@@ -49,10 +50,9 @@ def load() -> Backend:
     """The backend; ImportError saying why where it cannot be used."""
     try:
         module = cuda_module()
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise ImportError(
-            f"{error}; the GPU kernels were not built when kacflow was installed (no nvcc, or "
-            "KACFLOW_CUDA=0): reinstall with KACFLOW_CUDA=1 to see why, or install CuPy with "
+            f"{error}; {why_not_built('_cuda', 'KACFLOW_CUDA')}, or install CuPy with "
             "kacflow[cuda13] or kacflow[cuda12] for the cupy backend, which needs no nvcc"
         ) from error
     count, reason = module.device_count()

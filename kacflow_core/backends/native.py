@@ -7,6 +7,7 @@ from typing import Any
 
 from kacflow_core._dispatch import Backend, native_module
 from kacflow_core._layout import Array
+from kacflow_core._origin import why_not_built
 from kacflow_core.backends._device import DeviceBackend, Memory
 from kacflow_core.backends._jobs import Launch
 
@@ -57,9 +58,6 @@ def load() -> Backend:
     """The backend; ImportError saying why where the compiled module is missing."""
     try:
         module = native_module()
-    except ImportError as error:
-        raise ImportError(
-            f"{error}; the compiled core was not built when kacflow was installed "
-            "(no C++17 compiler?): reinstall with KACFLOW_NATIVE=1 to see the compiler's errors"
-        ) from error
+    except ModuleNotFoundError as error:
+        raise ImportError(f"{error}; {why_not_built('_native', 'KACFLOW_NATIVE')}") from error
     return NativeBackend(module)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from kacflow import ops, telegrapher
+from kacflow import _together, ops, telegrapher  # noqa: F401
 from kacflow.gaussian import GaussianPath
 from kacflow.generate import generate
 from kacflow.noise import BrownianProcess

@@ -113,7 +113,7 @@ def test_ode_solver_is_generate(method, options, allowed):
     [
         ((torch.zeros(3, 2), torch.zeros(4, 2), torch.rand(4)), ValueError, r"x_0: got \(3, 2\)"),
         ((None, torch.zeros(4, 2), torch.rand(4)), ValueError, "x_0: got NoneType"),
-        ((torch.zeros(4, 2), torch.zeros(4, 2), 0.5), TypeError, "t: got float"),
+        ((torch.zeros(4, 2), torch.zeros(4, 2), 0.5), TypeError, "t: got float 0.5"),
         ((torch.zeros(4, 2), torch.zeros(4, 2), torch.rand(3)), ValueError, "t: got shape"),
         ((torch.zeros(4, 2), torch.zeros(4, 2), -torch.ones(4)), ValueError, "t: got values"),
     ],
@@ -130,7 +130,7 @@ def test_bad_input(arguments, error, message):
         (lambda p, x, t: p.sample(x[0, 0], x[0, 0], t), ValueError, r"x_1: got shape \(\)"),
         (lambda p, x, t: p.sample(x, x.long(), t), TypeError, "x_1: got dtype torch.int64"),
         (lambda p, x, t: p.target_to_velocity(x[:, 0], x, t), ValueError, r"x_1: got shape \(4,\)"),
-        (lambda p, x, t: p.target_to_velocity(x, "x", t), TypeError, "x_t: got str"),
+        (lambda p, x, t: p.target_to_velocity(x, "x", t), TypeError, "x_t: got str 'x'"),
         (lambda p, x, t: p.target_to_velocity(x, x, t + 1), ValueError, "t: got values"),
     ],
 )

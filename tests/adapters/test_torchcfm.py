@@ -161,7 +161,7 @@ def test_no_score():
             r"x0: got \(3, 2\); allowed: a tensor",
         ),
         ((None, torch.zeros(4, 2)), ValueError, "x0: got NoneType"),
-        ((torch.zeros(4, 2), torch.zeros(4, 2), 0.5), TypeError, "t: got float"),
+        ((torch.zeros(4, 2), torch.zeros(4, 2), 0.5), TypeError, "t: got float 0.5"),
         ((torch.zeros(4, 2), torch.zeros(4, 2), torch.rand(3)), ValueError, "t: got shape"),
         (
             (torch.zeros(4, 2), torch.zeros(4, 2), torch.ones(4) + 1),
@@ -191,12 +191,12 @@ ROWS, TIMES = torch.zeros(4, 2), torch.rand(4)
         (
             lambda k: k.sample_location_and_conditional_flow(ROWS, ROWS, TIMES, "yes"),
             TypeError,
-            "return_noise: got str",
+            "return_noise: got str 'yes'",
         ),
-        (lambda k: k.compute_mu_t(None, 3.0, TIMES), TypeError, r"x1: got float"),
+        (lambda k: k.compute_mu_t(None, 3.0, TIMES), TypeError, r"x1: got float 3\.0"),
         (lambda k: k.compute_sigma_t(TIMES + 1), ValueError, "t: got values"),
         (lambda k: k.compute_sigma_t(math.nan), ValueError, "t: got"),
-        (lambda k: k.compute_sigma_t(True), TypeError, "t: got bool"),
+        (lambda k: k.compute_sigma_t(True), TypeError, "t: got bool True"),
         (
             lambda k: k.compute_conditional_flow(None, ROWS[:, 0], TIMES, ROWS),
             ValueError,

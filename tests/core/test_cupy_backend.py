@@ -21,7 +21,7 @@ from kacflow_core._dispatch import register_backend
 from kacflow_core._layout import Layout
 from kacflow_core.backends import _jobs, cupy
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "distribution"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "building"))
 
 from test_headers import Nvrtc, nvrtc_library
 

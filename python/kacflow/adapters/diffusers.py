@@ -35,6 +35,7 @@ from kacflow.adapters._timesteps import Timesteps
 from kacflow.generate import MAX_STEPS, check_velocity, end_time
 from kacflow.noise import leading
 from kacflow.ops import _tensors
+from kacflow.ops._rules import leading
 from kacflow.path import KacPath, as_tensor, batch_times, spread
 from kacflow.process import KacProcess
 from kacflow.schedules import CLOCKS, SIGNALS

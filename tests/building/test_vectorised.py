@@ -8,28 +8,16 @@ from __future__ import annotations
 
 import platform
 import re
-import runpy
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from recipe import ROOT, names_of_setup
 
-ROOT = Path(__file__).resolve().parents[2]
 NATIVE = ROOT / "csrc" / "native"
 FILES = ("level_endpoint.h", "level_sampling.h", "level_velocity.h")
 LOOP = re.compile(r"for \(int l = 0; l < (?:kLanes|kBlock); \+\+l\)")
-
-
-def flags(level: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Those of setup.py for a SIMD level."""
-    setuptools = pytest.importorskip("setuptools")
-    monkeypatch.setattr(setuptools, "setup", lambda **_: None)
-    monkeypatch.setattr(sys, "argv", ["setup.py", "--version"])
-    monkeypatch.chdir(ROOT)
-    names = runpy.run_path(str(ROOT / "setup.py"))
-    return [*names["UNIX_FLAGS"], *names["X86_LEVELS"][level]]
 
 
 def loops() -> list[str]:
@@ -47,7 +35,9 @@ def loops() -> list[str]:
 @pytest.mark.parametrize("level", ["avx2", "avx512"])
 def test_every_loop_is_vectorised(level: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     told = tmp_path / "told.txt"
-    command = ["g++", *flags(level, monkeypatch), "-fPIC", "-c", NATIVE / f"kernels_{level}.cpp"]
+    names = names_of_setup(monkeypatch)
+    flags = [*names["UNIX_FLAGS"], *names["X86_LEVELS"][level]]
+    command = ["g++", *flags, "-fPIC", "-c", NATIVE / f"kernels_{level}.cpp"]
     command += ["-o", tmp_path / "k.o", f"-fopt-info-vec-optimized-missed={told}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr

@@ -68,7 +68,7 @@ def twice(header: str) -> str:
 def test_the_calls_cover_every_header():
     included = re.findall(r'#include "(.*)"', (HERE / "use_headers.h").read_text())
     assert sorted(included) == HEADERS, (
-        "include each header of csrc/kac in tests/distribution/use_headers.h and call its functions"
+        "include each header of csrc/kac in tests/building/use_headers.h and call its functions"
     )
 
 
