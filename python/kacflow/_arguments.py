@@ -24,7 +24,7 @@ NUMBERS = (*FLOATS, torch.int8, torch.int16, torch.int32, torch.int64, torch.uin
 
 
 def given(value: object) -> str:
-    """What a message says of a value of the wrong kind: its type, and what it is if that is short."""
+    """What a message says of a value of the wrong kind: its type, and if short its value."""
     name = type(value).__name__
     if isinstance(value, Tensor):
         where = "" if value.device.type == "cpu" else f" on {value.device}"

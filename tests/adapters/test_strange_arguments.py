@@ -223,8 +223,16 @@ CASES = [
 ]  # fmt: skip
 
 
-#: Handed on to KacProcess as they are, which does not refuse types of eight bits by name.
-HANDED_ON = {"KacConditionalFlowMatcher": {"a", "c"}, "KacProbPath": {"a", "c"}}
+#: Of these adapters: handed on to KacProcess and KacPath as they are.
+HANDED_ON = {
+    "KacConditionalFlowMatcher": {"a", "c", "T"},
+    "KacProbPath": {"a", "c", "T"},
+    "prob_path.sample_prior": {"shape", *DRAW},
+    "scheduler.init_noise": {"first", "dtype", "device"},
+    "scheduler.sample_pair": set(OF_PATH),
+    "scheduler.sample_noise": set(OF_PATH),
+    "pipeline": {"first"},
+}
 
 
 def walk():
@@ -233,7 +241,7 @@ def walk():
             if argument == "x0" and usual is None:
                 continue  # not looked at
             handed_on = argument in HANDED_ON.get(case.name, ())
-            marks = pytest.mark.xfail(reason="KacProcess has to check it") if handed_on else ()
+            marks = pytest.mark.xfail(reason="KacPath has to check it") if handed_on else ()
             yield pytest.param(case, argument, id=f"{case.name}: {argument}", marks=marks)
 
 

@@ -23,6 +23,7 @@ from torch import Tensor
 from kacflow import _arguments
 from kacflow._arguments import (
     NUMBERS,
+    given,
     integer,
     positive,
     real,
@@ -33,7 +34,6 @@ from kacflow._optional import require
 from kacflow.adapters._diffusers_pipeline import KacPipeline, generators
 from kacflow.adapters._timesteps import Timesteps
 from kacflow.generate import MAX_STEPS, check_velocity, end_time
-from kacflow.noise import leading
 from kacflow.ops import _tensors
 from kacflow.ops._rules import leading
 from kacflow.path import KacPath, as_tensor, batch_times, spread
@@ -142,8 +142,8 @@ class KacEulerScheduler(Timesteps, SchedulerMixin, ConfigMixin):
             return self.path.sample_prior(
                 shape, generator=sources, first=first, dtype=dtype, device=device
             )
-        if integer("first", first):
-            raise ValueError(f"first: got {first}; allowed: 0 beside a list of generators")
+        if first != 0:
+            raise ValueError(f"first: got {given(first)}; allowed: 0 beside a list of generators")
         one = (1, *shape[1:])
         drawn = [self.init_noise(one, generator=g, dtype=dtype, device=device) for g in sources]
         return torch.cat(drawn)
