@@ -354,6 +354,20 @@ def test_noise_of_16_bits(kind, clock, dtype):
         scheduler.add_noise(x, 1.02 * noise, timesteps)
 
 
+@pytest.mark.parametrize(
+    ("drawn", "used"), [*itertools.permutations((torch.float32, torch.float64))]
+)
+def test_atoms_of_noise_in_another_type_keep_their_velocity(drawn, used):
+    scheduler = KacEulerScheduler(a=1.0, c=3.0)
+    x = torch.zeros(500, 40)
+    timesteps = 1000 * torch.rand(500, generator=seeded(1), dtype=torch.float64)
+    noise = scheduler.sample_noise(x.to(drawn), timesteps, generator=seeded(2))
+    cast = scheduler.get_velocity(x.to(used), noise, timesteps)
+    wanted = scheduler.get_velocity(x.to(drawn), noise, timesteps)
+    assert cast.dtype == used and (wanted.abs() == 3.0).double().mean() > 0.6
+    assert ((cast - wanted).abs() < 1e-4).double().mean() > 1 - 1e-4
+
+
 def test_timesteps_of_16_bits():
     """Rounded beyond the last one, and where T itself is rounded up."""
     for most, T in ((999, 1.0), (1000, 0.3), (1000, 2.3)):

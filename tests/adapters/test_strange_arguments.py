@@ -231,6 +231,6 @@ def walk():
             yield pytest.param(case, argument, id=f"{case.name}: {argument}")
 
 
-@pytest.mark.parametrize(("case", "argument"), walk())
+@pytest.mark.parametrize(("case", "argument"), list(walk()))
 def test_strange_values(case, argument):
     assert complaints(case, argument) == []

@@ -350,10 +350,10 @@ class KacEulerScheduler(Timesteps, SchedulerMixin, ConfigMixin):
         return batch_times(times, sample, last)
 
     def _checked(self, noise: Tensor, name: str, sample: Tensor, times: Tensor) -> Tensor:
-        """The noise in the working type, and a check of it where that waits for nothing.
+        """The noise in the type of the times, and a check of it where that waits for nothing.
 
-        Of 16 bits it is what lies within the rounding of its type beside the edge of the light
-        cone that is put on the edge: the atoms, but for a share of the rest of about that rounding.
+        Where it came in another type, what rounding may have moved off the edge of the light cone
+        is put on it: the atoms, and a share of the rest of about that rounding.
         """
         tensor("noise", noise)
         same_shape("noise", noise, sample.shape, name)
@@ -369,11 +369,11 @@ class KacEulerScheduler(Timesteps, SchedulerMixin, ConfigMixin):
                     f"noise: got numbers beyond c g(t) by up to {float(excess):g}; allowed: "
                     "Kac noise of these timesteps, drawn by sample_noise"
                 )
-        working = _tensors.working_dtype(noise.dtype)
-        if noise.dtype == working:
+        if noise.dtype == times.dtype:
             return noise
-        exact = noise.to(working)
-        return torch.where(size >= edge.to(noise.dtype), torch.copysign(edge, exact), exact)
+        exact = noise.to(times.dtype)
+        near = edge * (1 - torch.finfo(torch.float32).eps)  # of draws and edges of float32
+        return torch.where(size >= near.to(noise.dtype), torch.copysign(edge, exact), exact)
 
 
 class KacAB2Scheduler(KacEulerScheduler):
