@@ -31,11 +31,7 @@ import mpmath as mp
 import numpy as np
 
 import kacflow_core as kc
-
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests" / "core"))
-
-from oracles import distribution, endpoint, path, philox, velocity  # noqa: E402
+from kacflow_core.testing.oracles import distribution, endpoint, path, philox, velocity
 
 
 def sampler_error(dtype: str, points: int, backend: str | None) -> float:

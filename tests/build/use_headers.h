@@ -13,6 +13,7 @@
 #include "path.h"
 #include "philox.h"
 #include "sampler.h"
+#include "schedules.h"
 #include "storage.h"
 #include "uniform.h"
 #include "velocity.h"
@@ -84,6 +85,20 @@ KAC_FN double use_events(uint64 seed, uint64 i) {
   return first_direction(seed, i) + exponential(w.w0, w.w1) + exponential(w.w2, w.w3);
 }
 
+/// Every named schedule.
+KAC_FN double use_schedules(double t) {
+  double sum = 0.0;
+  for (int64 kind = kGivenSignal; kind <= kLambdaSignal; ++kind) {
+    const Jet f = signal(kind, t, 1.0, 0.0);
+    sum += f.value + f.slope;
+  }
+  for (int64 kind = kGivenClock; kind <= kSquareClock; ++kind) {
+    const Jet g = clock(kind, t, 1.0, 0.0);
+    sum += g.value + g.slope;
+  }
+  return sum;
+}
+
 /// A number that depends on every function.
 template <class T>
 KAC_FN T use_everything(uint64 seed, uint64 i, double a, double c, double t, T x) {
@@ -93,7 +108,8 @@ KAC_FN T use_everything(uint64 seed, uint64 i, double a, double c, double t, T x
   const Cone<T> k = cone<T>(a, c, t);
   const Gradient<T> g = velocity_gradient(k, x);
   return displacement(constants, u) + p.x_t + p.dx_t + velocity(k, x) + g.dx + g.dt +
-         use_law(a, c, t, x) + use_path<T>(seed, i, a, c, t) + static_cast<T>(use_events(seed, i));
+         use_law(a, c, t, x) + use_path<T>(seed, i, a, c, t) + static_cast<T>(use_events(seed, i)) +
+         static_cast<T>(use_schedules(t));
 }
 
 /// A float through both 16-bit formats.

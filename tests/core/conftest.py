@@ -10,7 +10,7 @@ import pytest
 
 import kacflow_core
 
-sys.path.insert(0, str(Path(__file__).parent))  # cores and oracles
+sys.path.insert(0, str(Path(__file__).parent))  # cores
 
 from cores import Core, core_names, make_core
 

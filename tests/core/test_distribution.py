@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 from cores import Core
-from oracles import events
 from scipy import stats
 
 import kacflow_core
+from kacflow_core.testing.oracles import events
 
 FUNCTIONS = ("pdf", "logpdf", "cdf", "ppf")
 A, C = 2.0, 3.0

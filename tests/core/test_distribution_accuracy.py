@@ -16,8 +16,9 @@ import mpmath as mp
 import numpy as np
 import pytest
 from cores import Core
-from oracles import distribution, law, velocity
 from scipy import stats
+
+from kacflow_core.testing.oracles import distribution, law, velocity
 
 TOLERANCE = {"float32": 6e-7, "float64": 6e-15}  # 4 times the largest error of any backend
 ABSOLUTE = {"float32": 3e-7, "float64": 4e-15}

@@ -13,11 +13,11 @@ import pytest
 from cores import Core
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracles import philox
 from scipy import stats
 
 import kacflow_core
 from kacflow_core import Events
+from kacflow_core.testing.oracles import philox
 
 SETTINGS = settings(max_examples=25, deadline=None, derandomize=True, database=None)
 KEYS: dict[str, Any] = dict(c=3.0, seed=6)

@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from oracles import philox
 
 import kacflow_core
 from kacflow_core.testing._vectors import to_uniforms, uniforms_vectors, words_vectors
+from kacflow_core.testing.oracles import philox
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

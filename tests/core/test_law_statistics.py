@@ -14,10 +14,10 @@ import mpmath as mp
 import numpy as np
 import pytest
 from cores import Core
-from oracles import events, law
 from scipy import stats
 
 import kacflow_core
+from kacflow_core.testing.oracles import events, law
 
 A, C = 2.0, 3.0
 N = 300_000

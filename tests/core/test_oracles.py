@@ -5,7 +5,8 @@ from __future__ import annotations
 import mpmath as mp
 import numpy as np
 import pytest
-from oracles import endpoint, events, law, philox, velocity
+
+from kacflow_core.testing.oracles import endpoint, events, law, philox, velocity
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ import mpmath as mp
 import numpy as np
 import pytest
 from cores import Core
-from oracles import endpoint, philox, velocity
+
+from kacflow_core.testing.oracles import endpoint, philox, velocity
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-11}
 N, CHANNELS, WIDTH = 40, 3, 5

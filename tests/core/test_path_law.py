@@ -18,8 +18,9 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from cores import Core
-from oracles import law, path
 from scipy import stats
+
+from kacflow_core.testing.oracles import law, path
 
 A, C = 2.0, 3.0
 #: a times the intervals: 0.5, 0.1, 1.4, 4.0

@@ -12,9 +12,9 @@ import pytest
 from cores import Core
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracles import path
 
 import kacflow_core
+from kacflow_core.testing.oracles import path
 
 SETTINGS = settings(max_examples=30, deadline=None, derandomize=True, database=None)
 KEYS: dict[str, Any] = dict(a=9.0, c=3.0, seed=6)

@@ -14,7 +14,8 @@ import mpmath as mp
 import numpy as np
 import pytest
 from cores import Core
-from oracles import endpoint, philox
+
+from kacflow_core.testing.oracles import endpoint, philox
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-11}
 ROWS, PER_ROW = 1000, 100

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from oracles import endpoint, philox
 from simulated_gpu import SimulatedDriver, compile_grid
 
 import kacflow_core
@@ -19,6 +18,7 @@ from kacflow_core._dispatch import register_backend
 from kacflow_core._layout import Layout
 from kacflow_core.backends import _jobs
 from kacflow_core.backends._device import DeviceBackend
+from kacflow_core.testing.oracles import endpoint, philox
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="no g++ here")
 

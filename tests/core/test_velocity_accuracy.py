@@ -14,7 +14,8 @@ import mpmath as mp
 import numpy as np
 import pytest
 from cores import Core
-from oracles import law, velocity
+
+from kacflow_core.testing.oracles import law, velocity
 
 ULPS = 4
 GRADIENT_TOLERANCE = {"float32": 1e-5, "float64": 1e-10}

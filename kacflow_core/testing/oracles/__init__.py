@@ -1,4 +1,4 @@
-"""Independent oracles of the core: none of them imports kacflow_core.
+"""Independent oracles of the core, for tests, benchmarks and scripts: they share nothing with it.
 
 ``philox``        Philox4x32-10 in plain Python, the uniforms of its words, and extreme counters.
 ``endpoint``      the endpoint map in 40 digits.

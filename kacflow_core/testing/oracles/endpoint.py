@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import mpmath as mp
 
-from .philox import Uniforms
+from kacflow_core.testing.oracles.philox import Uniforms
 
 PRECISION = 170  # bits: 40 digits, and 11 more for tau from 1e-9 (asinh) to 1e7 (1 - S^2)
 
