@@ -47,8 +47,8 @@ def why_not_built(module: str, variable: str) -> str:
     reasons = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
     reason = reasons.get(module, f"no compiler, or {variable}=0")
     return (
-        f"it was not built when kacflow was installed ({reason}): reinstall with {variable}=1 "
-        "to see the errors"
+        f"it was not built when kacflow was installed ({reason}): reinstall with "
+        f"{variable}=1, which makes that an error"
     )
 
 
