@@ -37,6 +37,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -63,12 +64,14 @@ UNIX_FLAGS = ["-std=c++17", "-O3", "-g0", *MATH, "-fvisibility=hidden", "-Wall",
 UNIX_LINK_FLAGS = ["-O3", *MATH]
 MSVC_FLAGS = ["/std:c++17", "/O2", "/fp:precise", "/EHsc"]
 X86_LEVELS = FLAGS  #: by name
-# Instructions of a level, so that the assembler is asked as well.
-PROBE = """
+# Refused where fast mathematics cannot be taken back; and with instructions of a level, so that the
+# assembler is asked as well.
+PROBE = f"""
+#include "{(ROOT / CSRC).as_posix()}/kac/config.h"
 void probe(float* x);
-void probe(float* x) {
+void probe(float* x) {{
   for (int i = 0; i < 1024; ++i) x[i] = x[i] * x[i] + 1.0f;
-}
+}}
 """
 # --fmad=false: as -ffp-contract=off, so that a GPU computes what the text says.
 NVCC_FLAGS = ["-std=c++17", "-O3", "--fmad=false", "-t0"]
@@ -99,7 +102,7 @@ def cause(error: Exception, compiler: str) -> str:
         return str(error)
     if isinstance(error, ModuleNotFoundError):
         return f"{error.name} is not installed"
-    return f"no working {compiler}? {' '.join(str(error).split())}"
+    return f"no working {compiler}? {textwrap.shorten(str(error), 200, placeholder=' ...')}"
 
 
 def find_nvcc() -> str | None:
@@ -204,7 +207,7 @@ class BuildExtensions(build_ext):
         """Run the commands, each of which compiles one object, and link the module of those."""
         cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         with ThreadPoolExecutor(cpus) as pool:
-            ext.extra_objects = [task.result() for task in [pool.submit(c) for c in commands]]
+            ext.extra_objects = list(pool.map(lambda command: command(), commands))
         ext.sources = []
         if self._unix():
             ext.extra_link_args = UNIX_LINK_FLAGS

@@ -16,7 +16,7 @@ from kacflow_core._distribution import cdf, logpdf, pdf, ppf
 from kacflow_core._events import Events
 from kacflow_core._info import build_info
 from kacflow_core._law import atom_mass, char_fn, variance
-from kacflow_core._origin import version, warn_if_hiding
+from kacflow_core._origin import version
 from kacflow_core._paths import sample_path, simulate_events
 
 if TYPE_CHECKING:
@@ -44,7 +44,6 @@ __all__ = [
 ]
 
 __version__ = version()
-warn_if_hiding()
 
 
 def __getattr__(name: str) -> Any:

@@ -47,8 +47,8 @@ def why_not_built(module: str, variable: str) -> str:
     reasons = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
     reason = reasons.get(module, f"no compiler, or {variable}=0")
     return (
-        f"it was not built when kacflow was installed ({reason}): reinstall with {variable}=1 "
-        "to see the errors"
+        f"it was not built when kacflow was installed ({reason}): reinstall with "
+        f"{variable}=1, which makes that an error"
     )
 
 
@@ -56,7 +56,7 @@ def _has_core(package: Path) -> bool:
     return any((package / f"_native{end}").is_file() for end in machinery.EXTENSION_SUFFIXES)
 
 
-def warn_if_hiding() -> None:
+def _warn_if_hiding() -> None:
     """One RuntimeWarning where a source tree without the compiled core hides an installation."""
     if not _stated_version() or _has_core(_PACKAGE):
         return
@@ -71,3 +71,6 @@ def warn_if_hiding() -> None:
                 stacklevel=2,
             )
             return
+
+
+_warn_if_hiding()

@@ -96,6 +96,17 @@ exec g++ "$@"
 
 
 @gxx
+def test_a_wrapper_that_ends_in_fast_mathematics_builds_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd
+):
+    errors = pytest.importorskip("setuptools.errors")
+    wrapper = script(tmp_path / "c++", 'exec g++ "$@" -ffast-math')
+    with pytest.raises(errors.CompileError):
+        build(monkeypatch, tmp_path, lambda command, _: command.simd_levels(), CXX=str(wrapper))
+    assert "kacflow computes wrong results" in capfd.readouterr().err
+
+
+@gxx
 def test_without_a_compiler_no_level_is_blamed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd
 ):
