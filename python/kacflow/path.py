@@ -389,14 +389,14 @@ class KacPath(Path):
         a squared error this leaves out, per element, g'^2 (c - e)^2 e^(-a g) (a dg + g da), with
         dg and da the changes of g and a.
         """
-        # A graph of torch.jit holds the operator of given values, which it can show.
-        process, kinds = self.process, self._kinds
-        if torch._C._get_tracing_state() is not None:
-            kinds = None
-        known = (type(t) is float or isinstance(t, Tensor)) and isinstance(x_0, Tensor)
-        values = process._values() if known and addressable(x_0, t) else None
+        process, kinds, values = self.process, self._kinds, None
+        if isinstance(x_0, Tensor) and (isinstance(t, Tensor) or type(t) is float):
+            if addressable(x_0, t):
+                values = process._values()
+            elif torch._C._get_tracing_state() is not None:
+                kinds = None  # its graph shows the operator of given values
         if values is not None and kinds is not None and x_0.is_cpu:
-            offset = first_element(first, x_0.shape)
+            offset = first_element(first, x_0.shape) if first else 0
             pair = _kernels.scheduled_again(x_0, t, *values, kinds, generator, offset)
             if pair is not None:
                 times = t if isinstance(t, Tensor) else scalar(t, working_dtype(x_0.dtype), _CPU)

@@ -74,7 +74,7 @@ def parameters(where: Tensor, **given: Value) -> dict[str, Value]:
 
 def extent(value: Value) -> tuple[float, float]:
     """(least, most) of numbers on the CPU, NaN if one is."""
-    if isinstance(value, float):
+    if type(value) is float:
         return value, value
     shape, double = value.shape, value.dtype is torch.float64
     size = 8 if double else 4
@@ -262,7 +262,7 @@ def scheduled_again(
     ready = _READY.get(key := _scheduled_key(x_0, t, a, c, schedules))
     if ready is None or not x_0.is_contiguous():
         return None
-    low, high = (t, t) if type(t) is float else extent(t)
+    low, high = extent(t)
     if not (low >= 0.0 and high <= ready.most) or type(a) is not float or type(c) is not float:
         _, clock, horizon = schedules
         _check_scheduled(x_0, t, a, c, clock, horizon, 1e-6)
