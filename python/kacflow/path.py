@@ -390,6 +390,7 @@ class KacPath(Path):
         dg and da the changes of g and a.
         """
         process, kinds, values = self.process, self._kinds, None
+        beyond = slack(t)
         if isinstance(x_0, Tensor) and (isinstance(t, Tensor) or type(t) is float):
             if addressable(x_0, t):
                 values = process._values()
@@ -397,7 +398,9 @@ class KacPath(Path):
                 kinds = None  # its graph shows the operator of given values
         if values is not None and kinds is not None and x_0.is_cpu:
             offset = first_element(first, x_0.shape) if first else 0
-            pair = _kernels.scheduled_again(x_0, t, *values, kinds, generator, offset)
+            if beyond > 1e-6 and isinstance(t, Tensor):  # 16 bits
+                t = t.to(working_dtype(x_0.dtype))
+            pair = _kernels.scheduled_again(x_0, t, *values, kinds, beyond, generator, offset)
             if pair is not None:
                 times = t if isinstance(t, Tensor) else scalar(t, working_dtype(x_0.dtype), _CPU)
                 return PathSample(x_0, times, *pair)
@@ -408,9 +411,7 @@ class KacPath(Path):
             if values is not None:
                 at = t if type(t) is float else times
                 seed = drawn_seed(generator, x_0.device)
-                pair = _kernels.sample_pair_scheduled(
-                    x_0, at, *values, seed, offset, kinds, slack(t)
-                )
+                pair = _kernels.sample_pair_scheduled(x_0, at, *values, seed, offset, kinds, beyond)
             else:
                 a, c = process._parameters(x_0.device, x_0.dtype)
                 pair = torch.ops.kacflow.sample_pair_scheduled(

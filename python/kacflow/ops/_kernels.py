@@ -74,7 +74,7 @@ def parameters(where: Tensor, **given: Value) -> dict[str, Value]:
 
 def extent(value: Value) -> tuple[float, float]:
     """(least, most) of numbers on the CPU, NaN if one is."""
-    if type(value) is float:
+    if isinstance(value, float):
         return value, value
     shape, double = value.shape, value.dtype is torch.float64
     size = 8 if double else 4
@@ -118,7 +118,7 @@ class _Ready(NamedTuple):
     run: Callable[..., None]
     number: int  #: of the kernel
     job: bytes
-    most: float  #: the largest time that was checked with numbers a and c
+    checked: tuple[Any, Any, float] = (None, None, 0.0)  #: numbers a and c, and up to which time
 
 
 #: Kernels on the CPU by all that they depend on beside addresses, seeds and the values of tensors:
@@ -128,9 +128,9 @@ _MOST_READY = 4096
 
 
 def _form(value: Value) -> Any:
-    """What a job depends on of a parameter: a number, or where the tensor's are."""
+    """What a job depends on of a parameter: nothing of a number, and where a tensor's are."""
     if type(value) is float:
-        return value
+        return None
     return value.dtype, value.shape, value.stride(), value.is_cpu  # type: ignore[union-attr]
 
 
@@ -141,7 +141,7 @@ def _word(value: Value) -> Any:
 
 def _keep(
     key: Any, target: Target, shape: Sequence[int], given: dict[str, Value],
-    as_given: Sequence[Any], make: _run.Make, most: float = 0.0,
+    as_given: Sequence[Any], make: _run.Make,
 ) -> None:  # fmt: skip
     """Keep a job for the next time, if its parameters are where the kernel reads them."""
     if all(value is v for value, v in zip(given.values(), as_given, strict=True)):
@@ -149,7 +149,7 @@ def _keep(
         if made is not None:
             if len(_READY) >= _MOST_READY:
                 _READY.clear()
-            _READY[key] = _Ready(target.kernels.driver.run, *made, most)
+            _READY[key] = _Ready(target.kernels.driver.run, *made)
 
 
 def sample(
@@ -193,7 +193,11 @@ def sample_pair(
     values = a, c, clock, signal, dsignal, dclock
     keeps = type(seed) is int and x_0.is_cpu and x_0.is_contiguous()
     if keeps:
-        key = (x_0.dtype, x_0.shape, *map(_form, values), get_backend())
+        forms = [
+            None if type(v) is float else (v.dtype, v.shape, v.stride(), v.is_cpu)  # type: ignore[union-attr]
+            for v in values
+        ]
+        key = (x_0.dtype, x_0.shape, *forms, get_backend())
         ready = _READY.get(key)
         if ready is not None:
             _check_given(x_0, *values)
@@ -245,16 +249,16 @@ def _scheduled_key(x_0: Tensor, t: Value, a: Value, c: Value, schedules: Any) ->
     """All that a pair with named schedules depends on beside addresses, seed and values."""
     return (
         x_0.dtype, x_0.shape, schedules,
-        a if type(a) is float else (a.dtype, a.shape, a.stride()),  # type: ignore[union-attr]
-        c if type(c) is float else (c.dtype, c.shape, c.stride()),  # type: ignore[union-attr]
-        t if type(t) is float else (t.dtype, t.shape, t.stride()),  # type: ignore[union-attr]
+        None if type(a) is float else (a.dtype, a.shape, a.stride()),  # type: ignore[union-attr]
+        None if type(c) is float else (c.dtype, c.shape, c.stride()),  # type: ignore[union-attr]
+        None if type(t) is float else (t.dtype, t.shape, t.stride()),  # type: ignore[union-attr]
         get_backend(),
     )  # fmt: skip
 
 
 def scheduled_again(
     x_0: Tensor, t: Value, a: Value, c: Value, schedules: tuple[int, int, float],
-    generator: torch.Generator | None, offset: int,
+    slack: float, generator: torch.Generator | None, offset: int,
 ) -> tuple[Tensor, Tensor] | None:  # fmt: skip
     """:func:`sample_pair_scheduled` where one of the same form was drawn before, else None and
     nothing done.  All tensors are addressable and on the CPU.
@@ -263,10 +267,12 @@ def scheduled_again(
     if ready is None or not x_0.is_contiguous():
         return None
     low, high = extent(t)
-    if not (low >= 0.0 and high <= ready.most) or type(a) is not float or type(c) is not float:
+    rate, speed, most = ready.checked
+    if not (low >= 0.0 and high <= most and rate == a and speed == c):
         _, clock, horizon = schedules
-        _check_scheduled(x_0, t, a, c, clock, horizon, 1e-6)
-        _READY[key] = ready._replace(most=high)
+        _check_scheduled(x_0, t, a, c, clock, horizon, slack)
+        if type(a) is float and type(c) is float:  # numbers: not again up to this time
+            _READY[key] = ready._replace(checked=(a, c, high))
     return _pair_again(ready, x_0, drawn_seed(generator, x_0.device), offset, (a, c, t))
 
 
@@ -304,15 +310,12 @@ def _pair(
     target = target_of("x_0", x_0)
     noise, _kept = noise_of(seed, offset, x_0)
     if key is not None:
-        times = given["clock"]  # of numbers, those up to this one have been checked
-        most = extent(times)[1]
         _keep(
             key, target, x_0.shape, given, values,
             lambda layout, rows: _run.pair_job(
                 target.library.dtype(x_0), layout, (0, 0, 0), rows, Noise(0, 0), schedules,
                 host=True,
             ),
-            most,
         )  # fmt: skip
     return _run.pair(target, readable(x_0), given, noise, schedules)
 

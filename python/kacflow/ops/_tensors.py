@@ -54,10 +54,14 @@ def addressable(*values: object) -> bool:
             if (grad and value.requires_grad) or value.is_neg():  # type: ignore[attr-defined]
                 return False
             try:
-                if not value.data_ptr() and value.numel():  # type: ignore[attr-defined]
-                    return False
+                address = value.data_ptr()  # type: ignore[attr-defined]
             except RuntimeError:  # wrappers and sparse tensors have no address to ask for
                 return False
+            if address & 7 or not address:
+                if address % value.element_size():  # type: ignore[attr-defined]
+                    return False
+                if not address and value.numel():  # type: ignore[attr-defined]
+                    return False
         elif isinstance(value, Tensor):
             return False
     return True
