@@ -47,11 +47,13 @@ def slack(t: object) -> float:
     return _SLACK.get(t.dtype, 1e-6) if isinstance(t, Tensor) else 1e-6
 
 
-def batch_times(t: float | Tensor, x: Tensor, T: float, *, check: bool = True) -> Tensor:
+def batch_times(
+    t: float | Tensor, x: Tensor, T: float, *, check: bool = True, known: bool = False
+) -> Tensor:
     """Times of a batch as a tensor of shape () or (B,) in the working type of ``x``.
 
     On the CPU 0 <= t <= T is checked, unless a kernel will; on another device that would wait for
-    it, and times outside give NaN there.
+    it, and times outside give NaN there.  ``known``: that t is addressable and on the CPU.
     """
     working, allowed = working_dtype(x.dtype), "a float or a float tensor"
     if not isinstance(t, Tensor):
@@ -62,8 +64,8 @@ def batch_times(t: float | Tensor, x: Tensor, T: float, *, check: bool = True) -
             )
         return scalar(value, working, x.device)
     own = t.shape
-    if not check and t.dtype is working and own == x.shape[:1] and t.device == x.device:
-        return t
+    if t.dtype is working and own == x.shape[:1] and t.device == x.device:
+        return _checked(t, T * (1 + 1e-6), T, known) if check else t
     if not t.is_floating_point():
         raise TypeError(f"t: got dtype {t.dtype}; allowed: {allowed}")
     if own:
@@ -79,8 +81,13 @@ def batch_times(t: float | Tensor, x: Tensor, T: float, *, check: bool = True) -
         check_same_device("t", t, "x_0", x.device)
     if t.device != x.device or t.dtype != working:
         t = move(t, x.device, working)
-    if check and plain(t) and t.numel():
-        low, high = _kernels.extent(_kernels.readable(t))
+    return _checked(t, limit, T, False) if check else t
+
+
+def _checked(t: Tensor, limit: float, T: float, known: bool) -> Tensor:
+    """The times, which lie in [0, limit] as far as that can be seen here."""
+    if (known or plain(t)) and t.numel():
+        low, high = _kernels.extent(t if known else _kernels.readable(t))
         if not (low >= 0 and high <= limit):
             raise ValueError(
                 f"t: got values from {low:g} to {high:g}; allowed: 0 <= t <= T = {T:g}"
@@ -405,7 +412,8 @@ class KacPath(Path):
                 times = t if isinstance(t, Tensor) else scalar(t, working_dtype(x_0.dtype), _CPU)
                 return PathSample(x_0, times, *pair)
         _arguments.tensor("x_0", x_0)
-        times = batch_times(t, x_0, self._T, check=values is None or kinds is None)
+        here = values is not None and x_0.is_cpu
+        times = batch_times(t, x_0, self._T, check=not here or kinds is None, known=here)
         offset = first_element(first, x_0.shape)
         if kinds is not None:
             if values is not None:
