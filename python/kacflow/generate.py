@@ -24,8 +24,9 @@ from kacflow._arguments import (
 )
 from kacflow._optional import require
 from kacflow.ops import _tensors
+from kacflow.time_grids import RHO, time_grid
 
-Field = Callable[[Tensor, Tensor], Tensor]
+Field = Callable[..., Tensor]
 Stepper = Callable[[Callable[[Tensor, float], Tensor], Sequence[float], Tensor], Iterator[Tensor]]
 
 
@@ -94,6 +95,8 @@ ADAPTIVE = ("dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun")
 #: Tolerances for 16 bits, as shares of the spacing at 1; those of the others are 1/256 of it.  The
 #: estimate of dopri8 is the most sensitive to the rounding of a model, that of fehlberg2 the least.
 _SHARES = {"dopri8": 8, "fehlberg2": 1024}
+#: What a model may return.
+PREDICTIONS = ("velocity", "data")
 #: Steps at most: float32 could hardly tell the times of more apart.
 MAX_STEPS = 1_000_000
 
@@ -112,11 +115,6 @@ def end_time(t_min: Any, T: float) -> float:
     if not 0 <= end < T:
         raise ValueError(f"t_min: got {end}; allowed: 0 <= t_min < T = {T:g}")
     return end
-
-
-def even_grid(T: float, steps: int, t_min: float) -> list[float]:
-    """Times of steps of equal length from T to t_min."""
-    return [T + (t_min - T) * i / steps for i in range(steps)] + [t_min]
 
 
 def _spacing(value: float, dtype: torch.dtype) -> float:
@@ -172,12 +170,16 @@ def generate(
     *,
     steps: int = 100,
     method: str = "euler",
-    t_grid: Sequence[float] | None = None,
+    t_grid: str | Sequence[float] | None = None,
     t_min: float = 0.0,
+    rho: float = RHO,
+    labels: Tensor | None = None,
+    guidance: float = 0.0,
+    prediction: str = "velocity",
     return_trajectory: bool = False,
     **options: Any,
 ) -> Tensor:
-    """Integrate dx/dt = model(x, t) from t = T down to ``t_min``.
+    """Integrate dx/dt = u(x, t) from t = T down to ``t_min``, with the field u that a model gives.
 
     Gradients follow the caller's grad mode: wrap the call in ``torch.no_grad()`` to save memory,
     leave it out to differentiate through the sampler.
@@ -186,7 +188,8 @@ def generate(
     ----------
     model : callable
         ``model(x, t)`` with x of shape (B, ...) and t of shape (B,), both of the dtype of ``x_T``,
-        returns the velocity: of the shape of x, in any of the four floating types.
+        returns the velocity: of the shape of x, in any of the four floating types.  With ``labels``
+        it is called ``model(x, t, labels)``, where -1 means no label.
     x_T : Tensor
         Noise, e.g. of ``path.sample_prior``; float32, float64, bfloat16 or float16.  The points
         between are kept in float32 (float64 for float64) whatever the model computes in: of 16-bit
@@ -200,11 +203,24 @@ def generate(
         ``"euler"``, ``"ab2"`` (Adams-Bashforth, second order at one evaluation a step),
         ``"heun"``, ``"midpoint"``, ``"rk4"``; or an adaptive method of torchdiffeq:
         ``"dopri5"``, ``"dopri8"``, ``"bosh3"``, ``"fehlberg2"``, ``"adaptive_heun"``.
-    t_grid : sequence of float, optional
-        Decreasing times in [0, T] to step through, instead of ``steps`` and ``t_min``: a list, or
-        an array or tensor with one axis.
+    t_grid : str or sequence of float, optional
+        How ``steps`` times lie between T and ``t_min``: ``"uniform"`` (the default),
+        ``"quadratic"``, ``"clock"`` or ``"karras"`` (:mod:`kacflow.time_grids`).  Or, instead of
+        both, decreasing times in [0, T]: a list, or an array or tensor with one axis.
     t_min : float
         Where to stop, in [0, T).
+    rho : float
+        Exponent of the grid "karras", > 0.
+    labels : Tensor, optional
+        Classes, int64 of shape (B,), for a model that was trained with some; -1 means no label.
+    guidance : float
+        Weight w >= 0 of classifier-free guidance, for models with ``labels``: the field is
+        (1 + w) u(x, t, label) - w u(x, t, no label), both from one evaluation of a batch of 2 B.
+        At 0 it is u(x, t, label), at the cost of a batch of B.
+    prediction : {"velocity", "data"}
+        What the model returns: u itself, or an estimate of x_0, which ``path.velocity`` turns into
+        u.  That is singular at t = 0 for paths whose velocity is read off x_t, so methods that
+        evaluate the field there (heun, rk4, adaptive ones) ask for ``t_min > 0`` then.
     return_trajectory : bool
         Whether to return all points, stacked in a new first axis that begins with ``x_T``.
     **options
@@ -237,11 +253,18 @@ def generate(
     if not callable(model):
         raise TypeError(f"model: got {given(model)}; allowed: a function of (x, t)")
     dtype = tensor("x_T", x_T).dtype
+    classes, weight = _classes(labels, x_T), _weight(guidance, labels)
+    choice("prediction", prediction, PREDICTIONS)
+    if prediction == "data" and not callable(getattr(path, "velocity", None)):
+        raise TypeError(f"path: got {given(path)}; allowed for 'data': a path with a velocity")
     choice("method", method, (*FIXED_STEP, *ADAPTIVE))
     flag("return_trajectory", return_trajectory)
     T = _horizon(path)
     steps, end = integer("steps", steps, 1, MAX_STEPS), end_time(t_min, T)
-    grid = even_grid(T, steps, end) if t_grid is None else _given_grid(T, t_grid)
+    if t_grid is None or isinstance(t_grid, str):
+        grid = time_grid(t_grid or "uniform", path, steps, end, rho)
+    else:
+        grid = _given_grid(T, t_grid)
     if method in FIXED_STEP and options:
         raise TypeError(f"options: got {sorted(options)}; allowed: none for {method!r}")
     if method in ADAPTIVE and x_T.is_meta:
@@ -255,8 +278,22 @@ def generate(
             time = t.clamp(grid[-1], last_time).to(dtype)
         else:
             time = x.new_full((), min(t, last_time), dtype=dtype)  # on the device: nothing waits
-        velocity = model(seen, time.expand(x.shape[0] if x.ndim else 1))
-        return check_velocity("model: returned", velocity, seen).to(working)
+        time = time.expand(x.shape[0] if x.ndim else 1)
+        if classes is None:
+            return velocity(x, seen, time)
+        if not weight:
+            return velocity(x, seen, time, classes)
+        both = velocity(*(torch.cat((v, v)) for v in (x, seen, time)), guided)
+        with_label, without = both.chunk(2)
+        return (1.0 + weight) * with_label - weight * without
+
+    guided = None if classes is None else torch.cat((classes, torch.full_like(classes, -1)))
+
+    def velocity(x: Tensor, seen: Tensor, time: Tensor, *label: Tensor | None) -> Tensor:
+        found = check_velocity("model: returned", model(seen, time, *label), seen).to(working)
+        if prediction == "velocity":
+            return found
+        return path.velocity(x, time.to(working), found)  # type: ignore[attr-defined]
 
     start = x_T.to(working)
     if method in FIXED_STEP or not x_T.numel():
@@ -270,6 +307,30 @@ def generate(
     kept = grid if return_trajectory else [grid[0], grid[-1]]
     solution = _adaptive(field, start, kept, method, _tolerances(options, method, dtype)).to(dtype)
     return solution if return_trajectory else solution[-1]
+
+
+def _classes(labels: Any, x_T: Tensor) -> Tensor | None:
+    """Labels beside the points."""
+    if labels is None:
+        return None
+    allowed = f"int64 of shape ({len(x_T) if x_T.ndim else 0},), or None"
+    if not isinstance(labels, Tensor) or labels.dtype != torch.int64:
+        raise TypeError(f"labels: got {given(labels)}; allowed: a tensor of {allowed}")
+    if not x_T.ndim or labels.shape != x_T.shape[:1]:
+        raise ValueError(f"labels: got shape {tuple(labels.shape)}; allowed: {allowed}")
+    if labels.device != x_T.device:
+        raise ValueError(f"labels: is on {labels.device}; allowed: {x_T.device}, where x_T is")
+    return labels
+
+
+def _weight(guidance: Any, labels: Any) -> float:
+    """A checked weight of guidance."""
+    weight = real("guidance", guidance, "a finite float >= 0")
+    if not 0.0 <= weight < math.inf:
+        raise ValueError(f"guidance: got {weight}; allowed: a finite float >= 0")
+    if weight and labels is None:
+        raise ValueError(f"guidance: got {weight} without labels; allowed: 0")
+    return weight
 
 
 def _tolerances(options: dict[str, Any], method: str, dtype: torch.dtype) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def test_gradients_follow_the_caller():
         ({"t_min": 1.0}, ValueError, "t_min: got 1.0"),
         ({"t_grid": [0.0, 1.0]}, ValueError, "t_grid: got"),
         ({"t_grid": [2.0, 0.0]}, ValueError, "t_grid: got 2 to 0"),
-        ({"t_grid": "10"}, TypeError, "t_grid: got str '10'"),
+        ({"t_grid": "10"}, ValueError, "t_grid: got '10'; allowed: uniform"),
         ({"t_grid": [1.0, None]}, TypeError, "t_grid: got None"),
         ({"t_grid": torch.tensor([1 + 1e-5, 0.0])}, ValueError, "t_grid: got 1.00001 to 0"),
         ({"rtol": 1e-3}, TypeError, r"options: got \['rtol'\]"),

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kacflow import _arguments
 from kacflow._arguments import NUMBERS, given, integer, numeric, real, reals, tensor
-from kacflow.generate import MAX_STEPS, even_grid
+from kacflow.generate import MAX_STEPS
 from kacflow.ops import _tensors
 
 
@@ -80,7 +80,8 @@ class Timesteps:
                 raise ValueError(f"{name}: got {str(timesteps)[:80]}; allowed: {allowed}")
         else:
             name, allowed = "num_inference_steps", f"an int in [1, {MAX_STEPS}]"
-            grid = even_grid(T, integer(name, num_inference_steps, 1, MAX_STEPS), end)[:-1]
+            steps = integer(name, num_inference_steps, 1, MAX_STEPS)
+            grid = [T + (end - T) * i / steps for i in range(steps)]
         where = None if device is None else _arguments.device(device)
         numbers = torch.tensor([t * most / T for t in grid], dtype=torch.float32, device="cpu")
         if not all(s < t for t, s in itertools.pairwise(numbers.tolist())):
