@@ -45,5 +45,5 @@ def test_unet_errors() -> None:
 
 def test_network_by_size() -> None:
     config = TrainConfig(width=8, blocks=1)
-    assert isinstance(build_network(config, (1, 8, 8)), ResidualMLP)
-    assert isinstance(build_network(config, (3, 32, 32)), UNet)
+    assert isinstance(build_network(config, (1, 8, 8), 0), ResidualMLP)
+    assert isinstance(build_network(config, (3, 32, 32), 0), UNet)

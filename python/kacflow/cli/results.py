@@ -6,9 +6,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from kacflow import plotting
 from kacflow.cli.arguments import whole
 from kacflow.plotting.process import PICTURES
+from kacflow.time_grids import NAMES
 from kacflow.training import processes
 from kacflow.training.checkpoint import FILE_NAME, TrainedModel, load_model
 from kacflow.training.data import load_dataset, random_samples
@@ -32,6 +35,18 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=whole(0, 2**63 - 1), default=0, help="decides the noise (default: 0)"
     )
+    parser.add_argument(
+        "--label", type=whole(0), metavar="CLASS", help="generate this class, with a run trained "
+        "on labels (default: without)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--guidance", type=float, default=0.0, metavar="W", help="weight of guidance towards the "
+        "class, >= 0 (default: 0)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--grid", default="uniform", choices=NAMES, help="how the steps lie in time (default: "
+        "uniform)",
+    )  # fmt: skip
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, ...")
     parser.add_argument(
         "--last-weights", action="store_true", help="use the last weights, not their average"
@@ -91,7 +106,10 @@ def _folder(arguments: argparse.Namespace) -> Path:
 
 
 def _options(arguments: argparse.Namespace) -> dict[str, Any]:
-    return {"steps": arguments.steps, "method": arguments.method, "seed": arguments.seed}
+    given = {name: getattr(arguments, name) for name in ("steps", "method", "seed", "guidance")}
+    if arguments.label is not None:
+        given["labels"] = torch.full((arguments.n,), arguments.label)
+    return {**given, "t_grid": arguments.grid}
 
 
 def _draw_alone_or_together(arguments: argparse.Namespace) -> Any:

@@ -126,10 +126,20 @@ class ImageFiles:
                 f"{', '.join(sorted(SUFFIXES))}, in subfolders too"
             )
         self.size = len(self.names)
+        folders = [name.rpartition("/")[0] for name in self.names]
+        #: Names of the classes: the folders that images are in, unless some are in none.
+        self.class_names = sorted(set(folders)) if all(folders) else []
+        numbers = {name: number for number, name in enumerate(self.class_names)}
+        self.classes = len(self.class_names)
+        self._classes = torch.tensor([numbers.get(folder, -1) for folder in folders])
         self._cached = self.size * channels * size * size <= CACHE_BYTES
         rows = self.size if self._cached else 0
         self._cache = np.empty((rows, *self.sample_shape), np.uint8)
         self._known = np.zeros(rows, bool)
+
+    def labels(self, indices: Tensor) -> Tensor:
+        """Number of the folder of each image, in the order of their names."""
+        return self._classes[indices]
 
     def decode(self, index: int) -> np.ndarray:
         """Image number ``index`` as uint8 of shape (channels, size, size)."""

@@ -1,7 +1,8 @@
 """Checkpoints: one safetensors file with weights, averages, optimiser and generator states.
 
 Tensors ``model.*``, ``ema.*``, ``optimizer.<parameter>.<name>``, ``rng.*`` and ``state.*``; the
-metadata holds strict JSON under ``kacflow``: format, step, configuration, sample shape, and as
+metadata holds strict JSON under ``kacflow``: format, step, configuration, sample shape, classes,
+and as
 ``sha256`` the digest of the whole file with zeros in its own place.  The file is written beside its
 final name and moved there in one step, so that a reader, or a run that is cut off, always finds a
 whole checkpoint.  Nothing is pickled.
@@ -31,7 +32,7 @@ from kacflow.training.networks import build_network
 from kacflow.training.processes import usable_device
 
 FILE_NAME = "checkpoint.safetensors"
-FORMAT = 2
+FORMAT = 3
 _NO_DIGEST = "0" * 64
 
 
@@ -42,6 +43,7 @@ class Checkpoint:
     tensors: dict[str, Tensor]
     config: TrainConfig
     sample_shape: tuple[int, ...]
+    classes: int  #: of a network with labels, else 0
     step: int
 
     def part(self, prefix: str) -> dict[str, Tensor]:
@@ -96,6 +98,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
         "format": FORMAT,
         "step": checkpoint.step,
         "sample_shape": list(checkpoint.sample_shape),
+        "classes": checkpoint.classes,
         "config": checkpoint.config.to_dict(),
         "sha256": _NO_DIGEST,
     }
@@ -149,7 +152,7 @@ def _parsed(data: bytes) -> Checkpoint:
         raise ValueError("it is not one of kacflow") from None
     if not good:
         raise ValueError("its content has changed since it was written (SHA-256)")
-    keys = {"format", "step", "sample_shape", "config", "sha256"}
+    keys = {"format", "step", "sample_shape", "classes", "config", "sha256"}
     if head.get("format") != FORMAT or set(head) != keys:
         allowed = f"format {FORMAT}, with {', '.join(sorted(keys))}"
         raise ValueError(
@@ -170,14 +173,17 @@ def _parsed(data: bytes) -> Checkpoint:
         tensors = require("safetensors.torch").load(data)
     except (safetensors.SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise ValueError(f"its tensors cannot be read: {error}") from None
-    _compare(tensors, config, step)
-    return Checkpoint(tensors, config, sample_shape, step)
+    classes = _arguments.integer("classes", head["classes"], int(config.labels), 2**20)
+    if classes and not config.labels:
+        raise ValueError(f"classes: got {classes}; allowed: 0, for a network without labels")
+    _compare(tensors, config, classes, step)
+    return Checkpoint(tensors, config, sample_shape, classes, step)
 
 
-def _expected(config: TrainConfig, step: int) -> dict[str, Tensor]:
+def _expected(config: TrainConfig, classes: int, step: int) -> dict[str, Tensor]:
     """Tensors of the shapes and types that a checkpoint of step ``step`` holds, without memory."""
     with torch.device("meta"):
-        network = build_network(config, sample_shape_of(config))
+        network = build_network(config, sample_shape_of(config), classes)
         count = torch.zeros((), dtype=torch.int64)
         found = {"state.n_averaged": count, "state.loss_count": count}
         found["state.loss_sum"] = torch.zeros((), dtype=torch.float64)
@@ -191,12 +197,12 @@ def _expected(config: TrainConfig, step: int) -> dict[str, Tensor]:
     return found
 
 
-def _compare(tensors: Mapping[str, Tensor], config: TrainConfig, step: int) -> None:
+def _compare(tensors: Mapping[str, Tensor], config: TrainConfig, classes: int, step: int) -> None:
     """ValueError unless the tensors are those of the configuration after ``step`` steps."""
     if config.blocks > len(tensors):  # each block has several: nothing is built that is not there
         raise ValueError(f"blocks: got {config.blocks}, more than its {len(tensors)} tensors")
     try:
-        expected = _expected(config, step)
+        expected = _expected(config, classes, step)
     except (RuntimeError, OverflowError) as error:
         raise ValueError(f"its configuration gives no network: {error}") from None
     for name in sorted(tensors.keys() ^ expected.keys()):
@@ -228,9 +234,11 @@ class TrainedModel:
     Attributes
     ----------
     network : nn.Module
-        ``network(x, t)``, in evaluation mode, without gradients.
+        ``network(x, t)``, or ``network(x, t, labels)``, in evaluation mode, without gradients.
     config : TrainConfig
     sample_shape : tuple of int
+    classes : int
+        Number of classes, 0 for a network without labels.
     step : int
         Steps trained.
     """
@@ -238,6 +246,7 @@ class TrainedModel:
     network: nn.Module
     config: TrainConfig
     sample_shape: tuple[int, ...]
+    classes: int
     step: int
 
 
@@ -262,7 +271,7 @@ def load_model(
     place_of_weights = usable_device(device)
     saved = load_checkpoint(place)
     with torch.random.fork_rng(devices=[]):
-        network = build_network(saved.config, saved.sample_shape)
+        network = build_network(saved.config, saved.sample_shape, saved.classes)
     network.load_state_dict(saved.part("ema" if ema else "model"))
     network.to(place_of_weights).eval().requires_grad_(False)
-    return TrainedModel(network, saved.config, saved.sample_shape, saved.step)
+    return TrainedModel(network, saved.config, saved.sample_shape, saved.classes, saved.step)

@@ -10,11 +10,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, get_type_hints
 
+import torch
+from torch import Tensor
+
 from kacflow import _arguments
 
 PATHS = ("kac", "diffusion", "flow_matching")
 SIGNALS = ("constant", "linear", "exp", "cosine", "lambda")
 CLOCKS = ("linear", "square")
+DENSITIES = ("uniform", "logit_normal", "power")
+PREDICTIONS = ("velocity", "data")
 NETWORKS = ("auto", "mlp", "unet")
 LR_SCHEDULES = ("cosine", "constant")
 PRECISIONS = ("no", "bf16")
@@ -140,6 +145,31 @@ class TrainConfig:
         _at_least_zero,
     )
 
+    t_density: str = _option(
+        "uniform",
+        "density of the times trained on, over [t_min, T]: 'uniform', 'logit_normal' (of a "
+        "standard normal number: the middle more often), or 'power' (u^2: near the data); "
+        "all stratified over the batch",
+        DENSITIES,
+    )
+    prediction: str = _option(
+        "velocity",
+        "what the network returns: the conditional velocity, or 'data', an estimate of the sample "
+        "that generation turns into a velocity",
+        PREDICTIONS,
+    )
+    labels: bool = _option(
+        False,
+        "train on the classes of the data too: of digits and grid9, and of images in one folder a "
+        "class",
+        _arguments.flag,
+    )
+    label_dropout: float = _option(
+        0.1,
+        "share of the labels that are left out, in [0, 1], so that guidance has a field without",
+        partial(_at_least_zero, below=math.nextafter(1.0, 2.0)),
+    )
+
     network: str = _option(
         "auto",
         "'mlp' (points, small images), 'unet' (larger images), 'auto' (mlp up to 256 numbers)",
@@ -206,6 +236,14 @@ class TrainConfig:
         if self.network != "auto":
             return self.network
         return "mlp" if math.prod(sample_shape) <= 256 else "unet"
+
+    def time_of(self, share: Tensor) -> Tensor:
+        """Times whose distribution function has the values ``share`` in [0, 1]."""
+        if self.t_density == "logit_normal":
+            share = torch.special.ndtri(share).sigmoid()
+        elif self.t_density == "power":
+            share = share.square()
+        return (self.t_min + (self.T - self.t_min) * share).clamp(max=self.T)
 
     def learning_rate(self, step: int) -> float:
         """Learning rate of step number ``step``, counted from 0."""

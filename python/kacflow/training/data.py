@@ -31,6 +31,8 @@ class Dataset(Protocol):
         Shape of one sample; three axes (channels, height, width) mean an image in [-1, 1].
     size : int
         Number of samples that an epoch goes through.
+    classes : int
+        Number of classes, 0 where samples have no labels.
     """
 
     @property
@@ -38,6 +40,13 @@ class Dataset(Protocol):
 
     @property
     def size(self) -> int: ...
+
+    @property
+    def classes(self) -> int: ...
+
+    def labels(self, indices: Tensor) -> Tensor:
+        """Classes of samples, int64 in [0, classes), of the shape of ``indices``."""
+        ...
 
     def batch(
         self, indices: Tensor, generator: torch.Generator, part: slice = EVERYTHING
@@ -52,10 +61,18 @@ class Dataset(Protocol):
 
 
 class TensorData:
-    """Samples that are held in memory, float32, shape (size, *sample_shape)."""
+    """Samples that are held in memory, float32, shape (size, *sample_shape), and their classes,
+    int64 of shape (size,).
+    """
 
-    def __init__(self, samples: Tensor) -> None:
-        self.samples = samples
+    def __init__(self, samples: Tensor, classes: Tensor | None = None) -> None:
+        self.samples, self._classes = samples, classes
+        self.classes = 0 if classes is None else int(classes.max()) + 1
+
+    def labels(self, indices: Tensor) -> Tensor:
+        if self._classes is None:
+            raise ValueError("labels: the data has none")
+        return self._classes[indices]
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -79,10 +96,14 @@ class Grid9:
 
     sample_shape = (2,)
     size = 9
+    classes = 9
 
     def __init__(self) -> None:
         side = torch.tensor([-1.0, 0.0, 1.0])
         self.centres = torch.cartesian_prod(side, side)  # (9, 2)
+
+    def labels(self, indices: Tensor) -> Tensor:
+        return indices
 
     def batch(
         self, indices: Tensor, generator: torch.Generator, part: slice = EVERYTHING
@@ -123,7 +144,7 @@ def load_dataset(config: TrainConfig) -> Dataset:
         If it is neither a known name nor a folder or .zip that holds images.
     """
     if config.data == "digits":
-        return TensorData(digits_split()[0])
+        return TensorData(*digits_split()[:2])
     if config.data == "grid9":
         return Grid9()
     place = Path(config.data)

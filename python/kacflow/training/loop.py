@@ -125,7 +125,18 @@ def _train(config: TrainConfig, saved: Checkpoint | None, progress: bool) -> Tra
     cuda = [accelerator.device] if accelerator.device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):
         torch.manual_seed(config.seed)
-        return _Run(config, load_dataset(config), accelerator, saved).run(progress)
+        data = load_dataset(config)
+        if config.labels and not data.classes:
+            raise ValueError(
+                f"labels: got True, but data {config.data!r} has no classes; allowed: 'digits', "
+                "'grid9', or images that are all in folders, one a class"
+            )
+        if saved is not None and saved.classes != (data.classes if config.labels else 0):
+            raise ValueError(
+                f"data: {config.data!r} has {data.classes} classes; allowed: {saved.classes}, as "
+                "when the run began"
+            )
+        return _Run(config, data, accelerator, saved).run(progress)
 
 
 def _saved_run(config: TrainConfig, resume: bool, overwrite: bool) -> Checkpoint | None:
@@ -169,7 +180,8 @@ class _Run:
             config.batch, accelerator.process_index, accelerator.num_processes
         )
         self.order = Order(data.size, config.batch, config.seed)
-        network = build_network(config, data.sample_shape).to(self.device)
+        self.classes = data.classes if config.labels else 0
+        network = build_network(config, data.sample_shape, self.classes).to(self.device)
         self.ema = averaged_model(network, config.ema)
         optimizer = torch.optim.Adam(
             network.parameters(), lr=config.lr, fused=self.device.type in ("cpu", "cuda")
@@ -208,23 +220,28 @@ class _Run:
             },
         }
         tensors = {f"{part}.{k}": v for part, content in parts.items() for k, v in content.items()}
-        saved = Checkpoint(tensors, self.config, self.data.sample_shape, self.step)
+        saved = Checkpoint(tensors, self.config, self.data.sample_shape, self.classes, self.step)
         return save_checkpoint(self.out, saved)
 
-    def batch(self) -> tuple[Tensor, Tensor, Tensor]:
-        """x_t, t and dx_t of this process's rows of the present step, on the device.
+    def batch(self) -> list[Tensor]:
+        """x_t, t, what the network is to return and, with labels, the classes, of this process's
+        rows of the present step, on the device.
 
         They are drawn on the CPU, so that every device trains on the same numbers.
         """
         config, rows = self.config, slice(self.rows.start, self.rows.stop)
         on_cpu = torch_generator(config.seed, "batch", self.step)
-        x_0 = self.data.batch(self.order.batch(self.step), on_cpu, rows)
+        indices = self.order.batch(self.step)
+        x_0 = self.data.batch(indices, on_cpu, rows)
         strata = torch.arange(config.batch) + torch.rand(config.batch, generator=on_cpu)
-        t = config.t_min + (config.T - config.t_min) / config.batch * strata[rows]
-        t.clamp_(max=config.T)  # strata may round up to the batch size
+        t = config.time_of(strata[rows] / config.batch)
         noise = torch_generator(config.seed, "noise", self.step)
         sample = self.path.sample(x_0, t, generator=noise, first=self.rows.start)
-        return sample.x_t.to(self.device), t.to(self.device), sample.dx_t.to(self.device)
+        drawn = [sample.x_t, t, x_0 if config.prediction == "data" else sample.dx_t]
+        if self.classes:
+            dropped = torch.rand(config.batch, generator=on_cpu) < config.label_dropout
+            drawn.append(torch.where(dropped, -1, self.data.labels(indices))[rows])
+        return [value.to(self.device) for value in drawn]
 
     def accumulated_gradient(self) -> Tensor:
         """Add up the gradient of the batch; returns the mean loss of this process's rows."""
@@ -233,12 +250,12 @@ class _Run:
         # Not accelerate's autocast: its precision is fixed for the life of the process.
         half = self.config.precision == "bf16"
         total = torch.zeros_like(self.loss_sum)
-        for piece, (x_t, t, dx_t) in enumerate(zip(*chunks, strict=True), start=1):
+        for piece, (x_t, t, target, *labels) in enumerate(zip(*chunks, strict=True), start=1):
             alone = piece < pieces  # the last piece waits for the other processes
             with self.accelerator.no_sync(self.network) if alone else nullcontext():
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-                    predicted = self.network(x_t, t)
-                loss = torch.nn.functional.mse_loss(predicted.to(dx_t.dtype), dx_t) / pieces
+                    predicted = self.network(x_t, t, *labels)
+                loss = torch.nn.functional.mse_loss(predicted.to(target.dtype), target) / pieces
                 self.accelerator.backward(loss)
             total += loss.detach()
         return total

@@ -1,7 +1,8 @@
-"""Networks that regress a velocity field: ``network(x, t) -> velocity``, shaped like ``x``.
+"""Networks that regress a velocity field, or the data: ``network(x, t[, labels])``, shaped like x.
 
 ``x`` has shape (batch, *sample shape); ``t`` holds one time per sample, shape (batch,), or is a
-scalar that all samples share.
+scalar that all samples share.  Networks for classes take ``labels``, int64 of shape (batch,), where
+-1 means no label; without them no sample has one.
 """
 
 from __future__ import annotations
@@ -28,6 +29,13 @@ def _times(t: Tensor | float, x: Tensor) -> Tensor:
             f"t: got shape {tuple(t.shape)}; allowed: a scalar or shape ({x.shape[0]},)"
         )
     return t.expand(x.shape[0])
+
+
+def _classes(labels: Tensor | None, x: Tensor, classes: int) -> Tensor:
+    """Rows of an embedding of ``classes`` + 1 rows, whose last stands for no label."""
+    if labels is None:
+        return torch.full((x.shape[0],), classes, device=x.device)
+    return torch.where(labels < 0, classes, labels)
 
 
 class TimeFeatures(nn.Module):
@@ -94,6 +102,8 @@ class ResidualMLP(nn.Module):
         T, the largest time the network is asked for, > 0.
     time_width : int
         Number of time features, even.
+    classes : int
+        Number of classes, 0 for a network that takes no labels.
     """
 
     def __init__(
@@ -104,8 +114,11 @@ class ResidualMLP(nn.Module):
         blocks: int = 4,
         horizon: float = 1.0,
         time_width: int = 64,
+        classes: int = 0,
     ) -> None:
         super().__init__()
+        self.classes = classes
+        self.embedding = nn.Embedding(classes + 1, 2 * time_width) if classes else None
         self.sample_shape = tuple(sample_shape)
         size = math.prod(self.sample_shape)
         self.time = nn.Sequential(
@@ -120,10 +133,12 @@ class ResidualMLP(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, x: Tensor, t: Tensor | float) -> Tensor:
-        """Velocity at ``x`` (batch, *sample_shape) and time ``t`` (scalar or (batch,))."""
+    def forward(self, x: Tensor, t: Tensor | float, labels: Tensor | None = None) -> Tensor:
+        """The field at ``x`` (batch, *sample_shape) and time ``t`` (scalar or (batch,))."""
         flat = x.flatten(1)  # (batch, size)
         features = self.time(_times(t, x))
+        if self.embedding is not None:
+            features = features + self.embedding(_classes(labels, x, self.classes))
         h = self.first(flat)
         for block in self.blocks:
             h = block(h, features)
@@ -147,6 +162,8 @@ class UNet(nn.Module):
         T; times are rescaled to [0, 1000], the range of the model's own time embedding.
     multipliers : tuple of int
         Channels of each resolution, in units of ``width``.
+    classes : int
+        Number of classes, 0 for a network that takes no labels.
     """
 
     def __init__(
@@ -157,8 +174,10 @@ class UNet(nn.Module):
         blocks: int = 2,
         horizon: float = 1.0,
         multipliers: tuple[int, ...] = (1, 2, 2),
+        classes: int = 0,
     ) -> None:
         super().__init__()
+        self.classes = classes
         if len(sample_shape) != 3:
             raise ValueError(
                 f"sample_shape: got {sample_shape}; a U-Net needs (channels, height, width)"
@@ -192,20 +211,22 @@ class UNet(nn.Module):
             ),
             attention_head_dim=_U_NET_HEAD_WIDTH,
             norm_num_groups=math.gcd(width, 32),
+            num_class_embeds=classes + 1 if classes else None,
         )
 
-    def forward(self, x: Tensor, t: Tensor | float) -> Tensor:
-        """Velocity at ``x`` (batch, channels, height, width) and ``t`` (scalar or (batch,))."""
-        out: Tensor = self.model(x, _times(t, x) * self.scale).sample
+    def forward(self, x: Tensor, t: Tensor | float, labels: Tensor | None = None) -> Tensor:
+        """The field at ``x`` (batch, channels, height, width) and ``t`` (scalar or (batch,))."""
+        rows = _classes(labels, x, self.classes) if self.classes else None
+        out: Tensor = self.model(x, _times(t, x) * self.scale, class_labels=rows).sample
         return out
 
 
-def build_network(config: TrainConfig, sample_shape: tuple[int, ...]) -> nn.Module:
-    """The network that ``config`` names, for samples of ``sample_shape``.
+def build_network(config: TrainConfig, sample_shape: tuple[int, ...], classes: int) -> nn.Module:
+    """The network that ``config`` names, for samples of ``sample_shape`` in ``classes`` classes.
 
     Consumes torch's global generator for its initial weights.
     """
     kinds: dict[str, Any] = {"mlp": ResidualMLP, "unet": UNet}
     return kinds[config.resolved_network(sample_shape)](
-        sample_shape, width=config.width, blocks=config.blocks, horizon=config.T
+        sample_shape, width=config.width, blocks=config.blocks, horizon=config.T, classes=classes
     )

@@ -25,6 +25,7 @@ def draw_samples(
     seed: int = 0,
     first: int = 0,
     chunk: int = 500,
+    labels: Tensor | None = None,
     **options: Any,
 ) -> Tensor:
     """Generate the samples number ``first`` to ``first + n - 1`` of a seed, on the CPU.
@@ -38,16 +39,20 @@ def draw_samples(
     n : int
         >= 1.
     steps, method, **options
-        As in :func:`kacflow.generate`.
+        As in :func:`kacflow.generate`, ``guidance`` and ``t_grid`` among them.
     seed : int
         Decides the noise the samples start from; the same for every number of steps.
     first : int
         Number of the first sample, >= 0.
     chunk : int
         Samples that are computed at once.
+    labels : Tensor, optional
+        Class of each sample, int64 of shape (n,), for a model with labels; -1 means none.
     """
     n, first = _arguments.integer("n", n, 1), _arguments.integer("first", first)
     chunk = _arguments.integer("chunk", chunk, 1)
+    if labels is not None:
+        labels = _checked_labels(labels, n, model)
     path = build_path(model.config)
     device = next(model.network.parameters()).device
     done = []
@@ -57,11 +62,30 @@ def draw_samples(
                 (min(chunk, first + n - number), *model.sample_shape),
                 generator=torch_generator(seed, "sample"), first=number, dtype=torch.float32,
             )  # fmt: skip
+            here = slice(number - first, number - first + len(x_t))
+            classes = None if labels is None else labels[here].to(device)
             x_0 = generate(
-                model.network, x_t.to(device), path, steps=steps, method=method, **options
-            )
+                model.network, x_t.to(device), path, steps=steps, method=method, labels=classes,
+                prediction=model.config.prediction, **options,
+            )  # fmt: skip
             done.append(x_0.cpu())
     return torch.cat(done)
+
+
+def _checked_labels(labels: Tensor, n: int, model: TrainedModel) -> Tensor:
+    """Labels of ``n`` samples that the model knows."""
+    if not model.classes:
+        raise ValueError("labels: got some; allowed: None, for a model that was trained without")
+    if not isinstance(labels, Tensor) or labels.dtype != torch.int64 or labels.shape != (n,):
+        raise ValueError(
+            f"labels: got {_arguments.given(labels)}; allowed: a tensor of int64 of shape ({n},)"
+        )
+    low, high = int(labels.min()), int(labels.max())
+    if low < -1 or high >= model.classes:
+        raise ValueError(
+            f"labels: got {low if low < -1 else high}; allowed: -1 (none) to {model.classes - 1}"
+        )
+    return labels
 
 
 def draw_samples_together(accelerator: Any, model: TrainedModel, n: int, **options: Any) -> Tensor:
@@ -83,7 +107,12 @@ def draw_samples_together(accelerator: Any, model: TrainedModel, n: int, **optio
         All samples, in every process.
     """
     share = -(-n // accelerator.num_processes)
-    part = draw_samples(model, share, first=accelerator.process_index * share, **options)
+    first = accelerator.process_index * share
+    labels = options.pop("labels", None)
+    if labels is not None:  # of samples beyond n, which are cut off below, any will do
+        labels = torch.cat((labels, labels.new_zeros(share * accelerator.num_processes - n)))
+        labels = labels[first : first + share]
+    part = draw_samples(model, share, first=first, labels=labels, **options)
     whole: Tensor = accelerator.gather(part.to(accelerator.device))
     return whole[:n].cpu()
 
@@ -130,6 +159,7 @@ def motion_strip(
             x_t.to(device),
             path,
             steps=apart * (frames - 1),
+            prediction=model.config.prediction,
             return_trajectory=True,
         )
     generating = list(points[::apart].flip(0).cpu())
