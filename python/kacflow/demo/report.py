@@ -32,6 +32,8 @@ def quality(models: Mapping[str, TrainedModel], n: int) -> dict[str, Any]:
         ``frechet_distance``: per model and number of Euler steps, and of the (up to n) training
         digits, ``real_to_real``; all to the held-out digits, over the 64 pixels in [-1, 1].
         ``classifier``: see :class:`kacflow.metrics.ClassJudge`; trained on the training digits.
+        ``accuracy``: share of a model's digits that it takes for the class they were asked to be.
+        The classes are those of as many training digits.
         ``median_distance_to_nearest_training_digit``: Euclidean, over pixels.
     """
     train, train_labels, held_out, held_out_labels = (part.numpy() for part in digits_split())
@@ -41,14 +43,16 @@ def quality(models: Mapping[str, TrainedModel], n: int) -> dict[str, Any]:
         "held_out_accuracy": judge.accuracy(held_out, held_out_labels),
         "held_out": judge.judge(held_out),
     }
+    labels = torch.from_numpy(np.resize(train_labels, n))
     nearest = {"held_out": float(np.median(nearest_distances(held_out, train)))}
     for name, model in models.items():
         distances[name] = {}
         for steps in EULER_STEPS:
-            samples = draw_samples(model, n, steps=steps, seed=1).numpy()
+            samples = draw_samples(model, n, steps=steps, seed=1, labels=labels).numpy()
             distances[name][str(steps)] = frechet_distance(samples, held_out)
             if steps == EULER_STEPS[0]:
                 opinions[name] = judge.judge(samples)
+                opinions[name]["accuracy"] = judge.accuracy(samples, labels.numpy())
                 nearest[name] = float(np.median(nearest_distances(samples, train)))
     return {
         "generated": n,
