@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike
 
 from kacflow_core._layout import Array
 
-
 #: Phases and wave numbers times c beyond it are taken there: no digit of such a phase is known.
 _LARGEST = 1e307
 

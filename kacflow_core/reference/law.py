@@ -69,4 +69,4 @@ def char_fn(k: ArrayLike, t: ArrayLike, *, a: ArrayLike, c: ArrayLike) -> Array:
         series = np.exp(-tau) * (1.0 + m2 / 6.0 * (1.0 + m2 / 20.0 * (1.0 + m2 / 42.0)))
         # sinh(m)/m by its power series about m = 0: the next term is m^8/9!.
         sinh_over_m = np.where(np.abs(m2) < 1e-3, series, (slow - fast) / (2.0 * m))
-        return np.real(0.5 * (slow + fast) + tau * sinh_over_m)
+        return np.clip(np.real(0.5 * (slow + fast) + tau * sinh_over_m), -1.0, 1.0)
