@@ -10,10 +10,11 @@
 // Source: Duong, Chemseddine, Friz, Steidl, arXiv 2506.20641.  Domain: t in [0, T], and beyond it
 // by the rounding of a time in 16 bits; NaN elsewhere, so that a time that nobody checked shows.
 //
-// Measured: largest error, absolute for f and g/T, of f and T f' against 40 digits, 1e5 times in
-// [0, T] (tests/core/test_schedules.py):
+// Measured: largest error of f and g/T, and of f' and g' in units of the steepest slope in [0, T],
+// against 40 digits, T from 1e-3 to 700, 1e5 times each, with and without a hardware fma
+// (tests/core/test_named_schedules.py):
 //
-//   schedule_error            float64 4.5e-16
+//   schedule_error            float64 5.5e-16, that of lambda; 2.9e-16 the others
 #ifndef KAC_SCHEDULES_H_
 #define KAC_SCHEDULES_H_
 

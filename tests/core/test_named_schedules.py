@@ -12,10 +12,12 @@ import mpmath as mp
 import numpy as np
 import pytest
 
+import kacflow_core
 from kacflow_core import _schedules
 from kacflow_core._schedules import CLOCKS, SIGNALS
 
-ERROR = 4.5e-16  # as schedules.h says
+ERROR = {"lambda": 5.5e-16}  # as schedules.h says
+OTHERS = 2.9e-16
 TWIN_ERROR = 1e-15
 HORIZONS = (1.0, 0.7, 3.0, 1e-3, 50.0, 700.0)
 CSRC = Path(__file__).resolve().parents[2] / "csrc"
@@ -41,7 +43,7 @@ def compiled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     """(signal, clock) as the kernels compute them."""
     if shutil.which("g++") is None:
         pytest.skip("no g++ here")
-    if request.param and "fma" not in Path("/proc/cpuinfo").read_text().split():
+    if request.param and "avx2" not in (kacflow_core.build_info()["simd_usable"] or ()):
         pytest.skip("no fused multiply-add here")
     folder = tmp_path_factory.mktemp("schedules")
     (folder / "harness.cpp").write_text(HARNESS)
@@ -126,7 +128,7 @@ IDS = [f"{'clock' if of_clock else 'signal'}-{name}" for name, of_clock in EVERY
 
 @pytest.mark.parametrize(("name", "of_clock"), EVERY, ids=IDS)
 def test_error_of_the_kernels(compiled: tuple[Schedule, Schedule], name: str, of_clock: bool):
-    assert largest_error(compiled[of_clock], name, of_clock, 500) <= ERROR
+    assert largest_error(compiled[of_clock], name, of_clock, 500) <= ERROR.get(name, OTHERS)
 
 
 @pytest.mark.parametrize(("name", "of_clock"), EVERY, ids=IDS)
