@@ -60,7 +60,9 @@ def variance(t: ArrayLike, *, a: ArrayLike, c: ArrayLike) -> Array:
     1.0
     """
     times, rates, speeds = _float64(t, a, c)
-    return (speeds * times) ** 2 * _relative_variance(rates * times)
+    reach = speeds * times
+    with np.errstate(under="ignore"):
+        return reach * (reach * _relative_variance(rates * times))  # reach**2 may overflow
 
 
 def _relative_variance(tau: Array) -> Array:
@@ -70,7 +72,7 @@ def _relative_variance(tau: Array) -> Array:
     for k in range(18, -1, -1):  # Horner: ratio of the terms k + 1 and k is -2 tau/(k + 3)
         series = 1.0 - 2.0 * small / (k + 3) * series
     large = np.maximum(tau, 0.5)
-    closed = (large + 0.5 * np.expm1(-2.0 * large)) / large**2
+    closed = (1.0 + 0.5 * np.expm1(-2.0 * large) / large) / large
     return np.where(tau < 0.5, series, closed)
 
 

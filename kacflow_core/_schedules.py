@@ -1,7 +1,7 @@
 """The named schedules: signals f and noise clocks g with their derivatives, in float64 NumPy.
 
-The readable twin of ``csrc/kac/schedules.h``, where the formulas, their source and their accuracy
-stand; for backends that take arrays, and for tests.
+The readable twin of ``csrc/kac/schedules.h``, where the formulas, their source, their domain and
+their accuracy stand; for backends that take arrays, and for tests.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ CLOCKS = {"linear": 1, "square": 2}
 
 def signal(kind: int, t: Array, T: float) -> tuple[Array, Array]:
     """(f(t), f'(t)) of the signal with that number."""
-    t = np.asarray(t, np.float64)
+    t = _within(t, T)
     if kind == SIGNALS["constant"]:
-        return np.ones_like(t), np.zeros_like(t)
+        return 1.0 + 0.0 * t, 0.0 * t
     if kind == SIGNALS["linear"]:
-        return 1.0 - t / T, np.full_like(t, -1.0 / T)
+        return 1.0 - t / T, 0.0 * t - 1.0 / T
     if kind == SIGNALS["exp"]:
         return np.exp(-t), -np.exp(-t)
     sine, cosine = _quarter(t / T)
@@ -38,10 +38,16 @@ def signal(kind: int, t: Array, T: float) -> tuple[Array, Array]:
 
 def clock(kind: int, t: Array, T: float) -> tuple[Array, Array]:
     """(g(t), g'(t)) of the clock with that number."""
-    t = np.asarray(t, np.float64)
+    t = _within(t, T)
     if kind == CLOCKS["linear"]:
-        return t, np.ones_like(t)
+        return t, 1.0 + 0.0 * t
     return t * (t / T), 2.0 * (t / T)
+
+
+def _within(t: Array, T: float) -> Array:
+    """t in [0, T (1 + 2^-8)], else NaN."""
+    t = np.asarray(t, np.float64)
+    return np.where((t >= 0.0) & (t <= T * (1.0 + 2.0**-8)), t, np.nan)
 
 
 def _quarter(u: Array) -> tuple[Array, Array]:

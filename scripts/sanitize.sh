@@ -29,4 +29,4 @@ fi
 for source in "${sources[@]}"; do compile "$source"; done
 for process in "${running[@]}"; do wait "$process"; done
 "$cxx" "${flags[@]}" "$out"/*.o -o "$out/sanitize" -ldl -lpthread
-"$out/sanitize" kacflow_core/testing/philox_vectors.txt
+"$out/sanitize" kacflow_core/testing/philox_vectors.txt tests/native/packed_jobs.txt

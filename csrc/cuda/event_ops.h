@@ -19,12 +19,9 @@ class Turns {
   KAC_FN Turns(uint64 seed, uint64 path, double a) : seed_(seed), path_(path), a_(a) {}
 
   KAC_FN double next() {
-    if (number_ % 2 == 0) {
-      words_ = kac::philox(seed_, path_, 1 + static_cast<uint32>(number_ / 2), kac::kEventStream);
-      time_ += kac::exponential(words_.w0, words_.w1) / a_;
-    } else {
-      time_ += kac::exponential(words_.w2, words_.w3) / a_;
-    }
+    const bool even = number_ % 2 == 0;
+    if (even) words_ = kac::waiting_words(seed_, path_, static_cast<uint32>(number_ / 2));
+    time_ += (even ? kac::even_wait(words_) : kac::odd_wait(words_)) / a_;
     ++number_;
     return time_;
   }

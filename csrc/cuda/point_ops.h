@@ -143,7 +143,7 @@ struct GradientOp : PointOp<Stored, Velocity> {
   };
 
   static KAC_FN kac::Gradient<Real> apply(const Row& row, const Inputs& in, int32 j) {
-    return kac::velocity_gradient(row, kac::widen(in.x.values[j]));
+    return kac::gradient(row, kac::widen(in.x.values[j]));
   }
 };
 

@@ -82,31 +82,6 @@ KAC_FN double fma(double a, double b, double c) {
 #endif
 }
 
-/// a b - c with the product exact.  Without a hardware fma, float goes through double (the product
-/// of two floats is exact there) and double through Dekker's product with Veltkamp's splitting
-/// (Numer. Math. 18, 1971), good for |a|, |b| < 2^996.
-KAC_FN float product_minus(float a, float b, float c) {
-#if KAC_HARDWARE_FMA
-  return fma(a, b, -c);
-#else
-  return static_cast<float>(static_cast<double>(a) * b - c);
-#endif
-}
-
-KAC_FN double product_minus(double a, double b, double c) {
-#if KAC_HARDWARE_FMA
-  return fma(a, b, -c);
-#else
-  const double split = 134217729.0;  // 2^27 + 1
-  const double sa = split * a, sb = split * b;
-  const double a_hi = sa - (sa - a), b_hi = sb - (sb - b);
-  const double a_lo = a - a_hi, b_lo = b - b_hi;
-  const double p = a * b;
-  const double error = ((a_hi * b_hi - p) + a_hi * b_lo + a_lo * b_hi) + a_lo * b_lo;
-  return (p - c) + error;
-#endif
-}
-
 #if defined(__CUDACC_RTC__)
 KAC_FN float sqrt(float x) { return __fsqrt_rn(x); }
 KAC_FN double sqrt(double x) { return __dsqrt_rn(x); }
@@ -165,6 +140,8 @@ KAC_FN float infinity(float) { return from_bits(0x7f800000u); }
 KAC_FN double infinity(double) { return from_bits(0x7ff0000000000000ull); }
 KAC_FN float quiet_nan(float) { return from_bits(0x7fc00000u); }
 KAC_FN double quiet_nan(double) { return from_bits(0x7ff8000000000000ull); }
+KAC_FN float least_normal(float) { return 0x1p-126f; }
+KAC_FN double least_normal(double) { return 0x1p-1022; }
 
 /// `yes` if the condition holds, else `no`; both are evaluated, so loops stay free of branches.
 template <class T>
@@ -188,6 +165,35 @@ KAC_FN T larger(T a, T b) {
 template <class T>
 KAC_FN T smaller(T a, T b) {
   return a < b ? a : b;
+}
+
+/// x >= 0 to the nearest number of 26 bits, so that x less it has as many; at most the largest one.
+KAC_FN double upper_half(double x) {
+  const double rounded = from_bits((to_bits(x) + 0x4000000ull) & ~0x7ffffffull);
+  return smaller(rounded, 0x1.ffffff8p+1023);
+}
+
+/// a b - c with the product exact.  Without a hardware fma, float goes through double (the product
+/// of two floats is exact there) and double, for a, b >= 0, through Dekker's product (Numer. Math.
+/// 18, 1971) of halves that are rounded in the bits, where the usual multiplication overflows.
+KAC_FN float product_minus(float a, float b, float c) {
+#if KAC_HARDWARE_FMA
+  return fma(a, b, -c);
+#else
+  return static_cast<float>(static_cast<double>(a) * b - c);
+#endif
+}
+
+KAC_FN double product_minus(double a, double b, double c) {
+#if KAC_HARDWARE_FMA
+  return fma(a, b, -c);
+#else
+  const double a_hi = upper_half(a), b_hi = upper_half(b);
+  const double a_lo = a - a_hi, b_lo = b - b_hi;
+  const double p = a * b;
+  const double error = ((a_hi * b_hi - p) + a_hi * b_lo + a_lo * b_hi) + a_lo * b_lo;
+  return (p - c) + error;
+#endif
 }
 
 }  // namespace KAC_LEVEL

@@ -26,12 +26,21 @@ KAC_FN double first_direction(uint64 seed, uint64 i) {
   return from_bits(0x3ff0000000000000ull | (static_cast<uint64>(~word & 0x80000000u) << 32));
 }
 
-/// E = -ln u of one half of a block: the words (w0, w1) or (w2, w3).
+/// The words of waiting times 2 k and 2 k + 1 of path i.
+KAC_FN Words waiting_words(uint64 seed, uint64 i, uint32 k) {
+  return philox(seed, i, 1 + k, kEventStream);
+}
+
+/// E = -ln u of two words.
 KAC_FN double exponential(uint32 high, uint32 low) {
   const uint64 n = (static_cast<uint64>(high) << 20) | (low >> 12);
   const double u = from_bits(0x3ff0000000000000ull | n) - (1.0 - 0x1p-53);
   return -log_sum(0.0, u);
 }
+
+/// Waiting times 2 k and 2 k + 1 in units of 1/a, from their words.
+KAC_FN double even_wait(const Words& w) { return exponential(w.w0, w.w1); }
+KAC_FN double odd_wait(const Words& w) { return exponential(w.w2, w.w3); }
 
 }  // namespace KAC_LEVEL
 }  // namespace kac

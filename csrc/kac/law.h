@@ -129,11 +129,13 @@ struct Places {
   }
 };
 
+/// Where c t underflows to 0, x = 0 is the one place inside and its middle.
 template <class T, int n, class Laws>
 KAC_FN void place(const Laws& laws, const T (&x)[n], Places<T, n>& p) {
   for (int l = 0; l < n; ++l) {
     const Law<T> k = laws.at(l);
-    p.put(l, k.cone.tau, abs(x[l]) * k.cone.unit / k.reach, cone_root(k.cone, x[l]) / k.reach);
+    const T zeta = select(k.cone.ct == T(0), T(1), cone_root(k.cone, x[l]) / k.reach);
+    p.put(l, k.cone.tau, abs(x[l]) * k.cone.unit / k.reach, zeta);
   }
 }
 
@@ -279,9 +281,10 @@ KAC_FN void ppf(const Laws& laws, const T (&q)[n], T (&out)[n]) {
   for (int l = 0; l < n; ++l) {
     const Law<T> k = laws.at(l);
     const T low = smaller(q[l], T(1) - q[l]);
-    const T inside = smaller(xi[l] * k.cone.ct, from_bits(to_bits(k.cone.ct) - 1));  // not an atom
+    const T below = from_bits(to_bits(k.cone.ct) - 1);  // not an atom; NaN below c t = 0
+    const T inside = smaller(below, xi[l] * k.cone.ct);
     const T distance = select(low <= k.last_atom, k.cone.ct, inside);
-    const T x = select(low == T(0.5), T(0), with_sign(distance, q[l] - T(0.5)));
+    const T x = select(low == T(0.5), T(0) * k.cone.ct, with_sign(distance, q[l] - T(0.5)));
     out[l] = select(low >= T(0), x, quiet_nan(T(0)));
   }
 }

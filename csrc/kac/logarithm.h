@@ -111,16 +111,17 @@ KAC_FN T exponential_times(T x, T factor, T n) {
 }
 
 /// e^-x and 1 - e^-x together, for x = high + low >= 0 with |low| below an ulp of high, each within
-/// 2 ulp; beyond x = 700 e^-x is taken at 700 (1e-304), which no probability can tell from 0.
+/// 2 ulp; beyond x = 700 e^-x is taken at 700 (1e-304), which no probability can tell from 0, and
+/// without `low`, which grows with high.  NaN for NaN.
 struct Decay {
   double exp;        ///< e^-x
   double one_minus;  ///< 1 - e^-x
 };
 
 KAC_FN Decay decay(double high, double low) {
-  const double y = smaller(high, 700.0);
+  const double y = smaller(700.0, high), rest = select(high < 700.0, low, 0.0);
   const double k = floor(fma(y, 0x1.71547652b82fep+0, 0.5));  // y / ln 2, to nearest
-  const double r = fma(k, 0x1.abc9e3b39803fp-56, product_minus(k, 0x1.62e42fefa39efp-1, y)) - low;
+  const double r = fma(k, 0x1.abc9e3b39803fp-56, product_minus(k, 0x1.62e42fefa39efp-1, y)) - rest;
   const double e = fma(r * r, expm1_tail(r), r);  // e^r - 1, -y = -k ln 2 + r
   const uint64 biased = to_bits(4503599627371519.0 - k) - 0x4330000000000000ull;  // 1023 - k
   const double scale = from_bits(biased << 52);                                   // 2^-k

@@ -36,6 +36,7 @@
 #define KAC_PATH_H_
 
 #include "config.h"
+#include "process.h"
 #include "sampler.h"
 #include "uniform.h"
 
@@ -64,13 +65,15 @@ struct StepConstants {
   T cone;         ///< c Delta as the working type evaluates it: c (end - begin), twice rounded
 };
 
-/// Parameters are rounded to the working type first; Delta = end - begin is taken in double.
+/// Parameters are rounded to the working type first; Delta = end - begin is taken in double. Length
+/// and cone are NaN without a process (process.h), and then the path from there on.
 template <class T>
 KAC_FN StepConstants<T> step_constants(double a, double c, double begin, double end) {
-  const T speed = static_cast<T>(c), from = static_cast<T>(begin), to = static_cast<T>(end);
+  const T rate = static_cast<T>(a), from = static_cast<T>(begin), to = static_cast<T>(end);
+  const T speed = speed_of(rate, static_cast<T>(c), to - from);
   const double delta = static_cast<double>(to) - static_cast<double>(from);
   StepConstants<T> k;
-  k.map = map_constants<T>(static_cast<double>(static_cast<T>(a)), delta);
+  k.map = map_constants<T>(static_cast<double>(rate), delta);
   k.length = static_cast<double>(speed) * delta;
   k.cone = speed * (to - from);
   return k;
@@ -97,7 +100,7 @@ template <class T>
 struct PathPoint {
   double sum;   ///< position, summed in double
   T position;   ///< the one returned
-  T direction;  ///< +1 or -1
+  T direction;  ///< +1 or -1; NaN where the position is
 };
 
 /// The number of the working type in [from - cap, from + cap] that is nearest to `target`, with a
@@ -119,7 +122,7 @@ template <class T>
 KAC_FN T limited(T from, T target, T cone) {
   const T margin = fma(T(-4) * Rounding<T>::unit, cone, cone) - T(2) * Rounding<T>::least;
   const bool up = target > from;
-  const T step = with_sign(larger(margin, T(0)), select(up, T(1), T(-1)));
+  const T step = with_sign(larger(T(0), margin), select(up, T(1), T(-1)));  // keeps a NaN
   const T sum = from + step;
   const T taken = sum - from;
   const T error = (from - (sum - taken)) + (step - taken);  // sum + error = from + step
@@ -129,6 +132,12 @@ KAC_FN T limited(T from, T target, T cone) {
   const T back = from_bits(bits - 1 + 2 * differ);
   const T edge = select(select(up, error, -error) < T(0), back, sum);
   return select(up, smaller(target, edge), larger(target, edge));
+}
+
+/// 1, or NaN for the constants of no process.
+template <class T>
+KAC_FN T one_of(const StepConstants<T>& k) {
+  return fma(T(0), k.cone, T(1));
 }
 
 /// Whether the displacement of an even interval is against the direction; false for an atom.
@@ -143,11 +152,11 @@ template <class T>
 KAC_FN PathPoint<T> first_step_at(const StepConstants<T>& k, const StepDraw<T>& u,
                                   const Endpoint<T>& p) {
   const bool odd = turned_oddly(k.map, u.endpoint.w0);
-  const T kept = with_sign(T(1), select(against(p, u.u3), -p.xi, p.xi));
+  const T kept = select(against(p, u.u3), -p.xi, p.xi);
   PathPoint<T> end;
   end.sum = k.length * static_cast<double>(p.xi);
   end.position = limited(T(0), k.cone * p.xi, k.cone);
-  end.direction = select(odd, u.coin, kept);
+  end.direction = with_sign(one_of(k), select(odd, u.coin, kept));
   return end;
 }
 
@@ -161,7 +170,7 @@ KAC_FN PathPoint<T> next_step_at(const StepConstants<T>& k, const StepDraw<T>& u
   PathPoint<T> end;
   end.sum = begin.sum + k.length * static_cast<double>(begin.direction * eta);
   end.position = limited(begin.position, static_cast<T>(end.sum), k.cone);
-  end.direction = select(odd, -begin.direction, begin.direction);
+  end.direction = one_of(k) * select(odd, -begin.direction, begin.direction);
   return end;
 }
 

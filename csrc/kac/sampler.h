@@ -49,14 +49,12 @@ struct Range<float> {
   static constexpr double tau_least =
       1e-8;                               // S differs from its limit u1 by O(tau^2): below an ulp
   static constexpr double tail = 3.0e38;  // stands for an overflowed 1/s, where it is not used
-  static constexpr double least_normal = 0x1p-126;
 };
 template <>
 struct Range<double> {
   static constexpr double tau_scaled = 300.0;
   static constexpr double tau_least = 1e-12;
   static constexpr double tail = 1.0e300;
-  static constexpr double least_normal = 0x1p-1022;
 };
 
 /// What the map needs of tau, computed once per sample in double precision.
@@ -112,7 +110,7 @@ KAC_FN MapConstants<T> map_constants(double a, double t) {
   k.d_max = static_cast<T>(select(scaled, square, square / q));
   // A subnormal s is lost in every sum that it enters, and would make roots and divisions slow:
   // with a t from 87 to 103 a float32 draw took 1.4 times as long.
-  k.s = static_cast<T>(select(s < Range<T>::least_normal, 0.0, s));
+  k.s = static_cast<T>(select(s < static_cast<double>(least_normal(T(0))), 0.0, s));
   k.inverse_s = static_cast<T>(smaller(1.0 / s, Range<T>::tail));
   k.m = static_cast<T>(select(scaled, tau, 0.0));
   return k;

@@ -8,7 +8,7 @@
 // solves the Riccati equation  q'(z) = z + (2 q - q^2)/z,  which closes every derivative.
 //
 // Measured: largest error of velocity() in units in the last place, and largest relative error of
-// velocity_gradient(), against 40 digits over a in [1e-4, 1e5], c in [1e-3, 1e3], t in [1e-5, 1e2]
+// gradient(), against 40 digits over a in [1e-4, 1e5], c in [1e-3, 1e3], t in [1e-5, 1e2]
 // and all of |x| < c t, half of the points close to the edge, 1e5 and 2e4 points, with and without
 // a hardware fma (scripts/measure_accuracy.py, tests/core compares).  4e6 float32 points against
 // the float64 velocity reached 3.5.
@@ -21,6 +21,7 @@
 #include "coefficients.h"
 #include "config.h"
 #include "near.h"
+#include "process.h"
 
 namespace kac {
 inline namespace KAC_LEVEL {
@@ -90,9 +91,9 @@ KAC_FN T fast_interior_velocity(T y, T tau, T z) {
 /// Parameters of one sample in the working type; a, c and t were rounded to it before.
 template <class T>
 struct Cone {
-  T a, c, t;
-  T tau;   ///< a t
-  T ct;    ///< c t, rounded: |x| >= ct is an atom
+  T a, c, t;  ///< c is NaN without a process (process.h), and what is made of it
+  T tau;      ///< a t
+  T ct;       ///< c t, rounded: |x| >= ct is an atom
   T unit;  ///< the power of two in (1/(c t), 2/(c t)]: lengths times it neither over- nor underflow
   T slope;  ///< a/(c unit)
 };
@@ -107,8 +108,8 @@ template <class T>
 KAC_FN Cone<T> cone(double a, double c, double t) {
   Cone<T> k;
   k.a = static_cast<T>(a);
-  k.c = static_cast<T>(c);
   k.t = static_cast<T>(t);
+  k.c = speed_of(k.a, static_cast<T>(c), k.t);
   k.tau = static_cast<T>(static_cast<double>(k.a) * static_cast<double>(k.t));
   k.ct = k.c * k.t;
   k.unit = inverse_power(k.ct);
@@ -161,7 +162,7 @@ struct Gradient {
 ///   dv/dx =  a (tau + q + y^2 rho)/(tau + q)^2,   y = a x/c
 ///   dv/dt = -a c y (1 + tau rho)/(tau + q)^2
 template <class T>
-KAC_FN Gradient<T> velocity_gradient(const Cone<T>& k, T x) {
+KAC_FN Gradient<T> gradient(const Cone<T>& k, T x) {
   const T z = k.slope * cone_root(k, x);
   const T y = k.slope * (x * k.unit);
   const T rho = bessel_ratio_slope(z);

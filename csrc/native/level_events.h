@@ -47,6 +47,7 @@ struct EventBlock {
 struct EventWords {
   uint32 w0[kBlock], w1[kBlock], w2[kBlock], w3[kBlock];
 
+  KAC_FN kac::Words at(int l) const { return {w0[l], w1[l], w2[l], w3[l]}; }
   KAC_FN void put(int l, const kac::Words& w) {
     w0[l] = w.w0;
     w1[l] = w.w1;
@@ -60,11 +61,11 @@ void next_turns(uint64 seed, const EventBlock& block, uint32 k, const double* __
                 double* __restrict first, double* __restrict second) {
   EventWords w;
   for (int l = 0; l < kBlock; ++l) {
-    w.put(l, kac::philox(seed, block.counter + static_cast<uint64>(l), 1 + k, kac::kEventStream));
+    w.put(l, kac::waiting_words(seed, block.counter + static_cast<uint64>(l), k));
   }
   for (int l = 0; l < kBlock; ++l) {
-    first[l] = t[l] + kac::exponential(w.w0[l], w.w1[l]) / block.a[l];
-    second[l] = first[l] + kac::exponential(w.w2[l], w.w3[l]) / block.a[l];
+    first[l] = t[l] + kac::even_wait(w.at(l)) / block.a[l];
+    second[l] = first[l] + kac::odd_wait(w.at(l)) / block.a[l];
   }
 }
 
@@ -114,13 +115,13 @@ void fill_few(uint64 seed, const EventBlock& block, const int64* offsets, double
 /// kBlock waiting times of one path from number `first`, even, on.
 void waiting_times(uint64 seed, uint64 path, int64 first, double a, double* __restrict out) {
   EventWords w;
-  const uint32 block = static_cast<uint32>(1 + first / 2);
+  const uint32 pair = static_cast<uint32>(first / 2);
   for (int k = 0; k < kBlock / 2; ++k) {
-    w.put(k, kac::philox(seed, path, block + static_cast<uint32>(k), kac::kEventStream));
+    w.put(k, kac::waiting_words(seed, path, pair + static_cast<uint32>(k)));
   }
   for (int k = 0; k < kBlock / 2; ++k) {
-    out[2 * k] = kac::exponential(w.w0[k], w.w1[k]) / a;
-    out[2 * k + 1] = kac::exponential(w.w2[k], w.w3[k]) / a;
+    out[2 * k] = kac::even_wait(w.at(k)) / a;
+    out[2 * k + 1] = kac::odd_wait(w.at(k)) / a;
   }
 }
 

@@ -15,7 +15,7 @@ void velocity_block(const Cones& cones, const T* __restrict x, T* __restrict v) 
 template <class T, class Cones>
 void gradient_block(const Cones& cones, const T* __restrict x, T* __restrict dx, T* __restrict dt) {
   for (int l = 0; l < kBlock; ++l) {
-    const kac::Gradient<T> g = kac::velocity_gradient(cones.at(l), x[l]);
+    const kac::Gradient<T> g = kac::gradient(cones.at(l), x[l]);
     dx[l] = g.dx;
     dt[l] = g.dt;
   }

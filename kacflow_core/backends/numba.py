@@ -159,6 +159,8 @@ def _numba() -> ModuleType:
         raise ImportError(
             f"numba {numba.__version__} is too old; allowed: {'.'.join(map(str, _OLDEST))} or newer"
         )
+    if numba.config.DISABLE_JIT:
+        raise ImportError("NUMBA_DISABLE_JIT is set, and without compilation there are no kernels")
     return numba
 
 

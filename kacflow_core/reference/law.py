@@ -39,8 +39,8 @@ def variance(t: ArrayLike, *, a: ArrayLike, c: ArrayLike) -> Array:
         for k in range(1, 20):
             term = term * np.minimum(tau, 0.5) * (-2.0 / (k + 2))
             series = series + term
-        closed = (tau + 0.5 * np.expm1(-2.0 * tau)) / tau**2
-        return (c * t) ** 2 * np.where(tau < 0.5, series, closed)
+        closed = (1.0 + 0.5 * np.expm1(-2.0 * tau) / tau) / tau
+        return c * t * (c * t * np.where(tau < 0.5, series, closed))  # (c t)^2 may overflow
 
 
 def char_fn(k: ArrayLike, t: ArrayLike, *, a: ArrayLike, c: ArrayLike) -> Array:
@@ -57,15 +57,16 @@ def char_fn(k: ArrayLike, t: ArrayLike, *, a: ArrayLike, c: ArrayLike) -> Array:
     1.0
     """
     k, t, a, c = (np.asarray(p, np.float64) for p in (k, t, a, c))
-    tau, phase = np.broadcast_arrays(a * t, c * k * t)
-    m2 = (tau - phase) * (tau + phase)
-    m = np.sqrt(m2.astype(np.complex128))
     with np.errstate(all="ignore"):
+        # No digit of a phase beyond 1e307 is known.
+        tau, phase = np.broadcast_arrays(a * t, np.minimum(np.abs(c * t * k), 1e307))
+        m = np.sqrt((tau - phase).astype(np.complex128)) * np.sqrt(tau + phase)
+        m2 = np.real(m * m)
         # m - tau = -phase^2/(m + tau) does not cancel when m is near tau.
-        slow = np.exp(np.where(m2 >= 0.0, -(phase**2) / (m + tau), m - tau))
+        slow = np.exp(np.where(tau >= phase, -phase * (phase / (m.real + tau)), m - tau))
         slow = np.where(m + tau == 0.0, 1.0, slow)
         fast = np.exp(-(m + tau))
         series = np.exp(-tau) * (1.0 + m2 / 6.0 * (1.0 + m2 / 20.0 * (1.0 + m2 / 42.0)))
         # sinh(m)/m by its power series about m = 0: the next term is m^8/9!.
         sinh_over_m = np.where(np.abs(m2) < 1e-3, series, (slow - fast) / (2.0 * m))
-        return np.real(0.5 * (slow + fast) + tau * sinh_over_m)
+        return np.clip(np.real(0.5 * (slow + fast) + tau * sinh_over_m), -1.0, 1.0)

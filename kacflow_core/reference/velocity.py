@@ -89,14 +89,14 @@ def cone(x: Array, t: Array, a: Array, c: Array, dtype: DTypeLike) -> Cone:
     """z from the exact product c t, so that it keeps its relative accuracy up to the edge."""
     edge = (c * t).astype(dtype).astype(np.float64)
     tau, tau_low = exact_product(a, t)
-    ct, ct_low = exact_product(c, t)
-    distance = np.abs(x)
-    exponent = np.frexp(ct)[1]
-    gap = np.maximum((ct - distance) + ct_low, 0.0)
-    root = np.sqrt(np.ldexp(gap, -exponent) * np.ldexp(ct + distance, -exponent))
-    slope = a / np.ldexp(c, -exponent)
-    y = slope * np.ldexp(x, -exponent)
-    return Cone(tau, tau_low, y, slope * root, edge, distance >= edge)
+    # Lengths in units of 2^(c_exponent + t_exponent), in which c t does not underflow.
+    (speed, c_exponent), (time, t_exponent) = np.frexp(c), np.frexp(t)
+    place = np.ldexp(x, -c_exponent - t_exponent)
+    ct, ct_low = exact_product(speed, time)
+    gap = np.maximum((ct - np.abs(place)) + ct_low, 0.0)
+    root = np.sqrt(gap * (ct + np.abs(place)))
+    slope = np.ldexp(a, np.where(t > 0.0, t_exponent, -1)) / speed
+    return Cone(tau, tau_low, slope * place, slope * root, edge, np.abs(x) >= edge)
 
 
 def arrays(x: ArrayLike, t: ArrayLike, a: ArrayLike, c: ArrayLike) -> list[Array]:

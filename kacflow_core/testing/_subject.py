@@ -12,6 +12,7 @@ from hypothesis.strategies import SearchStrategy
 
 import kacflow_core
 from kacflow_core._layout import Array
+from kacflow_core.backends._device import storage_name
 from kacflow_core.testing._compare import plain
 from kacflow_core.testing._report import MissingMethod
 
@@ -29,7 +30,10 @@ OUTPUTS: dict[str, tuple[int, ...]] = {
 
 _SHOWN = 12  # elements of an array that are printed
 _FENCE = 256  # bytes on either side
-_FENCE_BYTE, _UNWRITTEN_BYTE = 0xA5, 0xFF  # the latter makes a NaN that no kernel computes
+_FENCE_BYTE = 0xA5
+#: What stands for an unwritten element: a signalling NaN, which is the result of no operation.
+#: (A quiet one may be, and with any sign: a GPU's has all bits set.)
+_UNWRITTEN = {"bfloat16": 0x7FA5, "float16": 0x7D5A, "float32": 0x7FA5A5A5, "float64": 0x7FF5 << 48}
 
 
 class Fence:
@@ -37,9 +41,10 @@ class Fence:
 
     def __init__(self, like: Array) -> None:
         self._buffer = np.full(like.nbytes + 2 * _FENCE, _FENCE_BYTE, np.uint8)
-        self._bytes = self._buffer[_FENCE : _FENCE + like.nbytes]
-        self._bytes[:] = _UNWRITTEN_BYTE
-        self.array = self._bytes.view(like.dtype)
+        self._words = self._buffer[_FENCE : _FENCE + like.nbytes].view(f"u{like.itemsize}")
+        self._unwritten = _UNWRITTEN[storage_name(like.dtype)]
+        self._words[:] = self._unwritten
+        self.array = self._words.view(like.dtype)
 
     def check(self, method: str) -> None:
         """AssertionError if bytes outside the array were written, or elements of it were not."""
@@ -50,7 +55,7 @@ class Fence:
         ):
             wrong = int(np.count_nonzero(fence != _FENCE_BYTE))
             assert not wrong, f"{method} wrote {wrong} bytes {side} of its output of {n} elements"
-        unwritten = (self._bytes == _UNWRITTEN_BYTE).reshape(n, -1).all(1)
+        unwritten = self._words == self._unwritten
         assert not unwritten.any(), (
             f"{method} left {np.count_nonzero(unwritten)} of {n} elements unwritten, the first of "
             f"them {int(np.argmax(unwritten))}"

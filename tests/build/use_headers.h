@@ -12,6 +12,7 @@
 #include "pair.h"
 #include "path.h"
 #include "philox.h"
+#include "process.h"
 #include "sampler.h"
 #include "schedules.h"
 #include "storage.h"
@@ -81,20 +82,16 @@ KAC_FN T use_path(uint64 seed, uint64 i, double a, double c, double t) {
 
 /// The first direction of a path and its first two waiting times.
 KAC_FN double use_events(uint64 seed, uint64 i) {
-  const Words w = philox(seed, i, 1, kEventStream);
-  return first_direction(seed, i) + exponential(w.w0, w.w1) + exponential(w.w2, w.w3);
+  const Words w = waiting_words(seed, i, 0);
+  return first_direction(seed, i) + even_wait(w) + odd_wait(w);
 }
 
-/// Every named schedule.
+/// Every signal and clock.
 KAC_FN double use_schedules(double t) {
   double sum = 0.0;
-  for (int64 kind = kGivenSignal; kind <= kLambdaSignal; ++kind) {
-    const Jet f = signal(kind, t, 1.0, 0.0);
-    sum += f.value + f.slope;
-  }
-  for (int64 kind = kGivenClock; kind <= kSquareClock; ++kind) {
-    const Jet g = clock(kind, t, 1.0, 0.0);
-    sum += g.value + g.slope;
+  for (int64 kind = 0; kind <= kLambdaSignal; ++kind) {
+    const Jet f = signal(kind, t, 1.0, 0.0), g = clock(kind, t, 1.0, 0.0);
+    sum += f.value + f.slope + g.value + g.slope;
   }
   return sum;
 }
@@ -106,10 +103,10 @@ KAC_FN T use_everything(uint64 seed, uint64 i, double a, double c, double t, T x
   const Draw<T> u = DrawOf<T>::at(seed, i);
   const Pair<T> p = pair(noise(constants, u), {T(0.5), T(-1), T(1)}, x);
   const Cone<T> k = cone<T>(a, c, t);
-  const Gradient<T> g = velocity_gradient(k, x);
+  const Gradient<T> g = gradient(k, x);
   return displacement(constants, u) + p.x_t + p.dx_t + velocity(k, x) + g.dx + g.dt +
-         use_law(a, c, t, x) + use_path<T>(seed, i, a, c, t) + static_cast<T>(use_events(seed, i)) +
-         static_cast<T>(use_schedules(t));
+         use_law(a, c, t, x) + use_path<T>(seed, i, a, c, t) +
+         static_cast<T>(use_events(seed, i) + use_schedules(t));
 }
 
 /// A float through both 16-bit formats.

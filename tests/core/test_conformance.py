@@ -16,12 +16,14 @@ from example_backend import ExampleBackend
 from partial_backend import PartialBackend
 
 import kacflow_core
+from kacflow_core._layout import BFLOAT16
 from kacflow_core.testing import (
     ConformanceError,
     check_backend,
     check_names,
     register_backend,
 )
+from kacflow_core.testing._subject import Fence
 
 HERE = Path(__file__).parent
 
@@ -39,6 +41,20 @@ def test_the_example_backend_passes():
     want = kacflow_core.sample(1.0, 50, a=9.0, c=3.0, seed=0)
     np.testing.assert_allclose(got, want, atol=1e-4)
     assert "example" not in kacflow_core.available_backends()
+
+
+@pytest.mark.parametrize("bits", [0x7FC00000, 0xFFC00000, 0x7FFFFFFF, 0xFFFFFFFF])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, BFLOAT16], ids=str)
+def test_a_nan_is_not_taken_for_an_unwritten_element(dtype, bits: int):
+    """Not those of the processors of today, negated or rounded either."""
+    fence = Fence(np.zeros(3, dtype))
+    with pytest.raises(AssertionError, match="3 of 3 elements unwritten"):
+        fence.check("kernel")
+    words = fence.array.view(f"u{fence.array.itemsize}")
+    width = 8 * fence.array.itemsize
+    shifted = {16: bits >> 16, 32: bits, 64: bits << 32 | (bits & 1) * 0xFFFFFFFF}[width]
+    words[:] = shifted | 0x7E00 if dtype == np.float16 else shifted
+    fence.check("kernel")
 
 
 # --- defects -------------------------------------------------------------------------------------

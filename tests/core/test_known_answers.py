@@ -26,6 +26,12 @@ def test_known_answers_are_regenerated():
     assert "import kacflow" not in script.read_text()
 
 
+def test_jobs_of_the_sanitizer_are_regenerated():
+    script = REPOSITORY / "scripts" / "make_jobs.py"
+    run = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
 def test_known_answers_of_the_generator():
     """By the oracle, by the reference on arrays, and by the compiled core."""
     implementations = [

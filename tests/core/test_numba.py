@@ -211,10 +211,10 @@ print("equal")
 """
 
 
-def run_program(program: str) -> str:
+def run_program(program: str, **variables: str) -> str:
     done = subprocess.run(
         [sys.executable, "-c", program],
-        env=child_environment(),
+        env=child_environment(**variables),
         capture_output=True,
         text=True,
         timeout=150,
@@ -269,3 +269,15 @@ OLD = """
 )
 def test_a_missing_numba_is_explained(action: str, reason: str):
     assert reason in run_program(MISSING.replace("{action}", action))
+
+
+NOT_COMPILED = """
+import kacflow_core
+assert "numba" not in kacflow_core.available_backends()
+kacflow_core.sample(1.0, 3, a=9.0, c=3.0, seed=0)  # by the next one
+print(kacflow_core.build_info()["missing"]["numba"])
+"""
+
+
+def test_numba_that_does_not_compile_is_not_used():
+    assert "NUMBA_DISABLE_JIT is set" in run_program(NOT_COMPILED, NUMBA_DISABLE_JIT="1")

@@ -14,7 +14,7 @@ import pytest
 from simulated_gpu import SimulatedDriver, compile_grid
 
 import kacflow_core
-from kacflow_core._dispatch import register_backend
+from kacflow_core._dispatch import get_backend, register_backend
 from kacflow_core._layout import Layout
 from kacflow_core.backends import _jobs
 from kacflow_core.backends._device import DeviceBackend
@@ -190,3 +190,103 @@ def test_a_seed_in_memory_is_read_by_the_kernel(driver: SimulatedDriver):
         )
         np.testing.assert_array_equal(out, want)
         seed[...] = 12
+
+
+# --- rows that nobody checks --------------------------------------------------------------------
+
+NO_PROCESS = [
+    *((t, 9.0, 3.0) for t in (-0.5, -1e-30, -np.inf, np.inf, np.nan)),
+    *((0.5, a, 3.0) for a in (-9.0, -1e-30, 0.0, 1e-310, np.inf, np.nan)),
+    *((0.5, 9.0, c) for c in (-3.0, -1e-30, 0.0, 1e-310, np.inf, np.nan)),
+    (-0.5, -9.0, 3.0),
+    (-0.5, 9.0, -3.0),
+    (0.5, -9.0, -3.0),
+    (0.0, 0.0, 0.0),
+]
+INNER = 5
+
+
+def rows_of(column: int) -> np.ndarray:
+    """A parameter of rows without a process, each followed by one with it."""
+    return np.array([v for row in NO_PROCESS for v in (row[column], (0.5, 9.0, 3.0)[column])])[
+        :, None
+    ]
+
+
+def check_rows(result: np.ndarray) -> None:
+    """NaN throughout the rows without a process, and nowhere else."""
+    rows = result.reshape(2 * len(NO_PROCESS), -1).astype(np.float64)
+    missed = [row for row, values in zip(NO_PROCESS, rows[::2], strict=True)
+              if not np.isnan(values).all()]  # fmt: skip
+    assert not missed, f"a number for (t, a, c) in {missed}"
+    assert not np.isnan(rows[1::2]).any()
+
+
+LAYOUT = Layout(2 * len(NO_PROCESS), 1, INNER)
+
+
+def empty(dtype: str) -> np.ndarray:
+    return np.zeros(LAYOUT.size, dtype)
+
+
+@pytest.fixture(params=["simulated", "native", "numba"])
+def unchecked(request: pytest.FixtureRequest, driver: SimulatedDriver):
+    """A backend that is called without the checks of the public functions."""
+    if request.param == "simulated":
+        return DeviceBackend(driver)
+    if request.param not in kacflow_core.available_backends():
+        pytest.skip(f"no {request.param} backend here")
+    return get_backend(request.param)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_draws_without_a_process_are_nan(unchecked, dtype: str):
+    t, a, c = map(rows_of, range(3))
+    out = empty(dtype)
+    unchecked.sample(out, LAYOUT, t, a, c, seed=1, offset=0, threads=1)
+    check_rows(out)
+    grids = np.stack([0.5 * t[..., 0], t[..., 0]], axis=-1)[:, None, :].astype(dtype)
+    paths = np.zeros((2, LAYOUT.size * 2), dtype)
+    unchecked.sample_path(*paths, LAYOUT, grids, a, c, seed=1, offset=0, threads=1)
+    for result in paths:
+        check_rows(result)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+def test_pairs_and_velocities_without_a_process_are_nan(unchecked, dtype: str):
+    t, a, c = map(rows_of, range(3))
+    one = np.ones((1, 1))
+    x, first, second = empty(dtype), empty(dtype), empty(dtype)
+    unchecked.sample_pair(
+        x, first, second, LAYOUT, a, c, one, one, t, one, seed=1, offset=0, threads=1
+    )
+    check_rows(first)
+    check_rows(second)
+    for places in (0.0, -0.0, 0.3, -1.5, 7.0, -np.inf):
+        x[:] = places
+        unchecked.velocity(x, first, LAYOUT, t, a, c, threads=1)
+        check_rows(first)
+        unchecked.velocity_grad(x, first, second, LAYOUT, t, a, c, threads=1)
+        check_rows(first)
+        check_rows(second)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_law_without_a_process_is_nan(unchecked, dtype: str):
+    t, a, c = map(rows_of, range(3))
+    x, out = empty(dtype), empty(dtype)
+    for kind in ("pdf", "logpdf", "cdf", "ppf"):
+        for place in (0.0, 0.3, 0.5, 1.0) if kind == "ppf" else (0.0, 0.3, -1.5, 7.0, -np.inf):
+            x[:] = place
+            unchecked.distribution(kind, x, out, LAYOUT, t, a, c, threads=1)
+            check_rows(out)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_path_is_nan_from_where_time_runs_back(unchecked, dtype: str):
+    times = np.array([0.5, 1.0, 0.75, 1.5, 2.0], dtype).reshape(1, 1, 5)
+    results = np.zeros((2, 100 * 5), dtype)
+    a, c = np.full((1, 1), 9.0), np.full((1, 1), 3.0)
+    unchecked.sample_path(*results, Layout(1, 1, 100), times, a, c, seed=2, offset=0, threads=1)
+    for result in results.reshape(2, 100, 5):
+        assert not np.isnan(result[:, :2]).any() and np.isnan(result[:, 2:]).all()

@@ -9,6 +9,7 @@ import torch
 
 from kacflow import KacPath, KacProcess
 from kacflow.schedules import CLOCKS, SIGNALS, Schedule
+from kacflow_core import _schedules as numbers
 
 T = 1.7
 A = math.exp(-1.0)
@@ -48,6 +49,20 @@ def test_value_and_derivative(build, form):
 def test_signals_start_at_one(name):
     start = SIGNALS[name](T).value(torch.zeros((), dtype=torch.float64))
     assert float(start) == pytest.approx(1.0, abs=1e-15)
+
+
+@pytest.mark.parametrize("name", [*SIGNALS, *(f"clock {name}" for name in CLOCKS)])
+def test_as_the_kernels_compute_them(name):
+    """To rounding of the NumPy twin, which tests/core holds against 40 digits."""
+    of_clock, name = name.startswith("clock"), name.removeprefix("clock ")
+    table, twin = (CLOCKS, numbers.clock) if of_clock else (SIGNALS, numbers.signal)
+    kind = (numbers.CLOCKS if of_clock else numbers.SIGNALS)[name]
+    t = torch.cat([torch.linspace(0.0, T, 501, dtype=torch.float64), torch.tensor([T / 2])])
+    schedule, (value, slope) = table[name](T), twin(kind, t.numpy(), T)
+    for got, want in ((schedule.value(t), value), (schedule.derivative(t), slope)):
+        got = torch.as_tensor(got, dtype=torch.float64).expand(502).numpy()
+        scale = max(abs(want))
+        assert max(abs(got - want)) <= 8e-16 * scale
 
 
 class Cubic:

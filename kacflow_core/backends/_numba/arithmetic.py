@@ -168,12 +168,35 @@ def same_bits(typing_context, x):
     return kind(x), emit
 
 
+_HALF_BIT, _UPPER_BITS = np.uint64(1 << 26), np.uint64(2**64 - 2**27)
+_LARGEST_HALF = float.fromhex("0x1.ffffff8p+1023")
+
+
+@element
+def _upper_half(x):
+    """x >= 0 to the nearest number of 26 bits; at most the largest one."""
+    return smaller(same_bits(same_bits(x) + _HALF_BIT & _UPPER_BITS), _LARGEST_HALF)
+
+
+@template
+def speed_of(real: Any) -> Any:
+    """c, or NaN where a, c and t are not those of a process: ``csrc/kac/process.h``."""
+    least, end, zero, not_a_number = real(np.finfo(real).tiny), real(np.inf), real(0), real(np.nan)
+
+    @element
+    def speed_of(a, c, t):
+        rate, speed = (a >= least) & (a < end), (c >= least) & (c < end)
+        return select(rate & speed & (t >= zero) & (t < end), c, not_a_number)
+
+    return speed_of
+
+
 @template
 def product_minus(real: Any) -> Any:
-    """a b - c with the product exact, good for |a|, |b| < 2^996.
+    """a b - c with the product exact.
 
-    float32 goes through float64, where the product of two of its numbers is exact; float64 through
-    Dekker's product with Veltkamp's splitting (Numer. Math. 18, 1971).
+    float32 goes through float64, where the product of two of its numbers is exact; float64, for
+    a, b >= 0, through Dekker's product (Numer. Math. 18, 1971).
     """
     if real is np.float32:
 
@@ -185,9 +208,7 @@ def product_minus(real: Any) -> Any:
 
     @element
     def wide(a, b, c):
-        split = 134217729.0  # 2^27 + 1
-        sa, sb = split * a, split * b
-        a_high, b_high = sa - (sa - a), sb - (sb - b)
+        a_high, b_high = _upper_half(a), _upper_half(b)
         a_low, b_low = a - a_high, b - b_high
         p = a * b
         error = ((a_high * b_high - p) + a_high * b_low + a_low * b_high) + a_low * b_low

@@ -123,13 +123,14 @@ def put_place(real: Any) -> Any:
 @template
 def places(real: Any) -> Any:
     """The places of n numbers x."""
-    put, root_of = put_place(real), cone_root(real)
+    put, root_of, zero, one = put_place(real), cone_root(real), real(0), real(1)
 
     @element
     def places(k, x, n, p):
         for i in range(n):
             xi = magnitude(x[i]) * k[UNIT, i] / k[REACH, i]
-            put(p, i, k[TAU, i], xi, root_of(k, i, x[i]) / k[REACH, i])
+            zeta = select(k[CT, i] == zero, one, root_of(k, i, x[i]) / k[REACH, i])
+            put(p, i, k[TAU, i], xi, zeta)
 
     return places
 
@@ -308,9 +309,9 @@ def ppf(real: Any) -> Any:
         for i in range(n):
             ct = lanes[CT, i]
             low = smaller(q[i], one - q[i])
-            inside = smaller(p[XI, i] * ct, same_bits(word(same_bits(ct) - unit_bit)))
+            inside = smaller(same_bits(word(same_bits(ct) - unit_bit)), p[XI, i] * ct)
             distance = select(low <= lanes[LAST_ATOM, i], ct, inside)
-            x = select(low == half, zero, with_sign(distance, q[i] - half))
+            x = select(low == half, zero * ct, with_sign(distance, q[i] - half))
             out[i] = select(low >= zero, x, not_a_number)
 
     return _kernel(real, evaluate)

@@ -15,6 +15,7 @@ from kacflow_core.backends._numba.arithmetic import (
     polynomial,
     product_minus,
     same_bits,
+    select,
     smaller,
 )
 from kacflow_core.backends._numba.compiler import element, template
@@ -74,11 +75,12 @@ _SHIFT = np.uint64(52)
 def decay(high, low):
     """Both numbers for x = high + low >= 0 with |low| below an ulp of high, each within 2 ulp.
 
-    Beyond x = 700 e^-x is taken at 700 (1e-304), which no probability can tell from 0.
+    Beyond x = 700 e^-x is taken at 700 (1e-304), which no probability can tell from 0, and without
+    ``low``, which grows with high.
     """
-    y = smaller(high, 700.0)
+    y, rest = smaller(700.0, high), select(high < 700.0, low, 0.0)
     k = floor(fma(y, _LOG2_E, 0.5))  # y / ln 2, to nearest
-    r = fma(k, _LN2_LOW, _product_minus(k, _LN2_HIGH, y)) - low
+    r = fma(k, _LN2_LOW, _product_minus(k, _LN2_HIGH, y)) - rest
     e = fma(r * r, _expm1_tail(r), r)  # e^r - 1, -y = -k ln 2 + r
     scale = same_bits(np.uint64(same_bits(_BIASED - k) - _INTEGER) << _SHIFT)  # 2^-k
     return Decay(fma(scale, e, scale), -fma(scale, e, scale - 1.0))

@@ -22,6 +22,7 @@ from kacflow_core.backends._numba.arithmetic import (
     same_bits,
     select,
     smaller,
+    speed_of,
     with_sign,
 )
 from kacflow_core.backends._numba.compiler import element, kernel, template
@@ -131,7 +132,7 @@ def limited(real: Any) -> Any:
     def limited(start, target, cone):
         margin = fma(minus_four_units, cone, cone) - two_least
         up = target > start
-        step = with_sign(larger(margin, zero), select(up, one, minus_one))
+        step = with_sign(larger(zero, margin), select(up, one, minus_one))  # keeps a NaN
         total = start + step
         taken = total - start
         error = (start - (total - taken)) + (step - taken)
@@ -157,6 +158,7 @@ def sample_path(real: Any) -> Any:
     new_sums, new_places = local(np.float64, BLOCK), local(np.int64, BLOCK)
     constants, draw_at, direction_at = map_constants(real), draw(real), direction_uniform(real)
     place, odd_at, limit, fill = endpoint(real), turned_oddly(real), limited(real), fill_step(real)
+    speed_at = speed_of(real)
     zero, one, two = real(0), real(1), real(2)
     kind = numba.from_dtype(real)
     out = types.Array(kind, 2, "C")
@@ -192,6 +194,7 @@ def sample_path(real: Any) -> Any:
                     until = times[i0 * t0, i1 * t1, j]
                     since = times[i0 * t0, i1 * t1, j - 1] if j > 0 else zero
                     delta = np.float64(until) - np.float64(since)
+                    c = speed_at(a, c, until - since)
                     constants(np.float64(a), delta, table, r)
                     table[CONE, r] = c * (until - since)
                     row_lengths[r] = np.float64(c) * delta
@@ -207,10 +210,11 @@ def sample_path(real: Any) -> Any:
                         p = place(u, lanes, i)
                         u3, coin = direction_at(raw, i)
                         turned = u3 * fma(two, magnitude(p.xi), two) < p.one_minus_xi2
-                        kept = with_sign(one, select(turned, -p.xi, p.xi))
+                        kept = select(turned, -p.xi, p.xi)
                         sums[i] = lengths[i] * np.float64(p.xi)
                         position[i] = limit(zero, lanes[CONE, i] * p.xi, lanes[CONE, i])
-                        direction[i] = select(odd_at(lanes, i, u.w0), coin, kept)
+                        sign = select(odd_at(lanes, i, u.w0), coin, kept)
+                        direction[i] = with_sign(fma(zero, lanes[CONE, i], one), sign)
                 else:
                     for i in range(n):
                         u = draw_at(raw, i)
@@ -222,7 +226,8 @@ def sample_path(real: Any) -> Any:
                         eta = select(odd, p.xi, select(turned, -size, size))
                         sums[i] += lengths[i] * np.float64(direction[i] * eta)
                         position[i] = limit(position[i], real(sums[i]), lanes[CONE, i])
-                        direction[i] = select(odd, -direction[i], direction[i])
+                        sign = select(odd, -direction[i], direction[i])
+                        direction[i] = fma(zero, lanes[CONE, i], one) * sign
                 for i in range(n):
                     positions[e - begin + i, j] = position[i]
                     directions[e - begin + i, j] = direction[i]

@@ -20,6 +20,7 @@ from kacflow_core.backends._numba.arithmetic import (
     same_bits,
     select,
     smaller,
+    speed_of,
     sqrt,
     with_sign,
 )
@@ -49,12 +50,11 @@ class Range(NamedTuple):
     tau_scaled: float
     tau_least: float
     tail: float
-    least_normal: float
 
 
 RANGES = {
-    np.float32: Range(40.0, 1e-8, 3.0e38, 2.0**-126),
-    np.float64: Range(300.0, 1e-12, 1.0e300, 2.0**-1022),
+    np.float32: Range(40.0, 1e-8, 3.0e38),
+    np.float64: Range(300.0, 1e-12, 1.0e300),
 }
 
 
@@ -86,7 +86,8 @@ def map_constants(real: Any) -> Any:
     numbers, since e^-tau amplifies its rounding by tau.
     """
     word, bits = FORMATS[real].word, FORMATS[real].bits
-    tau_scaled, tau_least, tail, least_normal = RANGES[real]
+    tau_scaled, tau_least, tail = RANGES[real]
+    least_normal = float(np.finfo(real).tiny)
     half, every = word(1 << (bits - 1)), word((1 << bits) - 1)
     none, one = word(0), word(1)
     count = word_count(real)
@@ -121,14 +122,15 @@ def map_constants(real: Any) -> Any:
 @template
 def noise_constants(real: Any) -> Any:
     """Everything that a row of draws needs, for a, c and t in the working type."""
-    constants = map_constants(real)
+    constants, speed_at = map_constants(real), speed_of(real)
 
     @element
     def noise_constants(a, c, t, table, j):
+        speed = speed_at(a, c, t)
         constants(np.float64(a), np.float64(t), table, j)
         table[TAU, j] = real(np.float64(a) * np.float64(t))
-        table[C, j] = c
-        table[CT, j] = c * t
+        table[C, j] = speed
+        table[CT, j] = speed * t
 
     return noise_constants
 

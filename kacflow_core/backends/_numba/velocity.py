@@ -19,6 +19,7 @@ from kacflow_core.backends._numba.arithmetic import (
     same_bits,
     select,
     smaller,
+    speed_of,
     sqrt,
     with_sign,
 )
@@ -100,9 +101,11 @@ def cone(real: Any) -> Any:
     word, _, mantissa, bias, _ = FORMATS[real]
     exponents = word((2 * bias + 1) << mantissa)
     twice_bias = word((2 * bias) << mantissa)
+    speed_at = speed_of(real)
 
     @element
     def cone(a, c, t, table, j):
+        c = speed_at(a, c, t)
         ct = c * t
         unit = same_bits(word(twice_bias - (same_bits(ct) & exponents)))
         table[A, j], table[C, j], table[T, j] = a, c, t
