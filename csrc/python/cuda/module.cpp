@@ -1,5 +1,5 @@
 // kacflow_core._cuda: the compiled GPU kernels.  Jobs arrive as bytes that
-// kacflow_core/backends/_jobs.py packed; see there and csrc/cuda/jobs.h.
+// kacflow_core/backends/_jobs.py packed; see there and csrc/jobs.h.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
