@@ -120,8 +120,7 @@ def _load(name: str) -> Backend | None:
     except ImportError as error:
         _reasons[name] = str(error)
         return None
-    _loaded[name] = backend
-    return backend
+    return _loaded.setdefault(name, backend)  # another thread may have been faster
 
 
 def get_backend(name: str | None = None) -> Backend:
@@ -171,7 +170,7 @@ def get_gpu_backend(name: str | None = None) -> Any:
             _gpu_default = get_backend(wanted) if wanted in GPU else _first(GPU)
         return _gpu_default
     backend = get_backend(name)
-    if not hasattr(backend, "launch_pair"):
+    if getattr(backend, "host", True):
         raise ValueError(
             f"backend: got {name!r}, which does not compute on a GPU, where the arrays are; "
             f"allowed: {', '.join(GPU)}"

@@ -25,6 +25,9 @@ def _cuda_architectures() -> list[str]:
 def build_info() -> dict[str, Any]:
     """How kacflow was built and what of it can be used here.
 
+    Where NVML, which comes with the driver, tells the GPUs, CUDA is not initialised, so that
+    children that are forked later can use it.
+
     Returns
     -------
     dict

@@ -24,6 +24,11 @@ from benchmarks.competitors import floors, gaussian
 from benchmarks.plan import RATE, SPEED, Plan
 from benchmarks.questions import _cases
 from benchmarks.results import ROOT, Row, gpu_property
+from kacflow.ops._kernels import target_of
+from kacflow_core._layout import Layout
+from kacflow_core._run import pair_job
+from kacflow_core._schedules import CLOCKS, SIGNALS
+from kacflow_core.backends._jobs import Noise, Parameter, Schedules
 
 TITLE = "On a GPU: draws against a copy of the same bytes, and one small launch"
 
@@ -72,8 +77,8 @@ def captured(calls: Calls) -> Callable[[], object]:
 def throughput(plan: Plan, capture: Callable[[Calls], Callable[[], object]]) -> list[Row]:
     """Draws, the Gaussian pair and a copy, each as one captured call.
 
-    "kacflow" is :meth:`kacflow.KacPath.sample`, which draws a seed and computes schedules as well;
-    the rows below it are single kernels.
+    "kacflow" is :meth:`kacflow.KacPath.sample`, which draws a seed as well, and whose kernel
+    computes the schedules; the rows below it are single kernels.
     """
     shape = plan.pick(smoke=(8, 3, 8, 8), short=(512, 3, 64, 64), full=(512, 3, 64, 64))
     device, n = plan.device, math.prod(shape)
@@ -185,24 +190,19 @@ def small_launch(plan: Plan) -> list[Row]:
     return [dataclasses.replace(row, device=device.type) for row in rows]
 
 
-def launch_alone(x_0: Tensor, t: Tensor) -> Callable[[], object]:
+def launch_alone(x_0: Tensor, t: Tensor) -> Callable[[], tuple[Tensor, Tensor]]:
     """One launch of the pair's kernel, arrays and parameters at hand."""
-    from kacflow_core._dispatch import get_gpu_backend
-    from kacflow_core._layout import Layout
-    from kacflow_core.backends._jobs import Noise, Parameter
-
-    backend, layout = get_gpu_backend(), Layout(x_0.shape[0], 1, x_0.shape[1])
+    target, layout = target_of("x_0", x_0), Layout(x_0.shape[0], 1, x_0.shape[1])
     x_t, dx_t = torch.empty_like(x_0), torch.empty_like(x_0)
-    times, one = Parameter(t.data_ptr(), 0.0, False, 1, 0), Parameter(value=1.0)
-    parameters = [Parameter(value=RATE), Parameter(value=SPEED), times, one, times, one]
-    arrays = x_0, x_t, dx_t
-    stream = torch.cuda.current_stream(x_0.device).cuda_stream
+    times = Parameter(t.data_ptr(), 0.0, False, 1, 0)
+    rows = Parameter(value=RATE), Parameter(value=SPEED), times
+    schedules = Schedules(SIGNALS["linear"], CLOCKS["linear"])
 
-    def launch() -> None:
-        pointers = (array.data_ptr() for array in arrays)
-        backend.launch_pair(
-            "float32", layout, *pointers, parameters, Noise(1, 0), x_0.get_device(), stream
-        )
+    def launch() -> tuple[Tensor, Tensor]:
+        pointers = [array.data_ptr() for array in (x_0, x_t, dx_t)]
+        host = target.kernels.host
+        target.start(pair_job("float32", layout, pointers, rows, Noise(1, 0), schedules, host))
+        return x_t, dx_t
 
     return launch
 

@@ -1,50 +1,37 @@
-// The kernels: operations on tiles, and walks along paths.  Compiled by nvcc into
+// The kernels: the phases of a thread block, run by one thread each.  Compiled by nvcc into
 // kacflow_core._cuda and by NVRTC at run time.
 #ifndef KACFLOW_CUDA_KERNEL_H_
 #define KACFLOW_CUDA_KERNEL_H_
 
-#include "path_ops.h"
-#include "tiles.h"
+#include "phases.h"
 
 namespace kacflow {
 namespace device {
 
 constexpr int32 kMaxThreads = 256;
 
-template <class Op, bool kWhole>
-struct Run {
-  static __device__ __forceinline__ void block(const typename Op::Job& job, const Place& at,
-                                               void* shared) {
-    auto* const table = static_cast<Table<typename Op::Row>*>(shared);
-    Thread<Op, kWhole> thread;
-    fill_table<Op>(job, at, table);
-    thread.begin(job, at);
-    __syncthreads();
-    thread.finish(job, at, *table);
+/// This thread, as the block that phases.h asks for.
+template <class State>
+class OneThread {
+ public:
+  __device__ __forceinline__ OneThread() : at_{blockIdx.x, threadIdx.x, blockDim.x} {}
+  __device__ __forceinline__ uint32 threads() const { return at_.threads; }
+  template <class Function>
+  __device__ __forceinline__ void each(const Function& function) {
+    function(at_, &state_);
   }
-};
+  __device__ __forceinline__ void barrier() { __syncthreads(); }
 
-template <class Real, bool kWhole>
-struct Run<PathOp<Real>, kWhole> {
-  static __device__ __forceinline__ void block(const PathJob& job, const Place& at, void* shared) {
-    using Op = PathOp<Real>;
-    const typename Op::Shared memory(shared, job, at);
-    typename Op::Walk walk;
-    walk.begin(job, at);
-    for (int64 j = 0; j < job.times.n; j += job.tiling.groups) {
-      Op::fill(job, at, walk, j, memory);
-      __syncthreads();
-      Op::step(job, at, j, memory, &walk);
-      __syncthreads();
-      Op::write(job, at, walk, j, memory);
-    }
-  }
+ private:
+  const Place at_;
+  State state_;
 };
 
 template <class Op, bool kWhole>
 __device__ __forceinline__ void run_block(const typename Op::Job& job) {
   extern __shared__ Vector<uint32> kacflow_shared[];
-  Run<Op, kWhole>::block(job, {blockIdx.x, threadIdx.x, blockDim.x}, kacflow_shared);
+  OneThread<typename Phases<Op, kWhole>::State> thread;
+  Phases<Op, kWhole>::run(job, kacflow_shared, &thread);
 }
 
 template <class Op, bool kWhole>

@@ -34,6 +34,9 @@ struct Grid {
 void launch(const CompiledKernel& kernel, const Grid& grid, const void* job, int device,
             std::uintptr_t stream);
 
+/// Loads a kernel on a device, translating it if that takes the driver; throws std::runtime_error.
+void load(const CompiledKernel& kernel, int device);
+
 /// Number of devices; 0 with a reason if CUDA cannot be used here.
 int device_count(std::string* reason);
 
@@ -50,6 +53,9 @@ void copy_to_host(void* to, const void* from, std::size_t bytes);
 
 /// Version of the CUDA runtime linked in, as 1000 major + 10 minor.
 int runtime_version();
+
+/// The latest version that the driver supports, likewise; 0 without a driver.
+int driver_version();
 
 }  // namespace device
 }  // namespace kacflow

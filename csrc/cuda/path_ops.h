@@ -45,10 +45,10 @@ struct PathOp {
     Entry<Row>* steps;
     Real *positions, *directions;
 
-    KAC_FN Shared(void* memory, const Job& job, const Place& at)
+    KAC_FN Shared(void* memory, const Job& job, uint32 threads)
         : steps(static_cast<Entry<Row>*>(memory)),
           positions(reinterpret_cast<Real*>(steps + job.tiling.rows * job.tiling.groups)),
-          directions(positions + at.threads * (job.tiling.groups + 1)) {}
+          directions(positions + threads * (job.tiling.groups + 1)) {}
   };
 
   /// A thread's path.
@@ -100,7 +100,7 @@ struct PathOp {
   static KAC_FN void step(const Job& job, const Place& at, int64 j, const Shared& shared,
                           Walk* walk) {
     if (static_cast<int32>(at.thread) >= walk->count) return;
-    const uint64 seed = job.noise.seed_on_device ? *job.noise.seed_on_device : job.noise.seed;
+    const uint64 seed = seed_of(job.noise);
     const uint64 path = job.noise.offset + static_cast<uint64>(walk->first) + at.thread;
     const int32 rows = static_cast<int32>(job.tiling.rows), n = intervals(job, j);
     const int64 result = static_cast<int64>(at.thread) * (job.tiling.groups + 1);

@@ -58,6 +58,13 @@ void launch(const CompiledKernel& kernel, const Grid& grid, const void* job, int
                    .c_str());
 }
 
+void load(const CompiledKernel& kernel, int device) {
+  const OnDevice scope(device);
+  check(scope.error(), "cudaSetDevice");
+  cudaFuncAttributes attributes;
+  check(cudaFuncGetAttributes(&attributes, kernel.function), "cudaFuncGetAttributes");
+}
+
 int device_count(std::string* reason) {
   int count = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
@@ -100,6 +107,12 @@ void copy_to_host(void* to, const void* from, std::size_t bytes) {
 }
 
 int runtime_version() { return CUDART_VERSION; }
+
+int driver_version() {
+  int version = 0;
+  check(cudaDriverGetVersion(&version), "cudaDriverGetVersion");
+  return version;
+}
 
 }  // namespace device
 }  // namespace kacflow

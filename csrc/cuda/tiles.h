@@ -12,8 +12,8 @@
 #ifndef KACFLOW_CUDA_TILES_H_
 #define KACFLOW_CUDA_TILES_H_
 
-#include "../kac/storage.h"
 #include "../jobs.h"
+#include "../kac/storage.h"
 
 namespace kacflow {
 namespace device {
@@ -191,7 +191,9 @@ struct Thread {
       KAC_UNROLL
       for (int32 j = 0; j < Op::kVector; ++j) {
         const int32 e = row_of(job.tiling, table.left, l + kac::smaller(j, count - 1));
-        out.set(j, Op::apply(table.entries[e].row, in, j));
+        // A copy: of a reference nvcc 13 loads half of a pair as unused, and uses it.
+        const typename Op::Row row = table.entries[e].row;
+        out.set(j, Op::apply(row, in, j));
       }
     }
     out.store(job, tile.first + l, count);

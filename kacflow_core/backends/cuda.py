@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 from kacflow_core._dispatch import Backend, cuda_module
 from kacflow_core._layout import Array
 from kacflow_core._origin import why_not_built
+from kacflow_core.backends import _gpus
 from kacflow_core.backends._device import DeviceBackend, Memory
 from kacflow_core.backends._jobs import Launch
 
@@ -16,8 +19,11 @@ class CudaDriver:
 
     name = "cuda"
 
-    def __init__(self, module: Any) -> None:
+    def __init__(self, module: Any, check: Callable[[int], None] = lambda device: None) -> None:
+        """``check`` is called before the first launch on a device, and raises if it is unusable."""
         self._cuda = module
+        self._check = check
+        self._checked: set[int] = set()
         self._numbers: dict[tuple[str, str, bool], int] = {}
 
     def launch(self, launch: Launch, device: int, stream: int) -> None:
@@ -26,6 +32,9 @@ class CudaDriver:
         number = self._numbers.get(kernel)
         if number is None:
             number = self._numbers[kernel] = self._cuda.find_kernel(*kernel)
+        if device not in self._checked:
+            self._check(device)
+            self._checked.add(device)
         self._cuda.launch_kernel(
             number, plan.blocks, plan.threads, plan.shared, job, device, stream
         )  # fmt: skip
@@ -46,8 +55,61 @@ def has_code_for(capability: int, architectures: list[int]) -> bool:
     return same or max(architectures) <= capability
 
 
+def _built_for(module: Any) -> list[int]:
+    return list(map(int, module.info()["architectures"].split(";")))
+
+
+def _no_code(which: str, capability: int, architectures: list[int]) -> str:
+    """What is wrong with a GPU that the kernels were not built for, and what to do."""
+    return (
+        f"{which} has compute capability {capability}, the GPU kernels were built for "
+        f"{', '.join(map(str, architectures))}: reinstall with "
+        f"KACFLOW_CUDA_ARCHITECTURES={capability}, or install CuPy for the cupy backend"
+    )
+
+
+def check_device(module: Any, device: int) -> None:
+    """Load a kernel on a device.
+
+    Raises
+    ------
+    RuntimeError
+        If the kernels do not run there: they were built for other GPUs, or the driver is too old to
+        translate them.
+    """
+    capability, built = module.capability(device), _built_for(module)
+    if not has_code_for(capability, built):
+        raise RuntimeError(_no_code(f"device {device}", capability, built))
+    try:
+        module.load_kernel(device)
+    except RuntimeError as error:
+        driver, runtime = map(
+            _gpus.version_name, (module.driver_version(), module.info()["runtime"])
+        )
+        raise RuntimeError(
+            f"device {device}, of compute capability {capability}, cannot load the GPU kernels "
+            f"({error}); the driver supports CUDA {driver}, they were built with CUDA {runtime} "
+            f"for {', '.join(map(str, built))}: update the driver, or reinstall with "
+            f"KACFLOW_CUDA_ARCHITECTURES={capability}"
+        ) from error
+
+
+def _capabilities(module: Any) -> list[int]:
+    """Those of the GPUs here; ImportError where there is none."""
+    found = _gpus.machine()
+    if found is not None:
+        reason = _gpus.reason_against(found, module.info()["runtime"])
+        if reason:
+            raise ImportError(f"no GPU: {reason}")
+        return found.capabilities
+    count, reason = module.device_count()
+    if not count:
+        raise ImportError(f"no GPU: {reason}")
+    return [module.capability(device) for device in range(count)]
+
+
 def load() -> Backend:
-    """The backend; ImportError saying why where it cannot be used."""
+    """The backend; ImportError saying why where it can be used on no GPU."""
     try:
         module = cuda_module()
     except ModuleNotFoundError as error:
@@ -55,16 +117,7 @@ def load() -> Backend:
             f"{error}; {why_not_built('_cuda', 'KACFLOW_CUDA')}, or install CuPy with "
             "kacflow[cuda13] or kacflow[cuda12] for the cupy backend, which needs no nvcc"
         ) from error
-    count, reason = module.device_count()
-    if not count:
-        raise ImportError(f"no GPU: {reason}")
-    built = module.info()["architectures"].split(";")
-    for device in range(count):
-        found = module.capability(device)
-        if not has_code_for(found, list(map(int, built))):
-            raise ImportError(
-                f"device {device} has compute capability {found}, the GPU kernels were built for "
-                f"{', '.join(built)}: reinstall with KACFLOW_CUDA_ARCHITECTURES={found}, or "
-                "install CuPy for the cupy backend"
-            )
-    return DeviceBackend(CudaDriver(module))
+    found, built = _capabilities(module), _built_for(module)
+    if not any(has_code_for(capability, built) for capability in found):
+        raise ImportError(_no_code("the GPU", max(found), built))
+    return DeviceBackend(CudaDriver(module, functools.partial(check_device, module)))

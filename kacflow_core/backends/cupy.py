@@ -1,7 +1,8 @@
 """The GPU backend without a compiler: CuPy and NVRTC build the same kernels at run time.
 
 The headers come with the package.  A kernel is compiled when it is first used, for the GPU at hand,
-and kept in CuPy's cache on disk (``CUPY_CACHE_DIR``), so that later processes find it there.
+and kept in CuPy's cache on disk (``CUPY_CACHE_DIR``), so that later processes find it there: in a
+file that begins with the SHA-256 of the code, and is compiled again where the two do not agree.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import contextlib
 import hashlib
 import importlib
 import os
-import tempfile
+import secrets
+import threading
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +20,7 @@ import numpy as np
 
 from kacflow_core._dispatch import Backend
 from kacflow_core._layout import Array
-from kacflow_core.backends import _jobs
+from kacflow_core.backends import _gpus, _jobs
 from kacflow_core.backends._device import DeviceBackend, Memory
 from kacflow_core.backends._jobs import Launch
 
@@ -44,7 +46,7 @@ def include_folder() -> Path:
 
 def _digest(folder: Path) -> str:
     """Hash of all headers."""
-    files = sorted(path for name in ("kac", "cuda") for path in (folder / name).glob("*.h"))
+    files = sorted(path for part in ("", "kac", "cuda") for path in (folder / part).glob("*.h"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
@@ -52,6 +54,28 @@ def cache_folder() -> Path:
     """Where CuPy keeps compiled kernels."""
     default = Path.home() / ".cupy" / "kernel_cache"
     return Path(os.environ.get("CUPY_CACHE_DIR") or default)
+
+
+def _read(file: Path) -> bytes | None:
+    """Code from the cache; None if it is not there or damaged."""
+    try:
+        kept = file.read_bytes()
+    except OSError:
+        return None
+    size = hashlib.sha256().digest_size
+    return kept[size:] if hashlib.sha256(kept[size:]).digest() == kept[:size] else None
+
+
+def _write(file: Path, code: bytes) -> None:
+    """Put code into the cache in one step, if it can be written."""
+    part = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(hashlib.sha256(code).digest() + code)  # readable as the umask says
+        part.replace(file)
+    except OSError:
+        with contextlib.suppress(OSError):
+            part.unlink()
 
 
 class CupyMemory:
@@ -86,35 +110,43 @@ class CupyDriver:
         self._options = (*OPTIONS, f"-I{folder}")
         self._key = f"{_digest(folder)} {OPTIONS} {cupy.cuda.nvrtc.getVersion()}"
         self._kernels: dict[tuple[str, str, bool, int], Any] = {}
+        self._loading = threading.Lock()
 
     def _kernel(self, operation: str, storage: str, whole: bool, device: int) -> Any:
         """The compiled kernel for the current device, whose number is ``device``."""
         key = operation, storage, whole, device
         if key not in self._kernels:
-            name = f"kacflow_{operation}_{storage}_{'whole' if whole else 'mixed'}"
-            source = _jobs.source_of(operation, storage, whole, name)
-            capability = self._cupy.cuda.Device(device).compute_capability
-            file = self._file(f"{self._key} {capability} {source}")
-            module = self._cupy.cuda.Module()
-            module.load(file.read_bytes() if file.exists() else self._compile(source, file))
-            self._kernels[key] = module.get_function(name)
+            with self._loading:  # else the second of two would be replaced, and unloaded in use
+                if key not in self._kernels:
+                    self._kernels[key] = self._load(*key)
         return self._kernels[key]
 
-    def _file(self, key: str) -> Path:
-        return self._cache / f"kacflow_{hashlib.sha256(key.encode()).hexdigest()}.cubin"
+    def _load(self, operation: str, storage: str, whole: bool, device: int) -> Any:
+        name = f"kacflow_{operation}_{storage}_{'whole' if whole else 'mixed'}"
+        source = _jobs.source_of(operation, storage, whole, name)
+        capability = self._cupy.cuda.Device(device).compute_capability
+        key = f"{self._key} {capability} {source}"
+        file = self._cache / f"kacflow_{hashlib.sha256(key.encode()).hexdigest()}.cubin"
+        code = _read(file)
+        if code is None:
+            what = f"kernel {operation} for {storage}, for compute capability {capability}"
+            code = self._compile(source, what)
+            _write(file, code)
+        module = self._cupy.cuda.Module()
+        module.load(code)
+        return module.get_function(name)
 
-    def _compile(self, source: str, file: Path) -> bytes:
-        """Code for the current device, which goes into ``file`` if that can be written.
+    def _compile(self, source: str, what: str) -> bytes:
+        """Code for the current device; RuntimeError that says of ``what`` where that fails.
 
         Not by RawModule, which adds -ftz=true: results among the denormal numbers would be others
         than those of the cuda backend.
         """
-        code, _ = self._cupy.cuda.compiler.compile_using_nvrtc(source, self._options)
-        with contextlib.suppress(OSError):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as part:
-                part.write(code)
-            Path(part.name).replace(file)  # in one step, whoever else does the same
+        compiler = self._cupy.cuda.compiler
+        try:
+            code, _ = compiler.compile_using_nvrtc(source, self._options)
+        except compiler.CompileException as error:
+            raise RuntimeError(f"{what}: CuPy's NVRTC does not compile it: {error}") from error
         return code
 
     def launch(self, launch: Launch, device: int, stream: int) -> None:
@@ -142,6 +174,17 @@ class CupyDriver:
         return self._cupy.cuda.runtime.getDevice()
 
 
+def _reason_against(cupy: Any) -> str:
+    """Why CuPy finds no GPU; empty if it finds one."""
+    found = _gpus.machine()
+    if found is not None:
+        return _gpus.reason_against(found, cupy.cuda.runtime.runtimeGetVersion())
+    try:
+        return "" if cupy.cuda.runtime.getDeviceCount() else "no CUDA device"
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        return str(error)
+
+
 def load() -> Backend:
     """The backend; ImportError saying why where it cannot be used."""
     try:
@@ -151,12 +194,9 @@ def load() -> Backend:
             f"{error}; install the CuPy of your CUDA version: pip install 'kacflow[cuda13]' or "
             "'kacflow[cuda12]'"
         ) from error
-    try:
-        count = cupy.cuda.runtime.getDeviceCount()
-    except cupy.cuda.runtime.CUDARuntimeError as error:
-        raise ImportError(f"no GPU: {error}") from error
-    if not count:
-        raise ImportError("no GPU: no CUDA device")
+    reason = _reason_against(cupy)
+    if reason:
+        raise ImportError(f"no GPU: {reason}")
     try:
         cupy.cuda.nvrtc.getVersion()
     except Exception as error:  # CuPy loads NVRTC on first use, and fails in several ways

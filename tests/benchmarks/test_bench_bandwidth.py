@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from benchmarks.plan import Plan
+from benchmarks.plan import RATE, SPEED, Plan
 from benchmarks.questions import bandwidth
 from benchmarks.results import Row
 from benchmarks.timing import Spread
@@ -23,6 +23,18 @@ def test_every_competitor_makes_what_it_says():
         assert row.error is not None and row.error < 1e-5, row.name
         assert row.numbers % (8 * 3 * 8 * 8) == 0 and row.more["share_of_copy"] > 0
     assert next(r for r in rows if r.name == "floor: copy").more["share_of_copy"] == 1.0
+
+
+def test_a_small_launch():
+    """Its rows, and the launch alone: what the operator draws with its seed."""
+    plan = Plan("smoke", torch.device("cpu"), progress=False)
+    rows = bandwidth.small_launch(plan)
+    assert [row.name for row in rows] == ["kacflow", "Gaussian eager", "part: launch"]
+    x, t = torch.randn(256, 2), torch.rand(256)
+    a, c, seed = torch.tensor(RATE), torch.tensor(SPEED), torch.tensor(1)
+    want = torch.ops.kacflow.sample_pair_scheduled(x, t, a, c, seed, 0, 2, 1, 1.0)
+    for value, expected in zip(bandwidth.launch_alone(x, t)(), want, strict=True):
+        assert torch.equal(value, expected)
 
 
 def test_without_a_gpu_it_says_so():

@@ -34,6 +34,9 @@ class Array:
     def reshape(self, *shape: Any) -> Array:
         return Array(self.host.reshape(*shape), self.device.id)
 
+    def copy(self) -> Array:
+        return Array(self.host.copy(), self.device.id)
+
     def astype(self, dtype: str, *, copy: bool) -> Array:
         return Array(self.host.astype(dtype, copy=copy), self.device.id)
 

@@ -7,6 +7,7 @@ on the simulated grid of ``simulated_gpu``.  Streams and devices are only noted.
 from __future__ import annotations
 
 import re
+import weakref
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,11 +23,16 @@ class CUDARuntimeError(RuntimeError):
     """cupy.cuda.runtime.CUDARuntimeError."""
 
 
+class CompileException(Exception):
+    """cupy.cuda.compiler.CompileException, which names no kernel."""
+
+
 class Kernel:
     """cupy.cuda.Function."""
 
     def __init__(self, owner: Cupy, name: str) -> None:
         self._owner, self._name = owner, name
+        weakref.finalize(self, owner.unloaded.append, name)
 
     def __call__(
         self,
@@ -47,6 +53,7 @@ class Kernel:
         assert found
         operation, storage, kind = found.groups()
         self._owner.launches.append((self._name, stream.ptr, self._owner.device))
+        self._owner.jobs.append(job)
         code = self._owner.grid.kacflow_simulate(
             operation.encode(), storage.encode(), kind == "whole", grid[0], block[0], shared_mem,
             job, len(job),
@@ -61,6 +68,8 @@ class Module:
         self._owner = owner
 
     def load(self, code: bytes) -> None:
+        if b".version" not in code:
+            raise CUDARuntimeError("CUDA_ERROR_INVALID_IMAGE: device kernel image is invalid")
         self._ptx = code.decode()
 
     def get_function(self, name: str) -> Kernel:
@@ -91,8 +100,10 @@ class Cupy(Arrays):
     def __init__(self, nvrtc: Any, grid: Any) -> None:
         self._nvrtc, self.grid = nvrtc, grid
         self.launches: list[tuple[str, int, int]] = []
+        self.jobs: list[bytes] = []  #: of the launches
         self.compiled: list[str] = []  # PTX
         self.loaded: list[str] = []
+        self.unloaded: list[str] = []
         self.stream = self.device = -1
         self.waited: list[int] = []  #: devices whose current stream was waited for
         self.devices = 1
@@ -104,11 +115,14 @@ class Cupy(Arrays):
             get_current_stream=lambda: SimpleNamespace(
                 ptr=100 + self.device, synchronize=lambda: self.waited.append(self.device)
             ),
-            compiler=SimpleNamespace(compile_using_nvrtc=self._compile),
+            compiler=SimpleNamespace(
+                compile_using_nvrtc=self._compile, CompileException=CompileException
+            ),
             runtime=SimpleNamespace(
                 CUDARuntimeError=CUDARuntimeError,
                 getDeviceCount=self._count,
                 getDevice=lambda: 0,
+                runtimeGetVersion=lambda: 13000,
             ),
             driver=SimpleNamespace(CUDADriverError=CUDARuntimeError),
             nvrtc=SimpleNamespace(getVersion=lambda: (13, 0)),

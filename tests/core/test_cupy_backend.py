@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 import shutil
+import stat
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from example_backend import ExampleBackend
 from simulated_gpu import compile_grid
 from standin_arrays import Array
-from standin_cupy import Cupy
+from standin_cupy import CompileException, Cupy
 
 import kacflow_core
 from kacflow_core import _dispatch, _gpu_arrays
 from kacflow_core._dispatch import register_backend
 from kacflow_core._layout import Layout
-from kacflow_core.backends import _jobs, cupy
+from kacflow_core.backends import _gpus, _jobs, cupy
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "build"))
 
@@ -37,6 +43,7 @@ def grid(tmp_path_factory: pytest.TempPathFactory):
 def standin(grid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cupy:
     """``cupy`` as the backend imports it, and the backend as "standin"."""
     monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(_gpus, "machine", lambda: None)
     library = nvrtc_library()
     if library is None:
         pytest.skip("no libnvrtc here")
@@ -125,12 +132,91 @@ def test_compiled_once_for_all_processes(standin: Cupy, tmp_path: Path):
     draw(standin)
     assert len(standin.compiled) == 1 and len(standin.loaded) == 2
     [file] = (tmp_path / "cache").iterdir()
-    assert file.read_bytes() == standin.compiled[0].encode()
+    assert file.read_bytes().endswith(standin.compiled[0].encode())
     file.unlink()
     file.parent.rmdir()
     file.parent.write_text("in the way of a folder")
     draw(standin)
     assert len(standin.compiled) == 2
+
+
+def test_the_cache_may_be_shared(standin: Cupy, tmp_path: Path):
+    """Files are readable as the umask says, and one that cannot be read is passed over."""
+    before = os.umask(0o027)
+    try:
+        draw(standin)
+    finally:
+        os.umask(before)
+    [file] = (tmp_path / "cache").iterdir()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
+    file.unlink()
+    file.mkdir()
+    draw(standin)
+    assert list((tmp_path / "cache").iterdir()) == [file] and len(standin.compiled) == 2
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda code: b"", lambda code: code[:-100], lambda code: b"x" + code[1:],
+               lambda code: code[:40] + bytes(8) + code[48:]],
+)  # fmt: skip
+def test_damaged_files_are_replaced(standin: Cupy, tmp_path: Path, damage):
+    draw(standin)
+    [file] = (tmp_path / "cache").iterdir()
+    whole = file.read_bytes()
+    file.write_bytes(damage(whole))
+    for _ in range(2):
+        draw(standin)
+        assert file.read_bytes() == whole and len(standin.compiled) == 2
+
+
+def test_a_kernel_that_does_not_compile_is_named(standin: Cupy, monkeypatch: pytest.MonkeyPatch):
+    def fails(source: str, options: tuple[str, ...]) -> None:
+        raise CompileException("default_program(1): error: no such file")
+
+    monkeypatch.setattr(standin.cuda.compiler, "compile_using_nvrtc", fails)
+    with pytest.raises(
+        RuntimeError, match=r"kernel sample for float32, for compute .*no such file"
+    ):
+        draw(standin)
+
+
+def test_threads_that_need_one_kernel_first(standin: Cupy, monkeypatch: pytest.MonkeyPatch):
+    """It is compiled and loaded once, and no thread's kernel is unloaded."""
+    driver, both = cupy.load().driver, threading.Barrier(4)
+    compiled = standin.cuda.compiler.compile_using_nvrtc
+
+    def slowly(source: str, options: tuple[str, ...]) -> tuple[bytes, None]:
+        made = compiled(source, options)
+        time.sleep(0.05)
+        return made
+
+    monkeypatch.setattr(standin.cuda.compiler, "compile_using_nvrtc", slowly)
+
+    def kernel(_: int) -> object:
+        both.wait()
+        return driver._kernel("velocity", "float64", True, 0)
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(kernel, range(4)))
+    assert len(set(map(id, found))) == 1
+    assert len(standin.compiled) == len(standin.loaded) == 1 and not standin.unloaded
+
+
+def test_threads_that_need_a_backend_first():
+    """All get one and the same, so that no kernels of another are unloaded."""
+    both = threading.Barrier(4)
+
+    def factory() -> ExampleBackend:
+        both.wait()
+        return ExampleBackend()
+
+    register_backend("slow", factory)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(_dispatch.get_backend, ["slow"] * 4))
+    finally:
+        register_backend("slow", None)
+    assert len(set(map(id, found))) == 1
 
 
 @pytest.fixture
@@ -179,6 +265,61 @@ def test_public_functions_with_arrays_on_a_gpu(arrays: Cupy, device: int):
         close(value, expected)
     assert {launch[1:] for launch in arrays.launches} == {(100 + device, device)}
     assert len(arrays.launches) == 7
+
+
+def test_a_backend_named_for_arrays_on_a_gpu(arrays: Cupy):
+    x = Array(np.linspace(-1.0, 1.0, 12, dtype=np.float32))
+    got = kacflow_core.velocity(x, 0.5, a=9.0, c=3.0, backend="standin")
+    close(got, kacflow_core.velocity(x.host, 0.5, a=9.0, c=3.0))
+    for name in ("numba", "reference"):
+        with pytest.raises(ValueError, match=f"backend: got '{name}', which does not compute on"):
+            kacflow_core.velocity(x, 0.5, a=9.0, c=3.0, backend=name)
+
+
+def misplaced(value: np.ndarray, shift: int) -> np.ndarray:
+    """A copy whose address is ``shift`` bytes from a multiple of its item size."""
+    memory = np.zeros(value.nbytes + 32, np.uint8)
+    start = -memory.ctypes.data % 16 + shift
+    view = memory[start : start + value.nbytes].view(value.dtype).reshape(value.shape)
+    view[...] = value
+    return view
+
+
+@pytest.mark.parametrize("shift", [1, 2, 4])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+def test_addresses_between_the_elements(arrays: Cupy, dtype: str, shift: int):
+    """A GPU faults where it reads a number at an address that is no multiple of its size."""
+    rng = np.random.default_rng(0)
+    x, t = rng.normal(size=(6, 8)).astype(dtype), np.linspace(0.1, 1.0, 6)
+    grid = np.linspace(0.1, 1.0, 18).reshape(6, 3)
+    where, working = {"a": 9.0, "c": 3.0}, "float64" if dtype == "float64" else "float32"
+
+    def everything(make) -> list:
+        schedule = {"signal": make(1 - t), "dsignal": -1.0, "clock": make(t), "dclock": 1.0}
+        return [
+            *kacflow_core.sample_pair(make(x), **schedule, **where, seed=1),
+            kacflow_core.sample(make(t), (6, 2), a=make(t.astype(np.float32)), c=3.0, seed=1),
+            kacflow_core.velocity(make(x), make(t[:, None]), **where),
+            kacflow_core.logpdf(make(x.astype(working)), make(t[:, None]), **where),
+            *kacflow_core.sample_path(
+                make(grid.astype(working)), (6, 5), a=make(t), c=3.0, seed=1, dtype=working
+            ),
+        ]
+
+    wrong: set[int] = set()
+
+    def there(value: np.ndarray) -> Array:
+        view = misplaced(value, shift)
+        kept.append(view)
+        if view.ctypes.data % view.itemsize:
+            wrong.add(view.ctypes.data)
+        return Array(view)
+
+    kept: list[np.ndarray] = []
+    for got, want in zip(everything(there), everything(np.asarray), strict=True):
+        close(got, want)
+    words = {int(word) for job in arrays.jobs for word in np.frombuffer(job, np.uint64)}
+    assert len(arrays.jobs) == 5 and wrong and not wrong & words
 
 
 class OfJax:
@@ -236,10 +377,22 @@ def test_arrays_on_two_devices_are_refused(arrays: Cupy):
 def test_other_headers_are_compiled_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The cache on disk is keyed by a hash of the headers, among others."""
     copied = Path(shutil.copytree(cupy.include_folder(), tmp_path / "include"))
-    before = cupy._digest(copied)
-    header = copied / "kac" / "pair.h"
-    header.write_text(header.read_text() + "\n")
-    assert before == cupy._digest(cupy.include_folder()) != cupy._digest(copied)
+    digests = {cupy._digest(copied), cupy._digest(cupy.include_folder())}
+    assert len(digests) == 1
+    for header in ("kac/pair.h", "cuda/tiles.h", "jobs.h"):
+        (copied / header).write_text((copied / header).read_text() + "\n")
+        digests.add(cupy._digest(copied))
+    assert len(digests) == 4
+
+
+def test_cuda_is_not_initialised_by_looking(standin: Cupy, monkeypatch: pytest.MonkeyPatch):
+    """Where NVML tells which GPUs there are, CUDA is not asked."""
+    standin.devices = -1
+    monkeypatch.setattr(_gpus, "machine", lambda: _gpus.Machine([90], 13020))
+    assert cupy.load().name == "cupy"
+    monkeypatch.setattr(_gpus, "machine", lambda: _gpus.Machine([90], 12090))
+    with pytest.raises(ImportError, match=r"driver supports CUDA 12\.9, and CUDA 13\.0 is needed"):
+        cupy.load()
 
 
 def test_reasons(standin: Cupy):

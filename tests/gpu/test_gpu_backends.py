@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -76,6 +81,48 @@ def test_arrays_of_every_library(gpu_backend: str, library: str):
         host = value.copy_to_host() if library == "numba" else host
         host = np.asarray(value) if host is None else host
         np.testing.assert_allclose(host, expected, rtol=2e-5, atol=2e-5)
+
+
+def test_addresses_between_the_elements(gpu_backend: str):
+    """Copied before a kernel reads them, where reading them would be a fault."""
+    torch, cupy = pytest.importorskip("torch"), pytest.importorskip("cupy")
+    memory = torch.zeros(4 * 99 + 16, dtype=torch.uint8, device="cuda")
+
+    x = np.linspace(-1.4, 1.4, 99, dtype=np.float32)
+    memory[1 : 4 * 99 + 1] = torch.from_numpy(x.view(np.uint8)).cuda()
+    where = {"shape": (99,), "typestr": "<f4", "data": (memory.data_ptr() + 1, False), "version": 3}
+    data = cupy.asarray(SimpleNamespace(__cuda_array_interface__=where))
+    got = kacflow_core.velocity(data, 0.5, a=9.0, c=3.0)
+    want = kacflow_core.velocity(x, 0.5, a=9.0, c=3.0)
+    np.testing.assert_allclose(cupy.asnumpy(got), want, rtol=1e-6)
+
+
+FORK = """
+import os
+import kacflow_core
+info = kacflow_core.build_info()
+child = os.fork()
+if child == 0:
+    try:
+        drawn = kacflow_core.sample(1.0, 9, a=9.0, c=3.0, seed=0, backend=os.environ["BACKEND"])
+        os._exit(0 if drawn.any() else 1)
+    except BaseException as error:
+        os.write(2, f"{error}\\n".encode())
+        os._exit(2)
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+def test_children_forked_after_looking(gpu_backend: str):
+    from kacflow_core.backends._gpus import machine
+
+    if machine() is None:
+        pytest.skip("no NVML here")
+    done = subprocess.run(
+        [sys.executable, "-c", FORK], env={**os.environ, "BACKEND": gpu_backend},
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_failed_launch_names_the_kernel(gpu_backend: str):

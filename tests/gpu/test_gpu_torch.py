@@ -26,6 +26,21 @@ def test_a_cpu_generator_gives_the_noise_of_the_cpu(gpu_backend: str, dtype: tor
         torch.testing.assert_close(value.cpu(), expected, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.parametrize("clock", ["linear", "square"])
+@pytest.mark.parametrize("signal", ["constant", "linear", "exp", "cosine", "lambda"])
+def test_schedules_inside_the_kernel(gpu_backend: str, signal: str, clock: str):
+    """In float64 every row's schedules are those of the CPU to a few units in the last place."""
+    path = KacPath(PATH.process, 0.7, signal, clock)
+    x, t = torch.randn(64, 7, dtype=torch.float64), 0.7 * torch.rand(64, dtype=torch.float64)
+    draws = [
+        path.sample(x.to(d), t.to(d), generator=torch.Generator().manual_seed(1), first=5)
+        for d in ("cuda", "cpu")
+    ]
+    for name in ("x_t", "dx_t"):
+        got, want = (getattr(drawn, name) for drawn in draws)
+        torch.testing.assert_close(got.cpu(), want, rtol=1e-11, atol=1e-11)
+
+
 def test_the_generator_of_the_device_decides(gpu_backend: str):
     x, t = data(64, 5)
     draws = []
@@ -101,7 +116,10 @@ def test_compiled_with_graphs(gpu_backend: str):
     assert len(values) == 6
 
 
-@pytest.mark.parametrize("operator", ["sample_pair", "velocity", "velocity_grad", "cdf", "logpdf"])
+@pytest.mark.parametrize(
+    "operator",
+    ["sample_pair", "sample_pair_scheduled", "velocity", "velocity_grad", "cdf", "logpdf"],
+)
 def test_opcheck(gpu_backend: str, operator: str):
     x, t = data(4, 3)
     a, c = torch.tensor(3.0, device="cuda"), torch.tensor(2.0, device="cuda")
@@ -109,6 +127,8 @@ def test_opcheck(gpu_backend: str, operator: str):
     args: tuple = (x, t[:, None], a, c)
     if operator == "sample_pair":
         args = (x, a, c, 1 - t, -one, t, one, torch.tensor(7, device="cuda"), 0)
+    if operator == "sample_pair_scheduled":
+        args = (x, t, a, c, torch.tensor(7, device="cuda"), 0, 2, 1, 1.0)
     torch.library.opcheck(getattr(torch.ops.kacflow, operator), args)
 
 

@@ -1,5 +1,5 @@
-// The kernels' per-thread functions on the CPU: every thread of every block of a grid, one after
-// the other, as two phases with the barrier between them.  Built as a shared library and driven by
+// The kernels on the CPU: every block of a grid, one after the other, through the phases and
+// barriers of csrc/cuda/phases.h.  Built as a shared library and driven by
 // tests/core/test_simulated_grid.py with the jobs and launch plans that a GPU would get.
 //
 // Shared memory is allocated to the byte and filled with 0xff before each block, so that an entry
@@ -8,11 +8,13 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <new>
 #include <string>
 #include <vector>
 
 #include "../../csrc/cuda/operations.h"
+#include "../../csrc/cuda/phases.h"
 
 #if defined(KAC_SIMULATE_NEAR)
 namespace kac {
@@ -50,30 +52,31 @@ namespace {
 using namespace kacflow;
 using namespace kacflow::device;
 
-template <class Op, bool kWhole>
-struct Run {
-  static void block(const typename Op::Job& job, uint32 block, uint32 threads, void* shared) {
-    auto* const table = static_cast<Table<typename Op::Row>*>(shared);
-    std::vector<Thread<Op, kWhole>> work(threads);
-    for (uint32 i = 0; i < threads; ++i) fill_table<Op>(job, {block, i, threads}, table);
-    for (uint32 i = 0; i < threads; ++i) work[i].begin(job, {block, i, threads});
-    for (uint32 i = 0; i < threads; ++i) work[i].finish(job, {block, i, threads}, *table);
+/// All threads of a block, as csrc/cuda/phases.h asks for.  Between two barriers they run one after
+/// the other, in one order and then in the other: what a barrier is missing for comes out wrong.
+template <class State>
+class AllThreads {
+ public:
+  AllThreads(uint32 block, uint32 threads) : block_(block), states_(threads) {}
+  uint32 threads() const { return static_cast<uint32>(states_.size()); }
+  template <class Function>
+  void each(const Function& function) {
+    phase_.push_back(function);
   }
-};
-
-template <class Real, bool kWhole>
-struct Run<PathOp<Real>, kWhole> {
-  static void block(const PathJob& job, uint32 block, uint32 threads, void* memory) {
-    using Op = PathOp<Real>;
-    const typename Op::Shared shared(memory, job, {block, 0, threads});
-    std::vector<typename Op::Walk> walks(threads);
-    for (uint32 i = 0; i < threads; ++i) walks[i].begin(job, {block, i, threads});
-    for (int64 j = 0; j < job.times.n; j += job.tiling.groups) {
-      for (uint32 i = 0; i < threads; ++i) Op::fill(job, {block, i, threads}, walks[i], j, shared);
-      for (uint32 i = 0; i < threads; ++i) Op::step(job, {block, i, threads}, j, shared, &walks[i]);
-      for (uint32 i = 0; i < threads; ++i) Op::write(job, {block, i, threads}, walks[i], j, shared);
+  void barrier() {
+    for (uint32 i = 0; i < threads(); ++i) {
+      const uint32 thread = backwards_ ? threads() - 1 - i : i;
+      for (const auto& step : phase_) step({block_, thread, threads()}, &states_[thread]);
     }
+    phase_.clear();
+    backwards_ = !backwards_;
   }
+
+ private:
+  uint32 block_;
+  std::vector<State> states_;
+  std::vector<std::function<void(const Place&, State*)>> phase_;
+  bool backwards_ = false;
 };
 
 template <class Op, bool kWhole>
@@ -85,7 +88,9 @@ int simulate(unsigned begin, unsigned end, unsigned threads, std::size_t shared_
   void* const shared = std::aligned_alloc(16, shared_bytes);
   for (uint32 block = begin; block < end; ++block) {
     std::memset(shared, 0xff, shared_bytes);
-    Run<Op, kWhole>::block(job, block, threads, shared);
+    AllThreads<typename Phases<Op, kWhole>::State> all(block, threads);
+    Phases<Op, kWhole>::run(job, shared, &all);
+    all.barrier();
   }
   std::free(shared);
   return 0;

@@ -1,5 +1,5 @@
 // kacflow_core._cuda: the compiled GPU kernels.  Jobs arrive as bytes that
-// kacflow_core/backends/_jobs.py packed; see there and csrc/cuda/jobs.h.
+// kacflow_core/backends/_jobs.py packed; see there and csrc/jobs.h.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
@@ -50,6 +50,12 @@ void launch_kernel(std::size_t number, unsigned blocks, unsigned threads, std::s
   }
   const py::gil_scoped_release others_run;  // a launch waits where the stream's queue is full
   launch(kernel, {blocks, threads, shared}, bytes, device, stream);
+}
+
+/// Loads one kernel on a device; all were compiled for the same ones.
+void load_kernel(int device) {
+  const py::gil_scoped_release others_run;
+  load(*kernels().front(), device);
 }
 
 /// A copy of a NumPy array on the current device.
@@ -105,7 +111,9 @@ PYBIND11_MODULE(_cuda, m) {
   m.def("device_count", &count_devices);
   m.def("current_device", &current_device);
   m.def("capability", &capability);
+  m.def("driver_version", &driver_version);
   m.def("find_kernel", &find_kernel);
+  m.def("load_kernel", &load_kernel);
   m.def("launch_kernel", &launch_kernel);
   py::class_<Memory>(m, "Memory")
       .def(py::init<const py::array&>())
