@@ -7,8 +7,8 @@ cd "$(dirname "$0")/.."
 cxx=${CXX:-g++}
 out=build/sanitize
 flags_of() { sed -n "s/^$1: //p" csrc/flags.txt; }
-read -r -a flags <<<"-std=c++17 -O1 -g $(flags_of math) -Wall -Wextra
-  -fsanitize=address,undefined -fno-sanitize-recover=all"
+read -r -a flags <<<"$(flags_of math)"
+flags+=(-std=c++17 -O1 -g -Wall -Wextra -fsanitize=address,undefined -fno-sanitize-recover=all)
 rm -rf "$out" && mkdir -p "$out"
 
 compile() { # SOURCE FLAGS...

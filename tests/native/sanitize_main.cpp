@@ -17,6 +17,15 @@
 #include "known_answers.h"
 #include "packed_jobs.h"
 
+#if defined(__has_feature)
+#define KACFLOW_HAS_FEATURE(x) __has_feature(x)
+#else
+#define KACFLOW_HAS_FEATURE(x) 0
+#endif
+#if !defined(__SANITIZE_ADDRESS__) && !KACFLOW_HAS_FEATURE(address_sanitizer)
+#error "without AddressSanitizer this program finds little: build it with scripts/sanitize.sh"
+#endif
+
 namespace {
 
 using kacflow::int64;
