@@ -208,7 +208,7 @@ class BuildExtensions(build_ext):
         cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         with ThreadPoolExecutor(cpus) as pool:
             ext.extra_objects = list(pool.map(lambda command: command(), commands))
-        ext.sources = []
+        ext.depends, ext.sources = [*ext.sources, *ext.depends], []  # all that it is newer than
         if self._unix():
             ext.extra_link_args = UNIX_LINK_FLAGS
         super().build_extension(ext)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from numpy.typing import ArrayLike, DTypeLike
 
 from kacflow_core import _run, _validate
+from kacflow_core._arrays import NUMPY
 from kacflow_core._call import Call, noise, working
 from kacflow_core._gpu_arrays import on_gpu
 from kacflow_core._layout import Array
@@ -91,7 +92,7 @@ def sample(
     given = ("t", t), ("a", a), ("c", c)
     name, first = next((pair for pair in given if on_gpu(pair[1])), given[0])
     with Call(name, first, backend, threads) as call:
-        extents, kind = _validate.shape(shape), _validate.real_dtype(dtype).name
+        extents, kind = _validate.shape(shape), NUMPY.names[_validate.real_dtype(dtype)]
         parameters = dict(zip("tac", call.process(t, a, c, kind), strict=True))
         key = noise(seed, offset)
         return call.give_back([_run.sample(call.target, extents, kind, parameters, key)])[0]

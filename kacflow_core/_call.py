@@ -21,6 +21,12 @@ from kacflow_core._threads import resolve
 from kacflow_core.backends._jobs import Noise
 
 _INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+_LIMITS = {name: _validate.LIMITS[np.dtype(name)] for name in ("float32", "float64")}
+
+
+def _number(array: Any) -> Any:
+    """An array, or the float that one without axes is."""
+    return array if array.ndim else array.item()
 
 
 def working(dtype: str) -> str:
@@ -95,9 +101,9 @@ class Call:
 
     def parameter(self, name: str, value: Any, dtype: str = "float64") -> Any:
         """An array of float32 or float64, on a GPU also a float, in the range of ``dtype``."""
-        limits = _validate.LIMITS[np.dtype(dtype)]
-        if self.on_host:
-            return _validate.parameter(name, value, limits)
+        limits = _LIMITS[dtype]
+        if self.device == HOST:
+            return _number(_validate.parameter(name, value, limits))
         return self._device_parameter(name, value, limits)
 
     def _device_parameter(
@@ -129,19 +135,19 @@ class Call:
     ) -> tuple[Any, Any, Any]:
         """Time, rate and speed of a process, checked as far as they are on the CPU."""
         kind = np.dtype(dtype)
-        if self.on_host:
-            return _validate.process(t, a, c, kind, time_name)
+        if self.device == HOST:
+            times, rates, speeds = _validate.process(t, a, c, kind, time_name)
+            return _number(times), _number(rates), _number(speeds)
         values = [
             self._device_parameter(name, value)
             for name, value in ((time_name, t), ("a", a), ("c", c))
         ]
         least = _validate.LIMITS[kind].least
-        known = (
+        known = [
             value if isinstance(value, float) else harmless
             for value, harmless in zip(values, (0.0, least, least), strict=True)
-        )
-        times, rates, speeds = known
-        _validate.process(times, rates, speeds, kind, time_name)
+        ]
+        _validate.process(known[0], known[1], known[2], kind, time_name)
         return values[0], values[1], values[2]
 
     def give_back(self, results: Sequence[Any]) -> list[Any]:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from kacflow_core import _layout, _run, _validate
+from kacflow_core._arrays import NUMPY
 from kacflow_core._call import Call, noise
 from kacflow_core._dispatch import get_backend
 from kacflow_core._events import Events
@@ -107,15 +108,16 @@ def sample_path(
     """
     with Call("times", times, backend, threads) as call:
         extents, kind = _validate.shape(shape), _validate.real_dtype(dtype)
-        given, rates, speeds = call.process(times, a, c, kind.name, "times")
+        name = NUMPY.names[kind]
+        given, rates, speeds = call.process(times, a, c, name, "times")
         _validate.grid(given)
         if call.on_host:
             grids = _validate.increasing(given, kind)
         else:
-            grids = call.library.cast(given, kind.name)
+            grids = call.library.cast(given, name)
         _validate.shape((*extents, grids.shape[-1]))
         key, parameters = noise(seed, offset), {"a": rates, "c": speeds}
-        results = _run.path(call.target, grids, extents, kind.name, parameters, key)
+        results = _run.path(call.target, grids, extents, name, parameters, key)
         positions, directions = call.give_back(results)
         return positions, directions
 

@@ -248,6 +248,19 @@ PyObject* extent_of(const char* base, py::ssize_t n0, py::ssize_t step0, py::ssi
   return Py_BuildValue("dd", static_cast<double>(low), static_cast<double>(high));
 }
 
+/// address(array): where the first element of an object with the buffer protocol is.
+PyObject* address(PyObject*, PyObject* const* arguments, Py_ssize_t n) {
+  Py_buffer view;
+  if (n != 1) {
+    PyErr_SetString(PyExc_TypeError, "address: one array");
+    return nullptr;
+  }
+  if (PyObject_GetBuffer(arguments[0], &view, PyBUF_STRIDES) != 0) return nullptr;
+  PyObject* const found = PyLong_FromVoidPtr(view.buf);
+  PyBuffer_Release(&view);
+  return found;
+}
+
 /// extent(address, is_double, n0, step0, n1, step1)
 PyObject* extent(PyObject*, PyObject* const* arguments, Py_ssize_t n) {
   if (n != 6) {
@@ -273,6 +286,9 @@ PyObject* extent(PyObject*, PyObject* const* arguments, Py_ssize_t n) {
 
 void register_run(py::module_& m) {
   m.def("find_kernel", &find_kernel);
+  {
+    KACFLOW_METHOD(address, "address(array)");
+  }
   {
     KACFLOW_METHOD(run, "run(number, job, threads, *words)");
   }
