@@ -19,6 +19,7 @@ from kacflow.ops._tensors import (
     drawn_seed,
     eager,
     first_element,
+    known_times,
     move,
     number,
     place,
@@ -38,9 +39,7 @@ def _positive(name: str, value: float | Tensor) -> Tensor:
     """
     allowed = "a float or a float tensor"
     if isinstance(value, Tensor):
-        if not value.is_floating_point():
-            raise TypeError(f"{name}: got dtype {value.dtype}; allowed: {allowed}")
-        tensor = value
+        tensor = _arguments.tensor(name, value)
     else:
         tensor = number(_arguments.real(name, value, allowed))
     checked = tensor.detach()
@@ -451,8 +450,7 @@ class KacProcess:
     def _closed_form(self, t: float | Tensor) -> tuple[Tensor, Tensor, Tensor, torch.dtype]:
         """(t, a, c) in float64, the time checked, and the type of the result."""
         dtype = t.dtype if isinstance(t, Tensor) else torch.float64
-        time = times(t, place(None, t, self._a, self._c), torch.float64)
-        if plain(time) and not bool(((time >= 0) & (time < math.inf)).all()):
-            raise ValueError(f"t: got {t}; allowed: finite numbers >= 0")
+        time = known_times(t, place(None, t, self._a, self._c), torch.float64)
         a, c = self._parameters(time.device, torch.float64)
+        _arguments.broadcast(t=time, a=a, c=c)
         return time, a, c, dtype
