@@ -14,6 +14,7 @@ from kacflow.ops import _kernels
 from kacflow.ops._tensors import (
     addressable,
     check_same_device,
+    draw,
     draw_seed,
     drawn_dtype,
     drawn_seed,
@@ -214,9 +215,8 @@ class KacProcess:
             seed = drawn_seed(generator, where)
             return _kernels.sample(time, *values, seed, offset, extents, kind, _HERE)
         a, c = self._parameters(where, kind)
-        return torch.ops.kacflow.sample(
-            times(t, where, kind), a, c, draw_seed(generator, where), offset, extents, kind
-        )
+        seed = draw_seed(generator, where)
+        return draw(times(t, where, kind), a, c, seed, offset, extents, kind)
 
     def velocity(self, x: Tensor, t: float | Tensor) -> Tensor:
         """Conditional velocity v(t, x) of the flow that starts at 0, |v| <= c.
@@ -344,6 +344,11 @@ class KacProcess:
         kind, extents = drawn_dtype(dtype, times), _arguments.shape(shape)
         where = place(device, times, self._a, self._c)
         check_same_device("times", times, "the data", where)
+        if torch._C._get_tracing_state() is not None:
+            raise RuntimeError(
+                "sample_path: torch.jit.trace cannot record its shape; allowed: torch.export and "
+                "torch.compile"
+            )
         a, c = self._parameters(where, kind)
         seed, offset = draw_seed(generator, where), first_element(first, extents)
         return torch.ops.kacflow.sample_path(

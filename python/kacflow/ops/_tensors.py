@@ -163,6 +163,20 @@ def place(device: torch.device | str | None, *values: object) -> torch.device:
     return _CPU
 
 
+def draw(
+    t: Tensor, a: Tensor, c: Tensor, seed: Tensor, offset: int, shape: Sequence[int],
+    dtype: torch.dtype,
+) -> Tensor:  # fmt: skip
+    """The operator ``sample``; in a graph of ``torch.jit.trace``, which holds no list of extents,
+    what is the same: ``sample_pair`` of zeros.
+    """
+    if torch._C._get_tracing_state() is None:
+        return torch.ops.kacflow.sample(t, a, c, seed, offset, shape, dtype)
+    data = torch.zeros(tuple(shape), dtype=dtype, device=t.device)
+    zero = torch.zeros((), dtype=dtype, device=t.device)
+    return torch.ops.kacflow.sample_pair(data, a, c, zero, zero, t, zero, seed, offset)[0]
+
+
 _LOCAL = threading.local()
 
 
