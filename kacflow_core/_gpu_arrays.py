@@ -28,7 +28,10 @@ def on_gpu(value: Any) -> bool:
         return False
     device = getattr(value, "__dlpack_device__", None)
     if device is not None:
-        return device()[0] in _CUDA
+        try:
+            return device()[0] in _CUDA
+        except Exception:  # on a device that DLPack does not know: whoever reads it will say so
+            return False
     return hasattr(value, "__cuda_array_interface__")
 
 
@@ -136,8 +139,12 @@ class TorchArrays:
         return array.get_device()
 
     def empty(self, shape: int | Sequence[int], dtype: str, device: int) -> Any:
-        where = "cpu" if device == HOST else f"cuda:{device}"
-        return self._torch.empty(shape, dtype=self._dtypes[dtype], device=where)
+        if device != HOST:
+            return self._torch.empty(shape, dtype=self._dtypes[dtype], device=f"cuda:{device}")
+        try:
+            return self._torch.empty(shape, dtype=self._dtypes[dtype], device="cpu")
+        except RuntimeError:
+            raise MemoryError(f"shape: got {shape}; no memory for it in {dtype}") from None
 
     def contiguous(self, array: Any) -> Any:
         return array.contiguous()

@@ -12,9 +12,11 @@ from kacflow_core._layout import Array
 _FLOAT64 = np.dtype(np.float64)
 
 
-def _float64(t: ArrayLike, a: ArrayLike, c: ArrayLike) -> list[Array]:
-    """The checked parameters in float64."""
-    return [v.astype(np.float64) for v in _validate.process(t, a, c, _FLOAT64)]
+def _float64(t: ArrayLike, a: ArrayLike, c: ArrayLike, **others: Array) -> list[Array]:
+    """The checked parameters in float64, then ``others``; all broadcast."""
+    times, rates, speeds = _validate.process(t, a, c, _FLOAT64)
+    _validate.together(t=times, a=rates, c=speeds, **others)
+    return [v.astype(np.float64) for v in (times, rates, speeds, *others.values())]
 
 
 def atom_mass(t: ArrayLike, *, a: ArrayLike) -> Array:
@@ -36,8 +38,8 @@ def atom_mass(t: ArrayLike, *, a: ArrayLike) -> Array:
     >>> float(kc.atom_mass(0.0, a=9.0))
     1.0
     """
-    times, rates, _ = _validate.process(t, a, 1.0, _FLOAT64)
-    return np.exp(-(rates.astype(np.float64) * times))
+    times, rates, _ = _float64(t, a, 1.0)
+    return np.exp(-(rates * times))
 
 
 def variance(t: ArrayLike, *, a: ArrayLike, c: ArrayLike) -> Array:
@@ -53,6 +55,12 @@ def variance(t: ArrayLike, *, a: ArrayLike, c: ArrayLike) -> Array:
     numpy.ndarray
         float64; c^2 t^2 for small a t and c^2 t/a for large, to a few units in the last place.
 
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, what was given and what is allowed; also where the variance is beyond
+        float64.
+
     Examples
     --------
     >>> import kacflow_core as kc
@@ -61,8 +69,12 @@ def variance(t: ArrayLike, *, a: ArrayLike, c: ArrayLike) -> Array:
     """
     times, rates, speeds = _float64(t, a, c)
     reach = speeds * times
-    with np.errstate(under="ignore"):
-        return reach * (reach * _relative_variance(rates * times))  # reach**2 may overflow
+    with np.errstate(over="ignore", under="ignore"):
+        # not reach**2, which may be beyond float64 where the variance is not
+        variances = reach * (reach * _relative_variance(rates * times))
+    if not np.isfinite(variances).all():
+        raise ValueError("c*t: got a variance beyond float64; allowed: what keeps it finite")
+    return variances
 
 
 def _relative_variance(tau: Array) -> Array:
@@ -100,6 +112,5 @@ def char_fn(k: ArrayLike, t: ArrayLike, *, a: ArrayLike, c: ArrayLike) -> Array:
     >>> float(kc.char_fn(0.0, 0.5, a=9.0, c=3.0))
     1.0
     """
-    times, rates, speeds = _float64(t, a, c)
-    waves = _validate.parameter("k", k).astype(np.float64)
+    times, rates, speeds, waves = _float64(t, a, c, k=_validate.parameter("k", k))
     return with_slope(waves, times, rates, speeds)[0]

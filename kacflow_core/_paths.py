@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -164,6 +166,8 @@ def simulate_events(
     ValueError, TypeError
         Naming the argument, what was given and what is allowed.  ``t_max``: also where more than
         2**32 events are expected on a path, or 2**40 in all.
+    MemoryError
+        If there is no memory for the expected number of events.
 
     Notes
     -----
@@ -198,7 +202,26 @@ def simulate_events(
             f"t_max: a t_max is up to {expected.max():g} and {total:g} events are expected in all; "
             "allowed: 2**32 on a path and 2**40 in all"
         )
+    _ask_for(total)
     times, offsets, directions = kernels.simulate_events(
         layout, t_rows, a_rows, seed=seed, offset=offset, threads=count
     )
     return Events(times, offsets, directions.reshape(extents))
+
+
+def _ask_for(events: float) -> None:
+    """MemoryError if there is no memory for so many turning times: before they are counted, which
+    may take minutes.
+    """
+    size = 8 * int(events)
+    there = math.inf
+    if hasattr(os, "sysconf") and {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= os.sysconf_names.keys():
+        there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        if size > there:
+            raise MemoryError
+        np.empty(size // 8)  # what the system does not promise it refuses here
+    except MemoryError:
+        raise MemoryError(
+            f"t_max: {events:g} events are expected in all, which take {size / 2**30:.3g} GiB"
+        ) from None

@@ -8,18 +8,19 @@ from __future__ import annotations
 import contextlib
 import math
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from kacflow_core._dispatch import native_module
-from kacflow_core._layout import Array, is_bfloat16
+from kacflow_core._layout import Array, broadcast, is_bfloat16
 
 UINT64_END = 2**64
 _MAX_TIMES = 2**31
 _MAX_ELEMENTS = 2**60
+_PLAIN = frozenset({np.ndarray, float, int, np.float64, np.float32})  # what has no mask
 
 #: (address, is_double, n0, step0, n1, step1) -> (least, most) of n0 x n1 numbers, steps in bytes.
 native_extent: Any = None
@@ -65,24 +66,70 @@ def extent(value: Array) -> tuple[float, float]:
     return float(value.min()), float(value.max())
 
 
-def real(name: str, value: ArrayLike) -> Array:
-    """``value`` as a float32 or float64 array; integers become float64, float16 becomes float32."""
+def shown(value: Any) -> str:
+    """A value as a message gives it, cut short."""
     try:
-        array = np.asarray(value)
+        text = repr(value)
+    except ValueError:  # Python does not write thousands of digits
+        return f"a long {type(value).__name__}"
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _masked(value: Any) -> bool:
+    """Whether there is a masked array in ``value``: NumPy would show what its mask hides."""
+    if isinstance(value, (list, tuple)):
+        return any(map(_masked, value))
+    return isinstance(value, np.ma.MaskedArray)
+
+
+def _array(name: str, value: Any) -> Array:
+    """``value`` as a NumPy array of any type, without a mask."""
+    if type(value) not in _PLAIN and _masked(value):
+        raise TypeError(f"{name}: got a masked array; allowed: arrays without a mask")
+    try:
+        return np.asarray(value)
+    except MemoryError:
+        raise
     except ValueError as error:
         raise ValueError(f"{name}: not an array of numbers ({error})") from None
-    except TypeError as error:  # an array on a GPU, which its library does not copy silently
+    except Exception as error:  # of a library that does not copy to the CPU silently, or cannot
         raise TypeError(f"{name}: got a {type(value).__name__}, not an array ({error})") from None
+
+
+def _kind(value: Any, array: Array) -> str:
+    """What a message says of an array of the wrong type."""
+    given = "" if hasattr(value, "dtype") else f"{type(value).__name__} of "
+    return f"{given}dtype {array.dtype}"
+
+
+def _readable(array: Array) -> Array:
+    """A float array whose elements lie at whole strides, as kernels read them."""
+    if array.ndim and (
+        not array.flags.aligned or any(stride % array.itemsize for stride in array.strides)
+    ):
+        return array.copy()
+    return array
+
+
+def real(name: str, value: ArrayLike) -> Array:
+    """``value`` as a float32 or float64 array; integers become float64, float16 becomes float32."""
+    array = _array(name, value)
     if array.dtype == np.float64 or array.dtype == np.float32:
-        return array
+        return _readable(array)
     if array.dtype.kind in "iu":
         return array.astype(np.float64)
     if array.dtype.kind == "f" and array.dtype.itemsize < 4:
         return array.astype(np.float32)
     raise TypeError(
-        f"{name}: got dtype {array.dtype}; allowed: real numbers (float16, float32, float64 or "
+        f"{name}: got {_kind(value, array)}; allowed: real numbers (float16, float32, float64 or "
         "integers)"
     )
+
+
+def together(**parameters: Array) -> None:
+    """ValueError unless arrays broadcast as in NumPy."""
+    (first, value), *others = parameters.items()
+    broadcast(first, value.shape, dict(others))
 
 
 def _refuse(name: str, low: float, high: float, least: float, allowed: str, working: str) -> None:
@@ -192,34 +239,37 @@ def word64(name: str, value: Any) -> int:
                 f"{name}: got {type(value).__name__}; allowed: an integer in [0, 2**64)"
             ) from None
     if not 0 <= value < UINT64_END:
-        raise ValueError(f"{name}: got {value}; allowed: an integer in [0, 2**64)")
+        raise ValueError(f"{name}: got {shown(value)}; allowed: an integer in [0, 2**64)")
     return value
 
 
 def shape(value: int | Sequence[int]) -> tuple[int, ...]:
     """A shape: a non-negative int, or a sequence of them."""
-    values = value if isinstance(value, Iterable) else (value,)
+    several = isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, (str, bytes))
     try:
-        extents = tuple(operator.index(n) for n in values)
+        values = tuple(value) if several else (value,)  # type: ignore[arg-type]
         if any(isinstance(n, (bool, np.bool_)) for n in values):
             raise TypeError
+        extents = tuple(operator.index(n) for n in values)  # type: ignore[arg-type]
     except TypeError:
         raise TypeError(
-            f"shape: got {value!r}; allowed: a non-negative int or a sequence of them"
+            f"shape: got {shown(value)}; allowed: a non-negative int or a sequence of them"
         ) from None
     if any(n < 0 for n in extents):
-        raise ValueError(f"shape: got {extents}; allowed: non-negative extents")
+        raise ValueError(f"shape: got {shown(extents)}; allowed: non-negative extents")
     if math.prod(extents) > _MAX_ELEMENTS:
-        raise ValueError(f"shape: {extents} has over 2**60 elements")
+        raise ValueError(f"shape: {shown(extents)} has over 2**60 elements")
     return extents
 
 
 def real_dtype(value: Any) -> np.dtype[Any]:
     """float32 or float64."""
     try:
-        dtype = np.dtype(value if value is not None else "O")
-    except TypeError:
-        raise TypeError(f"dtype: got {value!r}; allowed: 'float32' or 'float64'") from None
+        if not isinstance(value, (str, type, np.dtype)):
+            raise TypeError
+        dtype = np.dtype(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"dtype: got {shown(value)}; allowed: 'float32' or 'float64'") from None
     if dtype not in (np.float32, np.float64) or not dtype.isnative:
         raise TypeError(f"dtype: got {dtype}; allowed: 'float32' or 'float64'")
     return dtype
@@ -231,12 +281,8 @@ def data(name: str, value: ArrayLike, *, sixteen_bit: bool = True) -> Array:
     Arrays keep their dtype: float32, float64, and where ``sixteen_bit`` float16 and bfloat16.
     Integers are refused, since a result of their dtype could not hold the answer.
     """
-    is_array = hasattr(value, "dtype")
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise ValueError(f"{name}: not an array of numbers ({error})") from None
-    if not is_array and array.dtype.kind in "iu":
+    array = _array(name, value)
+    if not hasattr(value, "dtype") and array.dtype.kind in "iu":
         array = array.astype(np.float64)
     dtype = array.dtype
     fine = dtype in (np.float32, np.float64) or (
@@ -244,8 +290,8 @@ def data(name: str, value: ArrayLike, *, sixteen_bit: bool = True) -> Array:
     )
     if not fine or not dtype.isnative:
         allowed = "float32, float64, float16 or bfloat16" if sixteen_bit else "float32 or float64"
-        raise TypeError(f"{name}: got dtype {dtype}; allowed: {allowed}")
-    return array
+        raise TypeError(f"{name}: got {_kind(value, array)}; allowed: {allowed}")
+    return _readable(array)
 
 
 def probabilities(name: str, value: ArrayLike) -> Array:

@@ -58,10 +58,11 @@ struct Work {
   Storage storage;
   const Job* job;
   Kernel<Job> kernel;
+  int64 lanes;
   int64 first;
 };
 
-/// Runs the job on blocks of kLanes elements, and from time to time looks for Ctrl-C.
+/// Runs the job on blocks of up to kLanes elements, and from time to time looks for Ctrl-C.
 template <class Job>
 void run_job(const char* name, Kernel<Job> kernel, Storage storage, const char* bytes,
              int threads) {
@@ -72,11 +73,13 @@ void run_job(const char* name, Kernel<Job> kernel, Storage storage, const char* 
     if (size > 0) kernel(storage, job, 0, size);
     return;
   }
-  const int64 per_block = kLanes * cost(job, name);
+  const int64 each = cost(job, name);
+  const int64 lanes = std::clamp(8 * kWork / each, int64(1), kLanes);  // of paths of many events
+  const int64 per_block = lanes * each;
   const int64 grain = std::max(int64(8) * 16384 / per_block, int64(1));
-  const int64 blocks = (size + kLanes - 1) / kLanes;
+  const int64 blocks = (size + lanes - 1) / lanes;
   const int64 step = std::max(8 * kWork / per_block, int64(threads));
-  Work<Job> work = {storage, &job, kernel, 0};
+  Work<Job> work = {storage, &job, kernel, lanes, 0};
   for (; work.first < blocks; work.first += step) {
     {
       const py::gil_scoped_release others_run;
@@ -84,8 +87,8 @@ void run_job(const char* name, Kernel<Job> kernel, Storage storage, const char* 
           std::min(step, blocks - work.first), grain, threads,
           [](const void* p, long long begin, long long end) {
             const Work<Job>& w = *static_cast<const Work<Job>*>(p);
-            w.kernel(w.storage, *w.job, (w.first + begin) * kLanes,
-                     std::min((w.first + end) * kLanes, w.job->layout.size));
+            w.kernel(w.storage, *w.job, (w.first + begin) * w.lanes,
+                     std::min((w.first + end) * w.lanes, w.job->layout.size));
           },
           &work);
     }

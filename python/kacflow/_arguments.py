@@ -16,11 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kacflow_core._validate import shown
+
 #: Types of data, and those that are computed in.
 FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 WORKING = (torch.float32, torch.float64)
-#: Types of real numbers.
-NUMBERS = (*FLOATS, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8)
+#: Types of integers, and of real numbers.
+INTEGERS = (torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8)
+NUMBERS = (*FLOATS, *INTEGERS)
 
 
 def given(value: object) -> str:
@@ -31,8 +34,7 @@ def given(value: object) -> str:
         layout = "" if value.layout is torch.strided else f" of layout {value.layout}"
         return f"{name} of shape {tuple(value.shape)} and dtype {value.dtype}{layout}{where}"
     if isinstance(value, (bool, int, float, complex, str, bytes)):
-        text = repr(value)
-        return f"{name} {text if len(text) <= 60 else text[:57] + '...'}"
+        return f"{name} {shown(value)}"
     return name
 
 
@@ -47,7 +49,7 @@ def integer(name: str, value: Any, least: int = 0, most: int | None = None) -> i
         except TypeError:
             raise TypeError(f"{name}: got {given(value)}; allowed: {allowed}") from None
     if value < least or (most is not None and value > most):
-        raise ValueError(f"{name}: got {value}; allowed: {allowed}")
+        raise ValueError(f"{name}: got {shown(value)}; allowed: {allowed}")
     return value
 
 
@@ -61,6 +63,8 @@ def real(name: str, value: Any, allowed: str = "a float") -> float:
         return float(value)
     except OverflowError:
         raise ValueError(f"{name}: got a number beyond float64; allowed: {allowed}") from None
+    except TypeError:  # a duration of NumPy counts as a number
+        raise TypeError(f"{name}: got {given(value)}; allowed: {allowed}") from None
 
 
 def positive(name: str, value: Any, allowed: str = "a finite float > 0") -> float:
@@ -75,7 +79,7 @@ def reals(name: str, value: Any, allowed: str) -> list[float]:
     """Real numbers as floats, from a sequence, or an array or tensor of one axis."""
     entries = value
     if isinstance(value, Tensor):
-        entries = numeric(name, value, allowed).tolist()
+        entries = numeric(name, value, allowed).clone().tolist()  # torch may have deferred zeros
     elif isinstance(value, np.ndarray):
         entries = value.tolist()
     if isinstance(entries, (str, bytes)) or not isinstance(entries, Sequence):
@@ -92,7 +96,7 @@ def choice(name: str, value: Any, allowed: Iterable[str]) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name}: got {given(value)}; allowed: {', '.join(names)}")
     if value not in names:
-        raise ValueError(f"{name}: got {value!r}; allowed: {', '.join(names)}")
+        raise ValueError(f"{name}: got {shown(value)}; allowed: {', '.join(names)}")
     return value
 
 
@@ -108,21 +112,20 @@ def shape(value: Any, name: str = "shape") -> tuple[int, ...]:
     if type(value) is torch.Size:
         return tuple(value)
     allowed = "an int >= 0 or a sequence of them"
-    scalar_array = isinstance(value, np.ndarray) and not value.ndim
-    if isinstance(value, (str, bytes, Tensor)) or value is None or scalar_array:
-        raise TypeError(f"{name}: got {given(value)}; allowed: {allowed}")
-    extents = tuple(value) if isinstance(value, Iterable) else (value,)
+    several = isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, (str, bytes))
     whole = []
-    for n in extents:
-        if not isinstance(n, (int, torch.SymInt)) and hasattr(n, "__index__"):
-            n = operator.index(n) if not isinstance(n, (np.bool_, Tensor)) else None
-        if isinstance(n, bool) or not isinstance(n, (int, torch.SymInt)):
-            raise TypeError(f"{name}: got {value!r}; allowed: {allowed}")
-        if n < 0:
-            raise ValueError(f"{name}: got {value!r}; allowed: {allowed}")
-        whole.append(n)
+    try:
+        for n in tuple(value) if several else (value,):
+            if isinstance(n, (bool, np.bool_, Tensor)):
+                raise TypeError
+            whole.append(n if isinstance(n, torch.SymInt) else operator.index(n))
+    except TypeError:
+        got = shown(value) if several else given(value)
+        raise TypeError(f"{name}: got {got}; allowed: {allowed}") from None
+    if any(n < 0 for n in whole):
+        raise ValueError(f"{name}: got {shown(value)}; allowed: {allowed}")
     if math.prod(whole) > 2**60:
-        raise ValueError(f"{name}: got {value!r}; allowed: at most 2**60 elements")
+        raise ValueError(f"{name}: got {shown(value)}; allowed: at most 2**60 elements")
     return tuple(whole)  # type: ignore[arg-type]
 
 
@@ -170,6 +173,8 @@ def tensor(name: str, value: Any, allowed: Sequence[torch.dtype] = FLOATS) -> Te
         raise TypeError(f"{name}: got dtype {value.dtype}; allowed: {kinds}")
     if value.layout is not torch.strided:
         raise TypeError(f"{name}: got layout {value.layout}; allowed: dense tensors")
+    if value.is_nested:
+        raise TypeError(f"{name}: got a nested tensor; allowed: dense tensors")
     return value
 
 
@@ -187,4 +192,25 @@ def same_shape(name: str, value: Tensor, like: Sequence[int], other: str) -> Non
     if tuple(value.shape) != tuple(like):
         raise ValueError(
             f"{name}: got shape {tuple(value.shape)}; allowed: {tuple(like)}, that of {other}"
+        )
+
+
+def broadcast(**values: Tensor) -> torch.Size:
+    """The shape to which tensors broadcast as in torch."""
+    try:
+        return torch.broadcast_shapes(*(value.shape for value in values.values()))
+    except RuntimeError:
+        listed = ", ".join(f"{name} {tuple(value.shape)}" for name, value in values.items())
+        raise ValueError(f"shapes do not broadcast: {listed}") from None
+
+
+def leads(name: str, value: Tensor, shape: Sequence[int]) -> None:
+    """ValueError unless a parameter aligns with the leading axes of data of a shape."""
+    own = value.shape
+    if any(n not in (1, m) for n, m in zip(own, shape, strict=False)) or (
+        math.prod(own[len(shape) :]) != 1
+    ):
+        raise ValueError(
+            f"{name}: shape {tuple(own)} does not broadcast against the leading axes of "
+            f"{tuple(shape)}; each axis must be 1 or equal to that of the data, first axis first"
         )

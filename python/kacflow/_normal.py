@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kacflow import ops  # noqa: F401 - registers the operators
-from kacflow.ops._tensors import draw_seed, first_element, place, scalar
+from kacflow.ops._tensors import draw, draw_seed, first_element, place, scalar
 
 _RATE = 2.0**48  #: a t at t = 1
 _SPEED = 2.0**24  #: c with c^2/a = 1
@@ -44,6 +44,5 @@ def normal(
     where = place(device)
     one, rate, speed = (scalar(value, dtype, where) for value in (1.0, _RATE, _SPEED))
     seed = draw_seed(generator, where)
-    return torch.ops.kacflow.sample(
-        one, rate, speed, seed, first_element(first, shape), tuple(shape), dtype
-    )
+    offset = first_element(first, shape)
+    return draw(one, rate, speed, seed, offset, tuple(shape), dtype)

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from kacflow import _arguments
 from kacflow._normal import normal
-from kacflow.ops._tensors import drawn_dtype, place, times, working_dtype
+from kacflow.ops._rules import leading
+from kacflow.ops._tensors import drawn_dtype, known_times, place
 
 
 class Noise(Protocol):
@@ -43,11 +44,6 @@ class Noise(Protocol):
 
     def velocity(self, x: Tensor, t: Tensor) -> Tensor:
         """v(t, x), in the dtype of ``x``; ``t`` broadcasts with ``x`` as in torch."""
-
-
-def leading(t: Tensor, ndim: int) -> Tensor:
-    """Times of shape () or (B,) with trailing axes of length one, to multiply data with."""
-    return t.reshape(-1, *(1,) * (ndim - 1)) if t.ndim else t
 
 
 class BrownianProcess:
@@ -102,7 +98,9 @@ class BrownianProcess:
         e = self.sigma * normal(
             extents, generator=generator, first=first, dtype=kind, device=where
         )  # fmt: skip
-        position, velocity = self._scales(leading(times(t, where, kind), len(extents)))
+        time = known_times(t, where, kind)
+        _arguments.leads("t", time, extents)
+        position, velocity = self._scales(leading(time, len(extents)))
         return position * e, velocity * e
 
     def sample(self, t: float | Tensor, shape: int | Sequence[int], **options: Any) -> Tensor:
@@ -112,7 +110,9 @@ class BrownianProcess:
     def velocity(self, x: Tensor, t: float | Tensor) -> Tensor:
         """v(t, x) in the dtype of ``x``, 0 at t = 0; ``t`` broadcasts with ``x``."""
         _arguments.tensor("x", x)
-        position, velocity = self._scales(times(t, x.device, working_dtype(x.dtype)))
+        time = known_times(t, x.device, x.dtype)
+        _arguments.broadcast(x=x, t=time)
+        position, velocity = self._scales(time)
         rate = torch.where(position > 0, velocity / position, torch.zeros_like(position))
         return (rate * x).to(x.dtype)
 

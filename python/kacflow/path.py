@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -10,9 +9,9 @@ import torch
 from torch import Tensor
 
 from kacflow import _arguments, ops
-from kacflow.noise import Noise, leading
+from kacflow.noise import Noise
 from kacflow.ops import _kernels
-from kacflow.ops._rules import leading as align
+from kacflow.ops._rules import leading
 from kacflow.ops._tensors import (
     addressable,
     check_same_device,
@@ -55,19 +54,17 @@ def batch_times(
     On the CPU 0 <= t <= T is checked, unless a kernel will; on another device that would wait for
     it, and times outside give NaN there.  ``known``: that t is addressable and on the CPU.
     """
-    working, allowed = working_dtype(x.dtype), "a float or a float tensor"
+    working = working_dtype(x.dtype)
     if not isinstance(t, Tensor):
-        value = _arguments.real("t", t, allowed)
+        value = _arguments.real("t", t, "a float or a float tensor")
         if not 0 <= value <= T * (1 + slack(t)):
             raise ValueError(
                 f"t: got values from {value:g} to {value:g}; allowed: 0 <= t <= T = {T:g}"
             )
         return scalar(value, working, x.device)
-    own = t.shape
+    own = _arguments.tensor("t", t).shape
     if t.dtype is working and own == x.shape[:1] and t.device == x.device:
         return _checked(t, T * (1 + 1e-6), T, known) if check else t
-    if not t.is_floating_point():
-        raise TypeError(f"t: got dtype {t.dtype}; allowed: {allowed}")
     if own:
         if x.ndim == 0 or own[0] != x.shape[0] or t.numel() != own[0]:
             raise ValueError(
@@ -277,6 +274,8 @@ class Path:
                     f"x_0: got shape {tuple(x_0.shape)}; allowed: one that broadcasts to {extents}"
                 ) from None
         where = place(device, *getattr(self.noise, "_tensors", ()))
+        if x_0 is not None:
+            check_same_device("x_0", x_0, "the draw", where)
         end = scalar(self.T, torch.float64, where)
         kind = working_dtype(torch.get_default_dtype()) if dtype is None else dtype
         noise = self.noise.sample(
@@ -404,7 +403,7 @@ class KacPath(Path):
             elif torch._C._get_tracing_state() is not None:
                 kinds = None  # its graph shows the operator of given values
         if values is not None and kinds is not None and x_0.is_cpu:
-            offset = first_element(first, x_0.shape) if first else 0
+            offset = 0 if type(first) is int and not first else first_element(first, x_0.shape)
             if beyond > 1e-6 and isinstance(t, Tensor):  # 16 bits
                 t = t.to(working_dtype(x_0.dtype))
             pair = _kernels.scheduled_again(x_0, t, *values, kinds, beyond, generator, offset)
@@ -466,13 +465,6 @@ class KacPath(Path):
         """(g, a, c) with trailing axes to broadcast as in torch."""
         g = as_tensor(self.clock.value(times), times)
         a, c = self.process._parameters(noise.device, noise.dtype)
-        for name, value in (("a", a), ("c", c)):
-            if any(n not in (1, m) for n, m in zip(value.shape, noise.shape, strict=False)) or (
-                math.prod(value.shape[noise.ndim :]) != 1
-            ):
-                raise ValueError(
-                    f"{name}: shape {tuple(value.shape)} does not broadcast against the leading "
-                    f"axes of {tuple(noise.shape)}; each axis must be 1 or equal to that of the "
-                    "data, first axis first"
-                )
-        return align(g, noise.ndim), align(a, noise.ndim), align(c, noise.ndim)
+        _arguments.leads("a", a, noise.shape)
+        _arguments.leads("c", c, noise.shape)
+        return leading(g, noise.ndim), leading(a, noise.ndim), leading(c, noise.ndim)

@@ -14,11 +14,13 @@ from kacflow.ops import _kernels
 from kacflow.ops._tensors import (
     addressable,
     check_same_device,
+    draw,
     draw_seed,
     drawn_dtype,
     drawn_seed,
     eager,
     first_element,
+    known_times,
     move,
     number,
     place,
@@ -38,9 +40,7 @@ def _positive(name: str, value: float | Tensor) -> Tensor:
     """
     allowed = "a float or a float tensor"
     if isinstance(value, Tensor):
-        if not value.is_floating_point():
-            raise TypeError(f"{name}: got dtype {value.dtype}; allowed: {allowed}")
-        tensor = value
+        tensor = _arguments.tensor(name, value)
     else:
         tensor = number(_arguments.real(name, value, allowed))
     checked = tensor.detach()
@@ -215,9 +215,8 @@ class KacProcess:
             seed = drawn_seed(generator, where)
             return _kernels.sample(time, *values, seed, offset, extents, kind, _HERE)
         a, c = self._parameters(where, kind)
-        return torch.ops.kacflow.sample(
-            times(t, where, kind), a, c, draw_seed(generator, where), offset, extents, kind
-        )
+        seed = draw_seed(generator, where)
+        return draw(times(t, where, kind), a, c, seed, offset, extents, kind)
 
     def velocity(self, x: Tensor, t: float | Tensor) -> Tensor:
         """Conditional velocity v(t, x) of the flow that starts at 0, |v| <= c.
@@ -345,6 +344,11 @@ class KacProcess:
         kind, extents = drawn_dtype(dtype, times), _arguments.shape(shape)
         where = place(device, times, self._a, self._c)
         check_same_device("times", times, "the data", where)
+        if torch._C._get_tracing_state() is not None:
+            raise RuntimeError(
+                "sample_path: torch.jit.trace cannot record its shape; allowed: torch.export and "
+                "torch.compile"
+            )
         a, c = self._parameters(where, kind)
         seed, offset = draw_seed(generator, where), first_element(first, extents)
         return torch.ops.kacflow.sample_path(
@@ -451,8 +455,7 @@ class KacProcess:
     def _closed_form(self, t: float | Tensor) -> tuple[Tensor, Tensor, Tensor, torch.dtype]:
         """(t, a, c) in float64, the time checked, and the type of the result."""
         dtype = t.dtype if isinstance(t, Tensor) else torch.float64
-        time = times(t, place(None, t, self._a, self._c), torch.float64)
-        if plain(time) and not bool(((time >= 0) & (time < math.inf)).all()):
-            raise ValueError(f"t: got {t}; allowed: finite numbers >= 0")
+        time = known_times(t, place(None, t, self._a, self._c), torch.float64)
         a, c = self._parameters(time.device, torch.float64)
+        _arguments.broadcast(t=time, a=a, c=c)
         return time, a, c, dtype

@@ -76,6 +76,7 @@ CASES = [
         telegrapher.solve,
         {**WAVE, "f0": X, "method": "spectral", "period": 1.0, "time_derivative": False},
         reshapes=("f0", "t", "time_derivative"),
+        data=("f0",),
     ),
     Case(
         "solve, monte_carlo",
@@ -85,6 +86,7 @@ CASES = [
             "antithetic": False, "generator": None,
         },
         reshapes=("x", "t"),
+        data=("x",),
     ),
     Case(
         "TorchKacConstantSampler",
@@ -189,6 +191,7 @@ CASES = [
         method(scheduler, "sample_pair"),
         {"sample": X, "timesteps": STEPS, **OF_PATH},
         reshapes=("sample",),
+        data=("sample",),
     ),
     Case(
         "scheduler.sample_noise",

@@ -7,10 +7,10 @@ import mpmath as mp
 import numpy as np
 import pytest
 from cores import Core
-from oracles import law
 
 import kacflow_core
 from kacflow_core import reference
+from kacflow_core.testing.oracles import law
 
 N = 300
 SEED = 20250620

@@ -18,6 +18,8 @@ from kacflow_core.backends._storage import store, widen
 
 #: Elements of 16-bit data that are converted at a time, so that they stay in the cache.
 _CONVERTED = 1 << 14
+#: Pieces of at most so many times what is worth a thread: between two of them Python sees Ctrl-C.
+_LOOK = 1 << 10
 
 #: What runs a kernel on arrays in the working type: data, begin, end.
 Run = Callable[[tuple[Array, ...], int, int], None]
@@ -39,10 +41,10 @@ def run_in_pieces(
     """
     team = min(threads, max(1, size // grain))
     converted = outputs[0].itemsize == 2
-    if team == 1 and not converted:
+    if team == 1 and not converted and size <= _LOOK * grain:
         run((*inputs, *outputs), 0, size)
         return
-    length = max(grain // 4, size // (8 * team))
+    length = min(max(grain // 4, size // (8 * team)), _LOOK * grain)
     if converted:
         run = _converting(run, len(inputs))
         length = min(length, _CONVERTED)
@@ -94,6 +96,7 @@ def _on_threads(team: int, starts: deque[int], work: Callable[[int], None]) -> N
     try:
         take_all()
     finally:
+        starts.clear()  # after an error or Ctrl-C here there is nothing left to do for the others
         for thread in others:
             thread.join()
     if errors:

@@ -13,6 +13,7 @@ from kacflow import _arguments
 from kacflow._arguments import NUMBERS, given, integer, numeric, real, reals, tensor
 from kacflow.generate import MAX_STEPS
 from kacflow.ops import _tensors
+from kacflow_core._validate import shown
 
 
 class Timesteps:
@@ -74,7 +75,8 @@ class Timesteps:
             steps = num_inference_steps
             if steps is not None and integer("num_inference_steps", steps, 1) != len(grid):
                 raise ValueError(
-                    f"num_inference_steps: got {steps}; allowed: None, beside {len(grid)} timesteps"
+                    f"num_inference_steps: got {shown(steps)}; allowed: None, beside {len(grid)} "
+                    "timesteps"
                 )
             if not grid or not grid[0] <= T or not grid[-1] > end:
                 raise ValueError(f"{name}: got {str(timesteps)[:80]}; allowed: {allowed}")

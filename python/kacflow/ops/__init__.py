@@ -45,6 +45,8 @@ from kacflow.ops import _batching, _derivatives, _kernels, _law_derivatives
 from kacflow.ops._rules import Rule, register
 from kacflow.ops._tensors import working_dtype
 from kacflow.ops._velocity_hessian import velocity_hessian
+from kacflow_core import _validate
+from kacflow_core._schedules import CLOCKS, SIGNALS
 
 _LIB = torch.library.Library("kacflow", "DEF")
 _TAGS = (torch.Tag.pt2_compliant_tag,)
@@ -71,8 +73,8 @@ _LIB.define(
     "ScalarType dtype) -> (Tensor, Tensor)",
     tags=_TAGS,
 )
-for _kind in ("logpdf", "cdf", "ppf"):
-    _LIB.define(f"{_kind}(Tensor x, Tensor t, Tensor a, Tensor c) -> Tensor", tags=_TAGS)
+for _kind, _x in (("logpdf", "x"), ("cdf", "x"), ("ppf", "q")):
+    _LIB.define(f"{_kind}(Tensor {_x}, Tensor t, Tensor a, Tensor c) -> Tensor", tags=_TAGS)
 _LIB.define("velocity_grad(Tensor x, Tensor t, Tensor a, Tensor c) -> (Tensor, Tensor)", tags=_TAGS)
 # For the derivatives of the others; on every device, from the operators above.
 _LIB.define(
@@ -83,11 +85,50 @@ _LIB.define("_draw_velocity(Tensor x, Tensor t, Tensor a, Tensor c) -> Tensor", 
 _LIB.define("_draw_acceleration(Tensor x, Tensor t, Tensor a, Tensor c) -> Tensor", tags=_TAGS)
 
 
+# --- what arguments may be ------------------------------------------------------------------------
+#: Types of the tensor arguments: data, seeds, and all others, which are parameters.
+_DATA = {"x": _arguments.FLOATS, "q": _arguments.WORKING, "x_0": _arguments.FLOATS}
+_SEED = {"seed": _arguments.INTEGERS}
+
+
+def _checked(op: Any, kernel: Callable[..., Any], together: bool = False) -> Callable[..., Any]:
+    """``kernel`` for arguments that are what the signature of ``op`` says of them: dense tensors of
+    numbers, in one place but for numbers on the CPU.  ``together``: which broadcast as in torch.
+    """
+    names = [argument.name for argument in op._schema.arguments]
+    kinds = {**dict.fromkeys(names, _arguments.NUMBERS), **_DATA, **_SEED}
+    tensors = [
+        (i, argument.name, kinds[argument.name])
+        for i, argument in enumerate(op._schema.arguments)
+        if isinstance(argument.type, torch.TensorType)
+    ]
+    main = names[0]
+    shape = names.index("shape") if "shape" in names else None
+
+    def checked(*args: Any) -> Any:
+        device = _arguments.tensor(main, args[0], kinds[main]).device
+        for i, name, allowed in tensors:
+            value = _arguments.tensor(name, args[i], allowed)
+            elsewhere = value.device != device
+            if elsewhere and not (value.device.type == "cpu" and value.numel() == 1):
+                raise ValueError(f"{name}: is on {value.device}; allowed: {device}, as {main}")
+        if shape is not None:
+            _arguments.shape(args[shape])
+        if together:
+            _arguments.broadcast(**{name: args[i] for i, name, _ in tensors})
+        return kernel(*args)
+
+    return checked
+
+
 # --- kernels --------------------------------------------------------------------------------------
 def _scheduled(
     x_0: Tensor, t: Tensor, a: Tensor, c: Tensor, seed: Tensor, offset: int,
     signal: int, clock: int, horizon: float,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
+    _arguments.integer("signal", signal, 1, len(SIGNALS))
+    _arguments.integer("clock", clock, 1, len(CLOCKS))
+    _arguments.positive("horizon", horizon)
     return _kernels.sample_pair_scheduled(
         x_0, t, a, c, seed, offset, (signal, clock, horizon)
     )  # fmt: skip
@@ -105,47 +146,32 @@ _KERNELS: dict[str, Callable[..., Any]] = {
     "cdf": _kernels.cdf,
     "ppf": _kernels.ppf,
 }
-for _name, _kernel in _KERNELS.items():
-    for _key in ("CPU", "CUDA"):
-        _LIB.impl(_name, _kernel, _key)
 
 
-# --- every device ---------------------------------------------------------------------------------
 def _velocity_hessian(x: Tensor, t: Tensor, a: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     working = working_dtype(x.dtype)
     return velocity_hessian(*(value.to(working) for value in (x, t, a, c)))
 
 
+#: And those that are made of others, on every device.
 _COMPOSED: dict[str, Callable[..., Any]] = {
     "_velocity_hessian": _velocity_hessian,
     "_draw_velocity": _derivatives.draw_velocity,
     "_draw_acceleration": _derivatives.draw_acceleration,
 }
-for _name, _kernel in _COMPOSED.items():
-    _LIB.impl(_name, _kernel, "CompositeExplicitAutograd")
+#: Where a kernel runs, and kinds of tensors that it is to refuse by name.
+_PLACES = ("CPU", "CUDA", "SparseCPU", "SparseCsrCPU", "QuantizedCPU")
 
 
 # --- shapes without data --------------------------------------------------------------------------
-def _together(first: Tensor, *others: Any) -> None:
-    """ValueError unless all are in one place, but for numbers on the CPU: a kernel would read what
-    is not there.
-    """
-    for value in others:
-        elsewhere = isinstance(value, Tensor) and value.device != first.device
-        if elsewhere and not (value.device.type == "cpu" and value.numel() == 1):
-            raise ValueError(f"arguments on {first.device} and {value.device}; allowed: one device")
-
-
 def _sample_fake(
     t: Tensor, a: Tensor, c: Tensor, seed: Tensor, offset: int, shape: Sequence[int],
     dtype: torch.dtype,
 ) -> Tensor:  # fmt: skip
-    _together(t, a, c, seed)
     return t.new_empty(shape, dtype=_arguments.dtype(dtype))
 
 
 def _pair_fake(x_0: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
-    _together(x_0, *others)
     return x_0.new_empty(x_0.shape), x_0.new_empty(x_0.shape)
 
 
@@ -153,7 +179,7 @@ def _sample_path_fake(
     times: Tensor, a: Tensor, c: Tensor, seed: Tensor, offset: int, shape: Sequence[int],
     dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    _together(times, a, c, seed)
+    _validate.grid(times)
     whole = (*shape, times.shape[-1])
     _arguments.dtype(dtype)
     return times.new_empty(whole, dtype=dtype), times.new_empty(whole, dtype=dtype)
@@ -163,8 +189,7 @@ def _points_fake(outputs: int, working: bool = False) -> Callable[..., Any]:
     """Of ``outputs`` results in the dtype of x, or in the type that it computes in."""
 
     def fake(x: Tensor, t: Tensor, a: Tensor, c: Tensor) -> Any:
-        _together(x, t, a, c)
-        shape = torch.broadcast_shapes(x.shape, t.shape, a.shape, c.shape)
+        shape = _arguments.broadcast(x=x, t=t, a=a, c=c)
         dtype = working_dtype(x.dtype) if working else x.dtype
         results = tuple(x.new_empty(shape, dtype=dtype) for _ in range(outputs))
         return results[0] if outputs == 1 else results
@@ -223,8 +248,14 @@ _OPERATORS = {
 }  # fmt: skip
 for _name, (_fake, _rule) in _OPERATORS.items():
     _op = getattr(torch.ops.kacflow, _name).default
-    _kernel = _KERNELS.get(_name) or _COMPOSED[_name]
-    torch.library.register_fake(f"kacflow::{_name}", _fake, lib=_LIB)
+    if _name in _COMPOSED:
+        _kernel = _checked(_op, _COMPOSED[_name], together=True)
+        _LIB.impl(_name, _kernel, "CompositeExplicitAutograd")
+    else:
+        _kernel = _KERNELS[_name]
+        for _key in _PLACES:
+            _LIB.impl(_name, _checked(_op, _kernel), _key)
+    torch.library.register_fake(f"kacflow::{_name}", _checked(_op, _fake), lib=_LIB)
     register(_LIB, _name, _op, _kernel, _rule)
     _batched = _batching.entry_by_entry if _name.startswith("sample") else _batching.broadcasting
     torch.library.register_vmap(f"kacflow::{_name}", _batched(_op), lib=_LIB)

@@ -56,7 +56,7 @@ def _parameter(name: str, value: Value, device: torch.device) -> Value:
     if type(value) is float:
         return value
     if not isinstance(value, Tensor):
-        return float(value)
+        return _arguments.real(name, value)
     value = readable(value)
     if value.device != device:
         if value.numel() == 1 and value.is_cpu:
@@ -64,6 +64,7 @@ def _parameter(name: str, value: Value, device: torch.device) -> Value:
         raise ValueError(f"{name}: is on {value.device}; allowed: {device}, where the data is")
     if value.dtype in NAMES:
         return value
+    _arguments.tensor(name, value, _arguments.NUMBERS)
     return value.to(torch.float32 if value.is_floating_point() else torch.float64)
 
 
@@ -174,6 +175,7 @@ def sample(
     if target.device == HOST:
         check_process(given["t"], given["a"], given["c"], dtype)
     noise, _kept = noise_of(seed, offset, place)
+    out = _run.sample(target, tuple(shape), NAMES[dtype], given, noise)
     if target.device == HOST and type(seed) is int:
         _keep(
             key, target, shape, given, (t, a, c),
@@ -181,7 +183,7 @@ def sample(
                 NAMES[dtype], layout, 0, rows[0], rows[1], rows[2], Noise(0, 0), host=True
             ),
         )  # fmt: skip
-    return _run.sample(target, tuple(shape), NAMES[dtype], given, noise)
+    return out
 
 
 def sample_pair(
@@ -326,6 +328,7 @@ def sample_path(
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """(positions, directions) of paths where ``times`` are."""
     _arguments.dtype(dtype)
+    _arguments.tensor("times", times, _arguments.NUMBERS)
     target, given = target_of("times", times), parameters(times, a=a, c=c)
     grid = readable(times)
     _validate.grid(grid)

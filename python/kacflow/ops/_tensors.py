@@ -14,6 +14,7 @@ from kacflow import _arguments
 
 _CPU = torch.device("cpu")
 _LAST_SEED = 0x7FFFFFFFFFFFFFFF
+_LOW = 2**40  #: where memory hardly ever is; zeros that torch defers are, from address 0 on
 #: Tensors that are what they seem to be: memory at an address.
 _BARE = (Tensor, torch.nn.Parameter)
 
@@ -57,25 +58,33 @@ def addressable(*values: object) -> bool:
                 address = value.data_ptr()  # type: ignore[attr-defined]
             except RuntimeError:  # wrappers and sparse tensors have no address to ask for
                 return False
-            if address & 7 or not address:
+            if address & 7 or address < _LOW:
                 if address % value.element_size():  # type: ignore[attr-defined]
                     return False
-                if not address and value.numel():  # type: ignore[attr-defined]
+                if not _in_memory(value):  # type: ignore[arg-type]
                     return False
-        elif isinstance(value, Tensor):
+        elif isinstance(value, Tensor) or value is None:
             return False
     return True
 
 
 def plain(*values: object) -> bool:
     """Whether the numbers of these tensors may be read here and now, without waiting for a device:
-    in eager mode on the CPU.
+    in eager mode on the CPU, in memory.
     """
     return eager() and all(
-        type(v) in _BARE and v.is_cpu and v.layout is torch.strided
+        type(v) in _BARE and v.is_cpu and v.layout is torch.strided and _in_memory(v)
         for v in values
         if isinstance(v, Tensor)
     )
+
+
+def _in_memory(value: Tensor) -> bool:
+    """Whether a tensor on the CPU has an address, unlike wrappers and zeros that torch defers."""
+    try:
+        return not value.numel() or (value.data_ptr() != 0 and not value._is_zerotensor())
+    except RuntimeError:
+        return False
 
 
 def number(value: float) -> Tensor:
@@ -114,17 +123,24 @@ def times(t: float | Tensor, device: torch.device | None, dtype: torch.dtype) ->
 
     A number must be finite and >= 0; the values of a tensor are left to whoever can read them.
     """
-    working, allowed = working_dtype(dtype), "a float or a float tensor"
+    working = working_dtype(dtype)
     if isinstance(t, Tensor):
-        if not t.is_floating_point():
-            raise TypeError(f"t: got dtype {t.dtype}; allowed: {allowed}")
+        _arguments.tensor("t", t)
         if device is not None:
             check_same_device("t", t, "the data", device)
         return move(t, device, working)
-    value = _arguments.real("t", t, allowed)
-    if not 0 <= value < math.inf:
-        raise ValueError(f"t: got {value}; allowed: finite numbers >= 0")
+    value = _arguments.real("t", t, "a float or a float tensor")
+    if not 0 <= value <= torch.finfo(working).max:
+        raise ValueError(f"t: got {value}; allowed: finite numbers >= 0 in the range of {working}")
     return scalar(value, working, device)
+
+
+def known_times(t: float | Tensor, device: torch.device | None, dtype: torch.dtype) -> Tensor:
+    """:func:`times`, whose values are checked where they can be read here."""
+    found = times(t, device, dtype)
+    if plain(found) and not bool(((found >= 0) & (found < math.inf)).all()):
+        raise ValueError(f"t: got {t}; allowed: finite numbers >= 0")
+    return found
 
 
 def drawn_dtype(dtype: torch.dtype | None, t: object) -> torch.dtype:
@@ -145,6 +161,20 @@ def place(device: torch.device | str | None, *values: object) -> torch.device:
         if isinstance(value, Tensor) and value.device.type != "cpu":
             return value.device
     return _CPU
+
+
+def draw(
+    t: Tensor, a: Tensor, c: Tensor, seed: Tensor, offset: int, shape: Sequence[int],
+    dtype: torch.dtype,
+) -> Tensor:  # fmt: skip
+    """The operator ``sample``; in a graph of ``torch.jit.trace``, which holds no list of extents,
+    what is the same: ``sample_pair`` of zeros.
+    """
+    if torch._C._get_tracing_state() is None:
+        return torch.ops.kacflow.sample(t, a, c, seed, offset, shape, dtype)
+    data = torch.zeros(tuple(shape), dtype=dtype, device=t.device)
+    zero = torch.zeros((), dtype=dtype, device=t.device)
+    return torch.ops.kacflow.sample_pair(data, a, c, zero, zero, t, zero, seed, offset)[0]
 
 
 _LOCAL = threading.local()
@@ -179,4 +209,7 @@ def first_element(first: int, shape: Sequence[int]) -> int:
     """Number of the first element of a batch whose first sample is number ``first``."""
     if type(first) is int and first == 0:
         return 0
-    return _arguments.integer("first", first) * math.prod(shape[1:])
+    element = _arguments.integer("first", first) * math.prod(shape[1:])
+    if type(element) is int and element > _LAST_SEED:  # counters are modulo 2**64; operators take
+        return (element + 2**63) % 2**64 - 2**63  # int64
+    return element

@@ -1,0 +1,138 @@
+"""Strange values for every argument of the torch layer: processes, paths and operators."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from strange import Case, complaints
+
+from kacflow import BrownianProcess, GaussianPath, KacPath, KacProcess, Path
+
+X, T = torch.full((2, 3), 0.25), torch.tensor([0.5, 0.75])
+ZERO = torch.zeros(2, 3)
+GRID = torch.tensor([0.25, 0.5])
+A, C = torch.tensor(9.0), torch.tensor(3.0)
+FROM = {"generator": None, "first": 0}
+DRAW = {**FROM, "dtype": torch.float32, "device": "cpu"}
+SCHEDULES = {"signal": "linear", "clock": "linear"}
+PROCESSES = {"KacProcess": lambda: KacProcess(9.0, 3.0), "BrownianProcess": BrownianProcess}
+PATHS = {
+    "KacPath": lambda: KacPath(KacProcess(9.0, 3.0)),
+    "KacPath of tensors": lambda: KacPath(KacProcess(A, C), signal="cosine", clock="square"),
+    "Path": lambda: Path(BrownianProcess()),
+    "GaussianPath": GaussianPath,
+    "flow matching": lambda: GaussianPath("flow_matching"),
+}
+
+
+def method(make, name):
+    """A method of an object that is made anew for every call."""
+    return lambda **arguments: getattr(make(), name)(**arguments)
+
+
+def drawn(make):
+    """The point and the velocity of a draw."""
+    return lambda **arguments: make().sample(**arguments)[2:]
+
+
+def of_processes():
+    for name, make in PROCESSES.items():
+        shapes = ("t", "shape")
+        draw = {"t": T, "shape": (2, 3), **DRAW}
+        yield Case(f"{name}.sample", method(make, "sample"), draw, shapes)
+        yield Case(f"{name}.velocity", method(make, "velocity"), {"x": X, "t": 0.5}, "xt", ("x",))
+    make = PROCESSES["KacProcess"]
+    yield Case(
+        "KacProcess.sample_path", method(make, "sample_path"),
+        {"times": GRID, "shape": (2,), **DRAW}, ("times", "shape"),
+    )  # fmt: skip
+    for name in ("divergence", "cdf"):
+        yield Case(f"KacProcess.{name}", method(make, name), {"x": X, "t": 0.5}, "xt", ("x",))
+    yield Case(
+        "KacProcess.log_prob",
+        lambda **given: make().log_prob(**given).nan_to_num(neginf=0.0),
+        {"x": X, "t": 0.5}, "xt", ("x",),
+    )  # fmt: skip
+    yield Case("KacProcess.icdf", method(make, "icdf"), {"q": X, "t": 0.5}, "qt")
+    for name in ("variance", "atom_mass"):
+        yield Case(f"KacProcess.{name}", method(make, name), {"t": T}, "t")
+    yield Case(
+        "BrownianProcess.pair", method(PROCESSES["BrownianProcess"], "pair"),
+        {"t": T, "shape": (2, 3), **DRAW}, ("t", "shape"),
+    )  # fmt: skip
+
+
+def of_paths():
+    for name, make in PATHS.items():
+        yield Case(f"{name}.sample", drawn(make), {"x_0": X, "t": T, **FROM}, ("x_0",), ("x_0",))
+        yield Case(
+            f"{name}.sample_prior", method(make, "sample_prior"),
+            {"shape": (2, 3), "x_0": X, **DRAW}, ("shape",), ("x_0",),
+        )  # fmt: skip
+        at = {"x_t": X, "t": T, "x_0": ZERO}
+        yield Case(f"{name}.velocity", method(make, "velocity"), at, data=("x_t", "x_0"))
+    make = PATHS["KacPath"]
+    yield Case("KacPath.divergence", method(make, "divergence"), at, data=("x_t", "x_0"))
+
+
+CONSTRUCTORS = [
+    Case("KacProcess()", KacProcess, {"a": 9.0, "c": 3.0}),
+    Case("BrownianProcess()", BrownianProcess, {"sigma": 1.0}),
+    Case("KacPath()", KacPath, {"process": KacProcess(9.0, 3.0), "T": 1.0, **SCHEDULES}),
+    Case("Path()", Path, {"noise": BrownianProcess(), "T": 1.0, **SCHEDULES}),
+    Case(
+        "GaussianPath()", GaussianPath, {"kind": "diffusion", "T": 1.0, "sigma": 1.0, **SCHEDULES}
+    ),
+]
+
+
+def of_operators():
+    def case(name, good, reshapes=(), call=None, data=("x", "x_0")):
+        op = getattr(torch.ops.kacflow, name)
+        return Case(f"ops.{name}", call or op, good, reshapes, data, operator=True)
+
+    process, at = {"a": A, "c": C}, {"x": X, "t": T[:, None], "a": A, "c": C}
+    seeds = {"seed": torch.tensor(0), "offset": 0}
+    values = {"signal": T, "dsignal": T, "clock": T, "dclock": T}
+    typed = {"shape": (2, 3), "dtype": torch.float32}
+    kinds = {"signal": 2, "clock": 1, "horizon": 1.0}
+    yield case("sample", {"t": T, **process, **seeds, **typed}, ("shape",))
+    yield case("sample_pair", {"x_0": X, **process, **values, **seeds}, ("x_0",))
+    yield case("sample_pair_scheduled", {"x_0": X, "t": T, **process, **seeds, **kinds}, ("x_0",))
+    yield case("sample_path", {"times": GRID, **process, **seeds, **typed}, ("times", "shape"))
+    for name in ("velocity", "velocity_grad", "cdf"):
+        yield case(name, at, "xtac")
+    yield case("ppf", {"q": X, "t": T[:, None], **process}, "qtac")
+    for name in ("_velocity_hessian", "_draw_velocity", "_draw_acceleration"):
+        yield case(name, at, "xtac", data="xtac")  # their values are checked before
+
+    def logpdf(**given):
+        return torch.ops.kacflow.logpdf(**given).nan_to_num(neginf=0.0)
+
+    yield case("logpdf", at, "xtac", logpdf)
+
+
+def walk(cases):
+    for case in cases:
+        for argument in case.good:
+            yield pytest.param(case, argument, id=f"{case.name}: {argument}")
+
+
+ALL = [*CONSTRUCTORS, *of_processes(), *of_paths(), *of_operators()]
+
+
+@pytest.mark.parametrize(("case", "argument"), list(walk(ALL)))
+def test_strange_values(case, argument):
+    assert complaints(case, argument) == []
+
+
+def test_the_walk_is_complete():
+    walked = {case.name for case in ALL}
+    for operator in torch._C._dispatch_get_all_op_names():
+        if operator.startswith("kacflow::"):
+            assert operator.replace("kacflow::", "ops.") in walked
+    makers = {**PROCESSES, **PATHS}
+    for name in ("KacProcess", "BrownianProcess", "KacPath", "Path", "GaussianPath"):
+        for attribute in dir(makers[name]()):
+            if not attribute.startswith("_") and callable(getattr(makers[name](), attribute)):
+                assert f"{name}.{attribute}" in walked
