@@ -173,3 +173,40 @@ def test_input_is_never_changed(backend: str):
     )
     np.testing.assert_array_equal(x, kept[0])
     np.testing.assert_array_equal(a, kept[1])
+
+
+MASKED = np.ma.masked_array([0.5, 0.25, 0.75, 1.0], [False, True, False, False])
+
+
+@pytest.mark.parametrize("value", [MASKED, MASKED[1], [MASKED], np.ma.masked])
+@pytest.mark.parametrize(
+    ("function", "argument"), [("velocity", "x"), ("sample", "t"), ("ppf", "q")]
+)
+def test_masks_are_not_forgotten(function: str, argument: str, value: Any):
+    with pytest.raises(TypeError, match=f"{argument}: got a masked array"):
+        call(function, **{argument: value})
+
+
+def test_strides_that_are_no_whole_elements(backend: str):
+    """Columns of records are read as their copies are."""
+    for record in ([("b", "u1"), ("a", "f8"), ("c", "i4")], [("a", "f4"), ("b", "u1")]):
+        table = np.zeros((6, 2), record)
+        column = table["a"]
+        column[...] = np.linspace(0.1, 0.9, 12).reshape(6, 2)
+        grid, copy = table["a"][:, 0], column.copy()
+        assert column.strides[-1] % column.itemsize
+        keys = dict(c=3.0, backend=backend)
+        for name, first in (("velocity", "x"), ("velocity_grad", "x"), ("cdf", "x"), ("ppf", "q")):
+            function = getattr(kacflow_core, name)
+            got, want = (function(**{first: v}, t=v, a=v, **keys) for v in (column, copy))
+            np.testing.assert_array_equal(got, want)
+        draw = dict(keys, seed=0)
+        got, want = (kacflow_core.sample(v, (6, 2), a=v, **draw) for v in (column, copy))
+        np.testing.assert_array_equal(got, want)
+        rows = dict(signal=0.5, dsignal=-1.0, dclock=1.0, **draw)
+        got, want = (kacflow_core.sample_pair(v, a=v, clock=v, **rows) for v in (column, copy))
+        np.testing.assert_array_equal(got, want)
+        got, want = (kacflow_core.sample_path(v, 3, a=9.0, **draw) for v in (grid, grid.copy()))
+        np.testing.assert_array_equal(got, want)
+        got, want = (kacflow_core.simulate_events(v, (6, 2), a=v, **draw) for v in (column, copy))
+        np.testing.assert_array_equal(got.times, want.times)

@@ -159,3 +159,92 @@ def test_the_environment_sets_the_number_of_threads(monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("KACFLOW_NUM_THREADS")
     if hasattr(os, "sched_getaffinity"):
         assert kacflow_core.build_info()["threads"] == len(os.sched_getaffinity(0))
+
+
+MANY = """
+import os, torch
+import numpy as np
+import kacflow_core as kc
+keys = dict(a=9.0, c=3.0, seed=0, backend=os.environ["BACKEND"])
+want = kc.sample(0.5, 3_000_000, threads=1, **keys)
+for threads in (2**31 - 1, 99999, None):
+    assert np.array_equal(kc.sample(0.5, 3_000_000, threads=threads, **keys), want)
+print("equal")
+"""
+
+
+def test_more_threads_than_can_be_started(backend: str):
+    """Of torch's OpenMP too, which ends the process where it cannot start them."""
+    if backend == "reference":
+        pytest.skip("it has no threads")
+    assert run(MANY, BACKEND=backend, KACFLOW_NUM_THREADS="99999") == "equal"
+
+
+@pytest.mark.parametrize(
+    "text", ["0", "-1", "abc", "1.5", "99999999999999", "9" * 5000, str(2**31)]
+)
+def test_a_wrong_number_of_threads_in_the_environment(monkeypatch: pytest.MonkeyPatch, text: str):
+    monkeypatch.setenv("KACFLOW_NUM_THREADS", text)
+    with pytest.raises(ValueError, match=r"KACFLOW_NUM_THREADS is .*; allowed: a positive integer"):
+        kacflow_core.sample(0.5, 2, a=9.0, c=3.0, seed=0)
+
+
+INTERRUPTED = """
+import os, signal, threading
+import numpy as np
+import kacflow_core as kc
+keys = dict(backend=os.environ["BACKEND"], threads=int(os.environ["COUNT"]), a=9.0, c=3.0)
+draw = dict(seed=0, **keys)
+calls = {
+    "sample": lambda n: kc.sample(0.5, n, dtype="float64", **draw),
+    "sample_path": lambda n: kc.sample_path(np.arange(1.0, 65.0), n // 64, **draw),
+    "simulate_events": lambda n: kc.simulate_events(1.0, n, **draw),
+    "long paths": lambda n: kc.simulate_events(n / 9, 64, **draw),
+    "ppf": lambda n: kc.ppf(chances[:n], 0.5, **keys),
+}
+call, size = calls[os.environ["CALL"]], int(os.environ["SIZE"])
+chances = np.full(size, 0.3) if os.environ["CALL"] == "ppf" else None
+call(100)  # compiled and loaded
+
+arrays = []  # that results are written to: zero where nothing was written
+def kept(make):
+    def made(*args, **kwargs):
+        array = make(*args, **kwargs)
+        if array.size > 1000 or calls["long paths"] is call:
+            arrays.append(array)
+            if len(arrays) == 1:
+                timer.start()
+        return array
+    return made
+np.empty, np.empty_like = kept(np.empty), kept(np.empty_like)
+timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
+try:
+    call(size)
+except KeyboardInterrupt:
+    print("interrupted" if any(array.reshape(-1)[-1] == 0 for array in arrays) else "afterwards")
+else:
+    print("finished")
+"""
+
+SIZES = {
+    "sample": 2**28, "sample_path": 2**28, "simulate_events": 2**25, "long paths": 2**22,
+    "ppf": 2**25,
+}  # fmt: skip
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no signals of this kind")
+@pytest.mark.parametrize("threads", ["1", "2"])
+@pytest.mark.parametrize("function", SIZES)
+@pytest.mark.parametrize("backend", ["native", "numba"])
+def test_control_c_ends_the_work(backend: str, function: str, threads: str):
+    """KeyboardInterrupt while there is work left: the end of a result was not written."""
+    if backend not in kacflow_core.available_backends():
+        pytest.skip(f"no {backend}")
+    variables = {"BACKEND": backend, "CALL": function, "COUNT": threads}
+    assert run(INTERRUPTED, SIZE=str(SIZES[function]), **variables) == "interrupted"
+
+
+def test_events_ask_for_their_memory_first():
+    """Not after counting for minutes."""
+    with pytest.raises(MemoryError, match=r"t_max: 6\.8\d*e\+10 events.* 512 GiB"):
+        kacflow_core.simulate_events(1.0, 16, a=2.0**32, c=1.0, seed=0)

@@ -53,7 +53,7 @@ def data(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
 @noises
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
 def test_a_draw(noise, dtype):
-    """f x_0 + N and f' x_0 + g' v, shape and dtype those of the data, computed in its working type."""
+    """f x_0 + N and f' x_0 + g' v, of the shape and dtype of the data."""
     own = noise()
     path = Path(own, 2.0, "cosine", "square")
     x_0, t = data(dtype)
