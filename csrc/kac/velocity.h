@@ -160,7 +160,7 @@ struct Gradient {
 
 /// (dv/dx, dv/dt) inside the cone, (0, 0) on the atoms:
 ///   dv/dx =  a (tau + q + y^2 rho)/(tau + q)^2,   y = a x/c
-///   dv/dt = -a c y (1 + tau rho)/(tau + q)^2
+///   dv/dt = -a^2 x (1 + tau rho)/(tau + q)^2,   not by way of y, which may vanish where a x does not
 template <class T>
 KAC_FN Gradient<T> gradient(const Cone<T>& k, T x) {
   const T z = k.slope * cone_root(k, x);
@@ -170,7 +170,7 @@ KAC_FN Gradient<T> gradient(const Cone<T>& k, T x) {
   const bool atom = abs(x) >= k.ct;
   Gradient<T> g;
   g.dx = select(atom, T(0), k.a * inverse * fma(y * inverse, y * rho, T(1)));
-  g.dt = select(atom, T(0), -(k.a * inverse) * (k.c * y * inverse) * fma(k.tau, rho, T(1)));
+  g.dt = select(atom, T(0), -(k.a * inverse) * (k.a * x * inverse) * fma(k.tau, rho, T(1)));
   return g;
 }
 

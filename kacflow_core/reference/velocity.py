@@ -141,7 +141,7 @@ def velocity_grad(
     ::
 
         dv/dx =  a (tau + q + y^2 rho)/(tau + q)^2
-        dv/dt = -a c y (1 + tau rho)/(tau + q)^2
+        dv/dt = -a^2 x (1 + tau rho)/(tau + q)^2
 
     and both 0 on the atoms.  Arguments as in :func:`velocity`.
     """
@@ -151,5 +151,5 @@ def velocity_grad(
         q, rho = bessel_ratio(z)
         inverse = 1.0 / (tau + q)
         dv_dx = a * inverse * (1.0 + y * inverse * y * rho)
-        dv_dt = -(a * inverse) * (c * y * inverse) * (1.0 + tau * rho)
+        dv_dt = -(a * inverse) * (a * x * inverse) * (1.0 + tau * rho)
         return np.where(atom, 0.0, dv_dx), np.where(atom, 0.0, dv_dt)

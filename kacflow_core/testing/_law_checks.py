@@ -12,6 +12,7 @@ from kacflow_core import reference
 from kacflow_core._layout import Array
 from kacflow_core.testing import strategies
 from kacflow_core.testing._compare import equal, within
+from kacflow_core.testing._noise_checks import beyond
 from kacflow_core.testing._subject import Subject
 from kacflow_core.testing.strategies import Points
 
@@ -42,11 +43,13 @@ def edge_of(p: Points) -> Any:
 
 
 def sweep() -> Iterator[Points]:
-    """tau from 1e-4 to 1e7, every tenth of a decade, on both sides of the centre to the edge."""
+    """tau from 1e-4 to 1e7, every tenth of a decade, and every decade beyond; places on both sides
+    of the centre to the edge.
+    """
     xi = np.array([-1, -1 + 1e-6, -0.99, -0.8, -0.3, -1e-3, 0, 1e-9, 0.05, 0.6, 0.999, 1])
-    tau = 10.0 ** np.linspace(-4, 7, 111)
-    narrow = xi * np.minimum(1.0, 6 * tau**-0.5)[:, None]  # where the mass is
     for dtype in TOLERANCE:
+        tau = np.append(10.0 ** np.linspace(-4, 7, 111), beyond(8, dtype))
+        narrow = xi * np.minimum(1.0, 6 * tau**-0.5)[:, None]  # where the mass is
         for x in (np.broadcast_to(xi, narrow.shape), narrow):
             a: Any = np.repeat(tau.astype(dtype).astype(np.float64), xi.size)
             yield Points(x.reshape(-1).astype(dtype), 1.0, a, 1.0)

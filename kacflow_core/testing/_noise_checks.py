@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from kacflow_core import reference
 from kacflow_core._layout import Array
+from kacflow_core._validate import LIMITS
 from kacflow_core.reference import pair, philox, sampler
 from kacflow_core.testing import _vectors, strategies
 from kacflow_core.testing._compare import equal, within
@@ -23,6 +24,12 @@ TOLERANCE = {"float32": 1e-5, "float64": 1e-11}
 def allowed_xi(tau: Array, dtype: str) -> Array:
     """Largest error of xi = K/(c t)."""
     return TOLERANCE[dtype] * np.minimum(1.0, np.maximum(tau, 1e-300) ** -0.5)
+
+
+def beyond(first: int, dtype: str) -> Array:
+    """Just below every decade of tau from 10^first to the largest that is accepted."""
+    last = round(np.log10(LIMITS[np.dtype(dtype)].tau))
+    return 0.999 * 10.0 ** np.arange(first, last + 1)
 
 
 def philox_vectors(core: Subject) -> None:
@@ -65,12 +72,15 @@ def sample_error(core: Subject) -> None:
         bound = c * t * allowed_xi(np.asarray(a * t), dtype)
         within(got, want, bound, f"{dtype} draws at a t = {a * t:g}")
 
-    for dtype in DTYPES:  # every hundredth of a decade, where a formula may change its form
-        tau = (10.0 ** np.linspace(-6, 6, 1201)).astype(dtype)
-        got = core.sample(1.0, (tau.size, 4), a=tau, c=1.0, seed=5, dtype=dtype)
-        want = reference.sample(1.0, (tau.size, 4), a=tau, c=1.0, seed=5, dtype=dtype)
-        bound = allowed_xi(tau.astype(np.float64), dtype)[:, None]
-        within(got, want, bound, f"{dtype} draws at a t = 10^(-6 + row/100)")
+    for dtype in DTYPES:
+        # Every hundredth of a decade, where a formula may change its form; then to the end of the
+        # range, with a t a product that is rounded.
+        for t, tau in ((1.0, 10.0 ** np.linspace(-6, 6, 1201)), (0.6875, beyond(7, dtype))):
+            a = (tau / t).astype(dtype)
+            got = core.sample(t, (a.size, 4), a=a, c=1.0, seed=5, dtype=dtype)
+            want = reference.sample(t, (a.size, 4), a=a, c=1.0, seed=5, dtype=dtype)
+            bound = t * allowed_xi(a * np.float64(t), dtype)[:, None]
+            within(got, want, bound, f"{dtype} draws at a t from {tau[0]:g} to {tau[-1]:g}")
     core.search(
         holds,
         dtype=strategies.dtypes(),

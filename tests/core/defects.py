@@ -67,6 +67,14 @@ class ThresholdInFloat32(ExampleBackend):
         return super().cases(word, bits, rounded)
 
 
+class OnlyAtomsBeyond1e31(ExampleBackend):
+    """The rounding error of a t grows with it, and takes the draws along."""
+
+    def cases(self, word, bits, tau):
+        atom, even, w = super().cases(word, bits, tau)
+        return atom | (tau > 1e31), even, w
+
+
 class AtomsFromRoundedX(ExampleBackend):
     """The pair takes every draw that rounds to the edge for an atom."""
 
@@ -382,6 +390,7 @@ DEFECTS = [
     (OnePercentFewerAtoms, "case_probabilities", "have the wrong case"),
     (TenPercentFewerAtoms, "case_probabilities", "have not turned, expected"),
     (ThresholdInFloat32, "case_probabilities", "steps from the boundary"),
+    (OnlyAtomsBeyond1e31, "sample_error", "float64 draws at a t from 9.99e+06"),
     (AtomsFromRoundedX, "pair_knows_its_atoms", "guessed from a rounded x_t"),
     (AtomsInside, "atoms", "atoms"),
     (NoTurningBack, "sample_error", "draws at a t"),

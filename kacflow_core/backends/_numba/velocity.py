@@ -183,7 +183,7 @@ def gradient_at(real: Any) -> Any:
     """(dv/dx, dv/dt) inside the cone, (0, 0) on the atoms, with the constants of lane ``i``::
 
     dv/dx =  a (tau + q + y^2 rho)/(tau + q)^2,   y = a x/c
-    dv/dt = -a c y (1 + tau rho)/(tau + q)^2
+    dv/dt = -a^2 x (1 + tau rho)/(tau + q)^2
     """
     root_of, terms, slope = cone_root(real), bessel_ratio_terms(real), bessel_ratio_slope(real)
     zero, one = real(0), real(1)
@@ -197,7 +197,7 @@ def gradient_at(real: Any) -> Any:
         inverse = one / (k[TAU, i] + fma(linear, z, rest))
         atom = magnitude(x) >= k[CT, i]
         dx = k[A, i] * inverse * fma(y * inverse, y * rho, one)
-        dt = -(k[A, i] * inverse) * (k[C, i] * y * inverse) * fma(k[TAU, i], rho, one)
+        dt = -(k[A, i] * inverse) * (k[A, i] * x * inverse) * fma(k[TAU, i], rho, one)
         return Gradient(select(atom, zero, dx), select(atom, zero, dt))
 
     return gradient_at
