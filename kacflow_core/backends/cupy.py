@@ -52,7 +52,7 @@ def _digest(folder: Path) -> str:
 
 def cache_folder() -> Path:
     """Where CuPy keeps compiled kernels."""
-    default = Path.home() / ".cupy" / "kernel_cache"
+    default = os.path.expanduser("~/.cupy/kernel_cache")  # a user without a home gets a folder ~
     return Path(os.environ.get("CUPY_CACHE_DIR") or default)
 
 
@@ -177,11 +177,11 @@ class CupyDriver:
 def _reason_against(cupy: Any) -> str:
     """Why CuPy finds no GPU; empty if it finds one."""
     found = _gpus.machine()
-    if found is not None:
-        return _gpus.reason_against(found, cupy.cuda.runtime.runtimeGetVersion())
     try:
+        if found is not None:
+            return _gpus.reason_against(found, cupy.cuda.runtime.runtimeGetVersion())
         return "" if cupy.cuda.runtime.getDeviceCount() else "no CUDA device"
-    except cupy.cuda.runtime.CUDARuntimeError as error:
+    except Exception as error:  # CuPy loads the runtime on first use, and fails in several ways
         return str(error)
 
 
@@ -194,6 +194,8 @@ def load() -> Backend:
             f"{error}; install the CuPy of your CUDA version: pip install 'kacflow[cuda13]' or "
             "'kacflow[cuda12]'"
         ) from error
+    except Exception as error:  # an old CuPy fails in other ways on a new NumPy or Python
+        raise ImportError(f"CuPy cannot be imported ({type(error).__name__}: {error})") from error
     reason = _reason_against(cupy)
     if reason:
         raise ImportError(f"no GPU: {reason}")

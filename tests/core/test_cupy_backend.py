@@ -410,3 +410,34 @@ def test_reasons(standin: Cupy):
     standin.cuda.nvrtc.getVersion = missing
     with pytest.raises(ImportError, match="CuPy finds no NVRTC"):
         cupy.load()
+
+    def broken() -> int:
+        raise AttributeError("libcudart.so.13 was not found")
+
+    standin.cuda.runtime.getDeviceCount = broken
+    with pytest.raises(ImportError, match=r"no GPU: libcudart\.so\.13"):
+        cupy.load()
+
+
+def test_a_cupy_that_cannot_be_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As an old one on a new NumPy, which raises what it likes."""
+    (tmp_path / "cupy.py").write_text("raise AttributeError('_ARRAY_API not found')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "cupy", raising=False)
+    with pytest.raises(ImportError, match=r"cannot be imported \(AttributeError: _ARRAY_API not"):
+        cupy.load()
+
+
+def test_a_user_without_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As in a container that runs under any user's number."""
+    pwd = pytest.importorskip("pwd")
+
+    def unknown(number: int) -> None:
+        raise KeyError(number)
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path))
+    assert cupy.cache_folder() == tmp_path
+    monkeypatch.delenv("CUPY_CACHE_DIR")
+    assert cupy.cache_folder().name == "kernel_cache"

@@ -18,7 +18,9 @@ from kacflow_core._dispatch import get_backend, register_backend
 from kacflow_core._layout import Layout
 from kacflow_core.backends import _jobs
 from kacflow_core.backends._device import DeviceBackend
+from kacflow_core.testing._compare import plain
 from kacflow_core.testing.oracles import endpoint, philox
+from kacflow_core.testing.strategies import stored
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="no g++ here")
 
@@ -215,7 +217,7 @@ def rows_of(column: int) -> np.ndarray:
 
 def check_rows(result: np.ndarray) -> None:
     """NaN throughout the rows without a process, and nowhere else."""
-    rows = result.reshape(2 * len(NO_PROCESS), -1).astype(np.float64)
+    rows = plain(result).reshape(2 * len(NO_PROCESS), -1).astype(np.float64)
     missed = [row for row, values in zip(NO_PROCESS, rows[::2], strict=True)
               if not np.isnan(values).all()]  # fmt: skip
     assert not missed, f"a number for (t, a, c) in {missed}"
@@ -226,7 +228,7 @@ LAYOUT = Layout(2 * len(NO_PROCESS), 1, INNER)
 
 
 def empty(dtype: str) -> np.ndarray:
-    return np.zeros(LAYOUT.size, dtype)
+    return stored(np.zeros(LAYOUT.size, np.float32), dtype)
 
 
 @pytest.fixture(params=["simulated", "native", "numba"])
@@ -252,7 +254,7 @@ def test_draws_without_a_process_are_nan(unchecked, dtype: str):
         check_rows(result)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
 def test_pairs_and_velocities_without_a_process_are_nan(unchecked, dtype: str):
     t, a, c = map(rows_of, range(3))
     one = np.ones((1, 1))
@@ -263,7 +265,7 @@ def test_pairs_and_velocities_without_a_process_are_nan(unchecked, dtype: str):
     check_rows(first)
     check_rows(second)
     for places in (0.0, -0.0, 0.3, -1.5, 7.0, -np.inf):
-        x[:] = places
+        x[:] = stored(np.full(x.size, places, np.float32), dtype)
         unchecked.velocity(x, first, LAYOUT, t, a, c, threads=1)
         check_rows(first)
         unchecked.velocity_grad(x, first, second, LAYOUT, t, a, c, threads=1)
