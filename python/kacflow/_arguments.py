@@ -118,7 +118,8 @@ def shape(value: Any, name: str = "shape") -> tuple[int, ...]:
         for n in tuple(value) if several else (value,):
             if isinstance(n, (bool, np.bool_, Tensor)):
                 raise TypeError
-            whole.append(n if isinstance(n, torch.SymInt) else operator.index(n))
+            # operator.index would fix an extent that a compiled graph keeps open
+            whole.append(n if isinstance(n, (int, torch.SymInt)) else operator.index(n))
     except TypeError:
         got = shown(value) if several else given(value)
         raise TypeError(f"{name}: got {got}; allowed: {allowed}") from None
