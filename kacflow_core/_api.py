@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from kacflow_core import _run, _validate
 from kacflow_core._arrays import NUMPY
-from kacflow_core._call import Call, noise, working
+from kacflow_core._call import Call, at_points, noise, working
 from kacflow_core._gpu_arrays import on_gpu
 from kacflow_core._layout import Array
 
@@ -262,16 +262,3 @@ def velocity_grad(
     """
     dv_dx, dv_dt = at_points("velocity_grad", "x", x, t, a, c, backend, threads, outputs=2)
     return dv_dx, dv_dt
-
-
-def at_points(
-    operation: str, name: str, x: ArrayLike, t: ArrayLike, a: ArrayLike, c: ArrayLike,
-    backend: str | None, threads: int | None, *, outputs: int = 1, sixteen_bit: bool = True,
-) -> list[Array]:  # fmt: skip
-    """A function of the position ``x``, called ``name`` in messages; results of its dtype."""
-    with Call(name, x, backend, threads) as call:
-        data = call.data(name, x, sixteen_bit=sixteen_bit)
-        values = call.process(t, a, c, working(call.library.dtype(data)))
-        parameters = dict(zip("tac", values, strict=True))
-        results = _run.points(call.target, operation, name, data, parameters, outputs)
-        return call.give_back(results)

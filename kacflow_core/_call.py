@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from kacflow_core import _validate
+from kacflow_core import _run, _validate
 from kacflow_core._arrays import FLOATS, HOST, NUMPY, Library
 from kacflow_core._dispatch import get_backend, get_gpu_backend
 from kacflow_core._gpu_arrays import foreign, give_back, library_of, on_gpu
@@ -153,3 +153,16 @@ class Call:
     def give_back(self, results: Sequence[Any]) -> list[Any]:
         """Results as arrays of the library that the first argument came from."""
         return list(results) if self.on_host else give_back(results, self._first)
+
+
+def at_points(
+    operation: str, name: str, x: Any, t: Any, a: Any, c: Any,
+    backend: str | None, threads: int | None, *, outputs: int = 1, sixteen_bit: bool = True,
+) -> list[Any]:  # fmt: skip
+    """A function of the position ``x``, called ``name`` in messages; results of its dtype."""
+    with Call(name, x, backend, threads) as call:
+        data = call.data(name, x, sixteen_bit=sixteen_bit)
+        values = call.process(t, a, c, working(call.library.dtype(data)))
+        parameters = dict(zip("tac", values, strict=True))
+        results = _run.points(call.target, operation, name, data, parameters, outputs)
+        return call.give_back(results)

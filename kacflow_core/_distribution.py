@@ -5,7 +5,7 @@ from __future__ import annotations
 from numpy.typing import ArrayLike
 
 from kacflow_core import _validate
-from kacflow_core._api import at_points
+from kacflow_core._call import at_points
 from kacflow_core._dispatch import DistributionKind
 from kacflow_core._gpu_arrays import on_gpu
 from kacflow_core._layout import Array

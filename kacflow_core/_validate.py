@@ -206,9 +206,10 @@ def check_process(
 
 def grid(array: Any) -> None:
     """Time grids along the last axis of an array of any library: at least one time."""
-    if not array.ndim or not 1 <= array.shape[-1] <= _MAX_TIMES:
+    shape = tuple(getattr(array, "shape", ()))  # a number has none
+    if not shape or not 1 <= shape[-1] <= _MAX_TIMES:
         raise ValueError(
-            f"times: got shape {tuple(array.shape)}; allowed: at least one axis, the last of 1 to "
+            f"times: got shape {shape}; allowed: at least one axis, the last of 1 to "
             f"{_MAX_TIMES} times"
         )
 

@@ -116,6 +116,7 @@ STRANGE: dict[str, Callable[[], Any]] = {
     "tensor without memory": lambda: torch._efficientzerotensor((2,)),
     "quantised tensor": lambda: torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8),
     "compressed tensor": lambda: torch.eye(2).to_sparse_csr(),
+    "nested tensor": lambda: torch.nested.nested_tensor([torch.ones(1), torch.ones(2)]),
     "meta number": lambda: torch.tensor(1.0, device="meta"),
     "generator": lambda: torch.Generator(),
     "generator of NumPy": lambda: np.random.default_rng(0),

@@ -24,6 +24,8 @@ WORKING = (torch.float32, torch.float64)
 #: Types of integers, and of real numbers.
 INTEGERS = (torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8)
 NUMBERS = (*FLOATS, *INTEGERS)
+#: The least horizon: schedules divide by it, and float64 keeps its digits above this.
+_LEAST = 2.0**-1022
 
 
 def given(value: object) -> str:
@@ -31,6 +33,8 @@ def given(value: object) -> str:
     name = type(value).__name__
     if isinstance(value, Tensor):
         where = "" if value.device.type == "cpu" else f" on {value.device}"
+        if value.is_nested:
+            return f"nested {name} of dtype {value.dtype}"
         layout = "" if value.layout is torch.strided else f" of layout {value.layout}"
         return f"{name} of shape {tuple(value.shape)} and dtype {value.dtype}{layout}{where}"
     if isinstance(value, (bool, int, float, complex, str, bytes)):
@@ -75,6 +79,14 @@ def positive(name: str, value: Any, allowed: str = "a finite float > 0") -> floa
     return number
 
 
+def horizon(value: Any) -> float:
+    """A horizon T > 0 that schedules can divide by."""
+    number = positive("T", value)
+    if number < _LEAST:
+        raise ValueError(f"T: got {number}; allowed: at least {_LEAST:g}, float64's normal range")
+    return number
+
+
 def reals(name: str, value: Any, allowed: str) -> list[float]:
     """Real numbers as floats, from a sequence, or an array or tensor of one axis."""
     entries = value
@@ -113,12 +125,15 @@ def shape(value: Any, name: str = "shape") -> tuple[int, ...]:
         return tuple(value)
     allowed = "an int >= 0 or a sequence of them"
     several = isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, (str, bytes))
+    if several and torch._C._get_tracing_state() is not None:  # extents are tensors there
+        return tuple(map(int, value))
     whole = []
     try:
         for n in tuple(value) if several else (value,):
             if isinstance(n, (bool, np.bool_, Tensor)):
                 raise TypeError
-            whole.append(n if isinstance(n, torch.SymInt) else operator.index(n))
+            # operator.index would fix an extent that a compiled graph keeps open
+            whole.append(n if isinstance(n, (int, torch.SymInt)) else operator.index(n))
     except TypeError:
         got = shown(value) if several else given(value)
         raise TypeError(f"{name}: got {got}; allowed: {allowed}") from None
@@ -182,7 +197,7 @@ def numeric(name: str, value: Any, allowed: str) -> Tensor:
     """A dense tensor of real numbers that can be read, integers too."""
     if not isinstance(value, Tensor) or value.dtype not in NUMBERS:
         raise TypeError(f"{name}: got {given(value)}; allowed: {allowed}")
-    if value.layout is not torch.strided or value.is_meta:
+    if value.layout is not torch.strided or value.is_meta or value.is_nested:
         raise TypeError(f"{name}: got {given(value)}; allowed: {allowed}")
     return value
 

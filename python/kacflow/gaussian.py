@@ -61,7 +61,7 @@ class GaussianPath(Path):
         self._kind = _arguments.choice("kind", kind, KINDS)
         self._sigma = _arguments.positive("sigma", sigma)
         if kind == "flow_matching":
-            end = _arguments.positive("T", T)
+            end = _arguments.horizon(T)
             super().__init__(StraightProcess(self._sigma / end), end)
         else:
             super().__init__(BrownianProcess(self._sigma), T, signal, clock)

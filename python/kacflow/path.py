@@ -25,7 +25,7 @@ from kacflow.ops._tensors import (
     working_dtype,
 )
 from kacflow.process import KacProcess, over_dimensions
-from kacflow.schedules import Schedule, clock_schedule, numbers_of, signal_schedule
+from kacflow.schedules import Schedule, checked, clock_schedule, numbers_of, signal_schedule
 
 _CPU = torch.device("cpu")
 #: By how much of itself a time may exceed T: the rounding of its type.
@@ -62,7 +62,7 @@ def batch_times(
                 f"t: got values from {value:g} to {value:g}; allowed: 0 <= t <= T = {T:g}"
             )
         return scalar(value, working, x.device)
-    own = _arguments.tensor("t", t).shape
+    own = t.shape if known and t.dtype is working else _arguments.tensor("t", t).shape
     if t.dtype is working and own == x.shape[:1] and t.device == x.device:
         return _checked(t, T * (1 + 1e-6), T, known) if check else t
     if own:
@@ -153,9 +153,9 @@ class Path:
                 "...) and velocity(x, t)"
             )
         self._noise = noise
-        self._T = _arguments.positive("T", T)
-        self._signal = signal_schedule(signal, self._T)
-        self._clock = clock_schedule(clock, self._T)
+        self._T = _arguments.horizon(T)
+        self._schedules = signal_schedule(signal, self._T), clock_schedule(clock, self._T)
+        self._signal, self._clock = map(checked, ("signal", "clock"), self._schedules)
 
     @property
     def noise(self) -> Any:
@@ -170,12 +170,12 @@ class Path:
     @property
     def signal(self) -> Schedule:
         """The signal f."""
-        return self._signal
+        return self._schedules[0]
 
     @property
     def clock(self) -> Schedule:
         """The noise clock g."""
-        return self._clock
+        return self._schedules[1]
 
     def __repr__(self) -> str:
         return (
@@ -220,7 +220,7 @@ class Path:
         """
         _arguments.tensor("x_0", x_0)
         times, working = batch_times(t, x_0, self.T), working_dtype(x_0.dtype)
-        g = as_tensor(self.clock.value(times), times)
+        g = as_tensor(self._clock.value(times), times)
         options: dict[str, Any] = {
             "generator": generator, "first": first, "dtype": working, "device": x_0.device
         }  # fmt: skip
@@ -230,8 +230,11 @@ class Path:
             noise = self.noise.sample(g, x_0.shape, **options)
             velocity = self.noise.velocity(noise, leading(g, x_0.ndim))
         data = x_0.to(working)
-        f, df = spread(self.signal.value(times), data), spread(self.signal.derivative(times), data)
-        dg = spread(self.clock.derivative(times), data)
+        f, df = (
+            spread(self._signal.value(times), data),
+            spread(self._signal.derivative(times), data),
+        )
+        dg = spread(self._clock.derivative(times), data)
         x_t, dx_t = f * data + noise, df * data + dg * velocity
         return PathSample(x_0, times, x_t.to(x_0.dtype), dx_t.to(x_0.dtype))
 
@@ -279,12 +282,12 @@ class Path:
         end = scalar(self.T, torch.float64, where)
         kind = working_dtype(torch.get_default_dtype()) if dtype is None else dtype
         noise = self.noise.sample(
-            as_tensor(self.clock.value(end), end), extents,
+            as_tensor(self._clock.value(end), end), extents,
             generator=generator, first=first, dtype=_arguments.dtype(kind), device=where,
         )  # fmt: skip
         if x_0 is None:
             return noise
-        return noise + self.signal.value(end) * x_0.to(noise.dtype)
+        return noise + self._signal.value(end) * x_0.to(noise.dtype)
 
     def velocity(self, x_t: Tensor, t: float | Tensor, x_0: Tensor) -> Tensor:
         """Conditional velocity at given points, f'(t) x_0 + g'(t) v(g(t), x_t - f(t) x_0).
@@ -307,8 +310,8 @@ class Path:
         times = self._at(x_t, t, x_0)
         working = working_dtype(x_t.dtype)
         point, data = x_t.to(working), x_0.to(working)
-        noise = point - spread(self.signal.value(times), point) * data
-        df, dg = self.signal.derivative(times), self.clock.derivative(times)
+        noise = point - spread(self._signal.value(times), point) * data
+        df, dg = self._signal.derivative(times), self._clock.derivative(times)
         v = self._velocity(noise, times)
         return (spread(df, point) * data + spread(dg, point) * v).to(x_t.dtype)
 
@@ -322,7 +325,7 @@ class Path:
 
     def _velocity(self, noise: Tensor, times: Tensor) -> Tensor:
         """v(g(t), noise)."""
-        g = as_tensor(self.clock.value(times), times)
+        g = as_tensor(self._clock.value(times), times)
         return self.noise.velocity(noise, leading(g, noise.ndim))
 
 
@@ -454,16 +457,16 @@ class KacPath(Path):
         """
         times = self._at(x_t, t, x_0)
         point = x_t.to(working_dtype(x_t.dtype))
-        noise = point - spread(self.signal.value(times), point) * x_0.to(point.dtype)
+        noise = point - spread(self._signal.value(times), point) * x_0.to(point.dtype)
         dv_dx, _ = ops.velocity_grad(noise, *self._aligned(noise, times))
-        return self.clock.derivative(times) * over_dimensions(dv_dx)
+        return self._clock.derivative(times) * over_dimensions(dv_dx)
 
     def _velocity(self, noise: Tensor, times: Tensor) -> Tensor:
         return ops.velocity(noise, *self._aligned(noise, times))
 
     def _aligned(self, noise: Tensor, times: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(g, a, c) with trailing axes to broadcast as in torch."""
-        g = as_tensor(self.clock.value(times), times)
+        g = as_tensor(self._clock.value(times), times)
         a, c = self.process._parameters(noise.device, noise.dtype)
         _arguments.leads("a", a, noise.shape)
         _arguments.leads("c", c, noise.shape)

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from kacflow import _arguments
 from kacflow_core import _schedules as numbers
 
 
@@ -198,6 +199,40 @@ def numbered(signal: int, clock: int, T: float) -> tuple[Named, Named]:
     return f(T), g(T)
 
 
+class Checked:
+    """A user's schedule, called ``name``, whose answers are looked at."""
+
+    def __init__(self, name: str, schedule: Schedule) -> None:
+        self._name, self._schedule = name, schedule
+
+    def value(self, t: Tensor) -> Tensor | float:
+        return self._answer("value", self._schedule.value(t), t)
+
+    def derivative(self, t: Tensor) -> Tensor | float:
+        return self._answer("derivative", self._schedule.derivative(t), t)
+
+    def _answer(self, function: str, answer: Any, t: Tensor) -> Tensor | float:
+        if type(answer) is Tensor and answer.dtype is t.dtype and answer.shape == t.shape:
+            return answer
+        name = f"{self._name}: {function}(t)"
+        if not isinstance(answer, Tensor):
+            number = _arguments.real(name, answer, "a tensor of the shape of t, or a float")
+            if abs(number) > torch.finfo(t.dtype).max:
+                raise ValueError(
+                    f"{name}: got {number:g}; allowed: numbers in the range of t's type"
+                )
+            return number
+        _arguments.tensor(name, answer, _arguments.NUMBERS)
+        if answer.ndim:
+            _arguments.same_shape(name, answer, t.shape, "t")
+        return answer.to(t.dtype)
+
+
+def checked(name: str, schedule: Schedule) -> Schedule:
+    """A user's schedule with its answers looked at; a named one as it is."""
+    return schedule if isinstance(schedule, Named) else Checked(name, schedule)
+
+
 def _schedule(
     argument: str,
     given: str | Schedule,
@@ -218,7 +253,7 @@ def _schedule(
             "object with value(t) and derivative(t)"
         )
     start_time = torch.zeros((), dtype=torch.float64, device="cpu")
-    first = float(torch.as_tensor(given.value(start_time)))
+    first = float(checked(argument, given).value(start_time))
     if not abs(first - start) <= 1e-6:
         raise ValueError(
             f"{argument}: value(0) is {first:g}; allowed: {start:g} (data is at t = 0)"

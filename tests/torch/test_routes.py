@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 import kacflow_core
-from kacflow import KacPath, KacProcess, ops, schedules
+from kacflow import GaussianPath, KacPath, KacProcess, ops, schedules
 from kacflow.ops import _kernels
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
@@ -106,6 +106,24 @@ def test_traced_graphs_hold_the_operator(signal: str):
     torch.manual_seed(0)
     moved = traced(x_0 + 100, t)[0]
     assert bool((zero.abs() <= 3).all()) and not torch.equal(zero, moved)
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda x, t: KacProcess(9.0, 3.0).sample(0.5, x.shape),
+        lambda x, t: KacProcess(9.0, 3.0).sample(t[:, None].expand(6, 4), x.shape),
+        lambda x, t: GaussianPath().sample(x, t).x_t,
+        lambda x, t: GaussianPath().sample_prior(x.shape),
+    ],
+)
+def test_traces_of_other_draws_hold_the_operator(draw):
+    arguments = torch.zeros(6, 4), torch.rand(6)
+    traced = torch.jit.trace(draw, arguments, check_trace=False)
+    assert "kacflow::sample_pair" in {node.kind() for node in traced.graph.nodes()}
+    first, second = traced(*arguments), traced(*arguments)
+    assert first.shape == (6, 4) and not torch.equal(first, second)
 
 
 def test_one_number_of_the_generator_whatever_happens():

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from kacflow import KacPath, KacProcess
+from kacflow import GaussianPath, KacPath, KacProcess
 from kacflow.schedules import CLOCKS, SIGNALS, Schedule
 from kacflow_core import _schedules as numbers
 
@@ -99,9 +99,56 @@ class Wrong(Cubic):
         ({"signal": Cubic()}, ValueError, r"signal: value\(0\) is 0; allowed: 1"),
         ({"T": 0.0}, ValueError, "T: got 0.0"),
         ({"T": math.nan}, ValueError, "T: got nan"),
+        ({"T": 5e-324}, ValueError, "T: got 5e-324; allowed: at least 2.2"),
         ({"T": "1"}, TypeError, "T: got str"),
     ],
 )
 def test_bad_schedules(options, error, message):
     with pytest.raises(error, match=message):
         KacPath(KacProcess(9.0, 3.0), **options)
+
+
+class Answers:
+    """A schedule that begins as it should and then gives one answer."""
+
+    def __init__(self, start, answer):
+        self.start, self.answer = start, answer
+
+    def value(self, t):
+        return self.answer(t) if t.ndim else self.start
+
+    def derivative(self, t):
+        return self.answer(t)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda t: None,
+        lambda t: "1",
+        lambda t: True,
+        lambda t: 1e200,
+        lambda t: t.numpy(),
+        lambda t: torch.ones(7),
+        lambda t: t.to(torch.complex64),
+        lambda t: t > 0,
+    ],
+)
+@pytest.mark.parametrize("make", [lambda **s: KacPath(KacProcess(9.0, 3.0), **s), GaussianPath])
+def test_answers_that_are_no_numbers_are_refused(make, answer):
+    x_0, t = torch.zeros(3, 2), torch.rand(3)
+    for name, start in (("signal", 1.0), ("clock", 0.0)):
+        path = make(**{name: Answers(start, answer)})
+        for call in (path.sample, lambda x, at, path=path: path.velocity(x, at, x)):
+            with pytest.raises((TypeError, ValueError), match=rf"{name}: (value|derivative)\(t\)"):
+                call(x_0, t)
+
+
+@pytest.mark.parametrize("make", [lambda **s: KacPath(KacProcess(9.0, 3.0), **s), GaussianPath])
+def test_answers_may_be_integers(make):
+    x_0, t = torch.ones(3, 2), torch.rand(3)
+    draws = []
+    for one in (1, 1.0, torch.ones(3, dtype=torch.int64)):
+        torch.manual_seed(0)
+        draws.append(make(signal=Answers(1, lambda t, one=one: one)).sample(x_0, t).x_t)
+    assert torch.equal(draws[0], draws[1]) and torch.equal(draws[0], draws[2])

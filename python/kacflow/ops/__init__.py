@@ -160,7 +160,7 @@ _COMPOSED: dict[str, Callable[..., Any]] = {
     "_draw_acceleration": _derivatives.draw_acceleration,
 }
 #: Where a kernel runs, and kinds of tensors that it is to refuse by name.
-_PLACES = ("CPU", "CUDA", "SparseCPU", "SparseCsrCPU", "QuantizedCPU")
+_PLACES = ("CPU", "CUDA", "SparseCPU", "SparseCsrCPU", "QuantizedCPU", "NestedTensorCPU")
 
 
 # --- shapes without data --------------------------------------------------------------------------
@@ -250,7 +250,8 @@ for _name, (_fake, _rule) in _OPERATORS.items():
     _op = getattr(torch.ops.kacflow, _name).default
     if _name in _COMPOSED:
         _kernel = _checked(_op, _COMPOSED[_name], together=True)
-        _LIB.impl(_name, _kernel, "CompositeExplicitAutograd")
+        for _key in ("CompositeExplicitAutograd", "NestedTensorCPU"):
+            _LIB.impl(_name, _kernel, _key)
     else:
         _kernel = _KERNELS[_name]
         for _key in _PLACES:

@@ -195,11 +195,7 @@ def sample_pair(
     values = a, c, clock, signal, dsignal, dclock
     keeps = type(seed) is int and x_0.is_cpu and x_0.is_contiguous()
     if keeps:
-        forms = [
-            None if type(v) is float else (v.dtype, v.shape, v.stride(), v.is_cpu)  # type: ignore[union-attr]
-            for v in values
-        ]
-        key = (x_0.dtype, x_0.shape, *forms, get_backend())
+        key = (x_0.dtype, x_0.shape, *map(_form, values), get_backend())
         ready = _READY.get(key)
         if ready is not None:
             _check_given(x_0, *values)
@@ -334,7 +330,7 @@ def sample_path(
     _validate.grid(grid)
     if times.is_cpu:
         check_process(grid.to(torch.float64), given["a"], given["c"], dtype, "times")
-        _validate.increasing(grid.numpy(), _KINDS[dtype])
+        _validate.increasing(grid.to(dtype).numpy(), _KINDS[dtype])
     noise, _kept = noise_of(seed, offset, times)
     return _run.path(target, grid.to(dtype), tuple(shape), NAMES[dtype], given, noise)
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from kacflow import _arguments
+from kacflow_core import _validate
 
 _CPU = torch.device("cpu")
 _LAST_SEED = 0x7FFFFFFFFFFFFFFF
@@ -52,7 +53,7 @@ def addressable(*values: object) -> bool:
         if kind is float:
             continue
         if kind is Tensor or kind is torch.nn.Parameter:
-            if (grad and value.requires_grad) or value.is_neg():  # type: ignore[attr-defined]
+            if (grad and value.requires_grad) or value.is_neg() or value.is_nested:  # type: ignore[attr-defined]
                 return False
             try:
                 address = value.data_ptr()  # type: ignore[attr-defined]
@@ -210,6 +211,10 @@ def first_element(first: int, shape: Sequence[int]) -> int:
     if type(first) is int and first == 0:
         return 0
     element = _arguments.integer("first", first) * math.prod(shape[1:])
-    if type(element) is int and element > _LAST_SEED:  # counters are modulo 2**64; operators take
-        return (element + 2**63) % 2**64 - 2**63  # int64
-    return element
+    if type(element) is not int or element <= _LAST_SEED:
+        return element
+    if element >= 2**64:
+        raise ValueError(
+            f"first: got {_validate.shown(first)}; allowed: such that elements count below 2**64"
+        )
+    return element - 2**64  # operators take int64
