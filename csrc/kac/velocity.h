@@ -160,7 +160,7 @@ struct Gradient {
 
 /// (dv/dx, dv/dt) inside the cone, (0, 0) on the atoms:
 ///   dv/dx =  a (tau + q + y^2 rho)/(tau + q)^2,   y = a x/c
-///   dv/dt = -a^2 x (1 + tau rho)/(tau + q)^2,   not by way of y, which may vanish where a x does not
+///   dv/dt = -a^2 x (1 + tau rho)/(tau + q)^2,   by a x, since y may vanish where that does not
 template <class T>
 KAC_FN Gradient<T> gradient(const Cone<T>& k, T x) {
   const T z = k.slope * cone_root(k, x);
