@@ -168,7 +168,8 @@ def _velocity_points(
     reach = np.dtype(dtype).type(c) * np.dtype(dtype).type(t)
     x[:2] = -reach, reach
     exact = np.array([
-        math.copysign(c, v) if abs(v) >= reach else exact_velocity(v, t, a, c) for v in x
+        math.copysign(c, v) if abs(v) >= reach else exact_velocity(v, t, a, c)
+        for v in map(float, x)
     ])  # fmt: skip
     return x, exact
 

@@ -33,7 +33,7 @@ void words(std::uint64_t seed, std::int64_t first, kac::uint32 block, kac::uint3
                                 nullptr);
 }
 
-void run_float(const void* p, std::int64_t begin, std::int64_t end) {
+void run_float(const void* p, long long begin, long long end) {
   const Job<float>& job = *static_cast<const Job<float>*>(p);
   kac::uint32 w0[kBlock], w1[kBlock], w2[kBlock];
   for (std::int64_t e = begin; e < end; e += kBlock) {
@@ -45,7 +45,7 @@ void run_float(const void* p, std::int64_t begin, std::int64_t end) {
   }
 }
 
-void run_double(const void* p, std::int64_t begin, std::int64_t end) {
+void run_double(const void* p, long long begin, long long end) {
   const Job<double>& job = *static_cast<const Job<double>*>(p);
   kac::uint32 w0[kBlock], w1[kBlock], w2[kBlock], v0[kBlock], v1[kBlock], v2[kBlock];
   for (std::int64_t e = begin; e < end; e += kBlock) {

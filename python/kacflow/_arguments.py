@@ -175,7 +175,7 @@ def device(value: Any, name: str = "device") -> torch.device:
         return torch.empty(0, device=found).device
     except (AssertionError, RuntimeError, NotImplementedError) as error:
         why = str(error).splitlines()[0]
-        raise ValueError(f"{name}: got {given(value)}, which cannot be used here ({why})") from None
+        raise ValueError(f"{name}: got {shown(value)}, which cannot be used here ({why})") from None
 
 
 def tensor(name: str, value: Any, allowed: Sequence[torch.dtype] = FLOATS) -> Tensor:

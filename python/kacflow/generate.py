@@ -154,6 +154,7 @@ def check_velocity(said: str, velocity: Any, x: Tensor) -> Tensor:
         not isinstance(velocity, Tensor)
         or velocity.dtype not in FLOATS
         or velocity.layout is not torch.strided
+        or velocity.is_nested
     ):
         raise TypeError(message + "a dense tensor of float32, float64, bfloat16 or float16")
     if velocity.shape != x.shape:

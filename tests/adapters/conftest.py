@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from kacflow import KacPath, KacProcess
+
+ROOT = str(Path(__file__).parents[2])  # whose kacflow_core is not the installed one
 
 STEPS, BATCH, SIZE = 10, 32, 6
 
@@ -77,7 +80,7 @@ def run(request: pytest.FixtureRequest) -> Run:
 @pytest.fixture
 def child_environment() -> dict[str, str]:
     """Environment for a subprocess: this process's import path, one thread."""
-    path = os.pathsep.join(entry for entry in sys.path if entry)
+    path = os.pathsep.join(entry for entry in sys.path if entry not in ("", ROOT))
     return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
 
 

@@ -96,12 +96,12 @@ def test_a_build_without_code_for_the_gpu_is_not_used(
     from kacflow_core.backends import cuda
 
     module = SimpleNamespace(
-        device_count=lambda: (2, ""), info=lambda: {"architectures": "80;90"},
-        capability=lambda device: 90 if device == 0 else capability,
+        device_count=lambda: (1, ""), info=lambda: {"architectures": "80;90"},
+        capability=lambda device: capability,
     )  # fmt: skip
     monkeypatch.setattr(cuda, "cuda_module", lambda: module)
     if runs:
         assert cuda.load().name == "cuda"
     else:
-        with pytest.raises(ImportError, match="device 1 has compute capability 75"):
+        with pytest.raises(ImportError, match="the GPU has compute capability 75"):
             cuda.load()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -21,6 +22,7 @@ OTHERS = 2.9e-16
 TWIN_ERROR = 1e-15
 HORIZONS = (1.0, 0.7, 3.0, 1e-3, 50.0, 700.0)
 CSRC = Path(__file__).resolve().parents[2] / "csrc"
+AVX2 = re.search("^avx2: (.*)$", (CSRC / "flags.txt").read_text(), re.M)[1].split()
 
 HARNESS = """
 #include "kac/schedules.h"
@@ -38,7 +40,7 @@ extern "C" void evaluate(int of_clock, int kind, double T, const double* t, doub
 Schedule = Callable[[int, np.ndarray, float], tuple[np.ndarray, np.ndarray]]
 
 
-@pytest.fixture(scope="module", params=[[], ["-mavx2", "-mfma"]], ids=["plain", "fma"])
+@pytest.fixture(scope="module", params=[[], AVX2], ids=["plain", "fma"])
 def compiled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
     """(signal, clock) as the kernels compute them."""
     if shutil.which("g++") is None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +14,13 @@ from torch.utils.data import DataLoader, Dataset
 from kacflow import KacPath, KacProcess
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+@pytest.fixture(autouse=True)
+def without_the_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers that start anew import what this process did, not the sources beside it."""
+    root = str(Path(__file__).parents[2])
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p not in ("", root)])
 
 
 def paths() -> list[KacPath]:

@@ -16,6 +16,8 @@ for package in ("accelerate", "diffusers", "matplotlib", "PIL", "safetensors", "
 
 from kacflow.training import TrainConfig  # noqa: E402
 
+ROOT = str(Path(__file__).parents[2])  # whose kacflow_core is not the installed one
+
 
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
@@ -76,5 +78,5 @@ def child_environment() -> dict[str, str]:
     """Environment for a subprocess: this process's import path, one thread."""
     import sys
 
-    path = os.pathsep.join(entry for entry in sys.path if entry)
+    path = os.pathsep.join(entry for entry in sys.path if entry not in ("", ROOT))
     return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}

@@ -28,8 +28,9 @@ def check_pair(noise_name: str, noise: Any, data_name: str, data: Any, t: Any) -
     tensor(data_name, data)
     if not data.ndim:
         raise ValueError(f"{data_name}: got shape (); allowed: (B, ...)")
-    if not isinstance(noise, Tensor) or noise.shape != data.shape:
-        got = tuple(noise.shape) if isinstance(noise, Tensor) else type(noise).__name__
+    dense = isinstance(noise, Tensor) and not noise.is_nested
+    if not dense or noise.shape != data.shape:
+        got = tuple(noise.shape) if dense else given(noise)
         raise ValueError(f"{noise_name}: got {got}; allowed: a tensor of shape {tuple(data.shape)}")
     if not tensor("t", t).ndim:
         raise TypeError(f"t: got {given(t)}; allowed: a tensor of shape ({data.shape[0]},)")
