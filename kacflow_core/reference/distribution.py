@@ -152,7 +152,10 @@ def logpdf(
     with np.errstate(all="ignore"):
         at = cone(x, t, a, c, dtype)
         place = _place(at.tau, at.y, at.z)
-        inside = np.log(a) - np.log(c) + np.log(0.5 * _density(place.tau, place.z)) - place.decay
+        # ln(fraction 2^exponent) of the whole factor: logarithms of a and c alone would cancel
+        (rate, up), (speed, down) = np.frexp(a), np.frexp(c)
+        fraction, exponent = np.frexp(rate / speed * 0.5 * _density(place.tau, place.z))
+        inside = np.log(fraction) + (exponent + up - down) * np.log(2.0) - place.decay
         return np.where(np.abs(x) > at.edge, -np.inf, inside)
 
 

@@ -10,7 +10,7 @@ from cores import Core
 
 import kacflow_core
 from kacflow_core import reference
-from kacflow_core.testing.oracles import law
+from kacflow_core.testing.oracles import distribution, law
 
 N = 300
 SEED = 20250620
@@ -69,6 +69,20 @@ def test_the_law_is_that_of_the_reference(core: Core, tau: float):
         q = rng.random(N)
         got, want = (f.ppf(q, t, **at) / scale for f in (core, reference))
         np.testing.assert_allclose(got, want, rtol=0, atol=4e-14)
+
+
+def test_logarithms_of_a_and_c_do_not_cancel(core: Core):
+    """ln p is of the order of 1, and ln a and ln c are hundreds."""
+    for t, a, c in (
+        (1e-275, 1.6e276, 4.9e240),
+        (1.5e249, 7.3e-249, 1.8e-251),
+        (1e-280, 1e283, 3e280),
+    ):
+        x = np.array([-0.7, -0.1, 0.0, 0.3, 0.8]) * c * t * min(1.0, (a * t) ** -0.5)
+        want = [float(distribution.values(v, t, a, c).logpdf) for v in map(float, x)]
+        for module in (core, reference):
+            got = module.logpdf(x, t, a=a, c=c)
+            np.testing.assert_allclose(got, want, rtol=2e-15, atol=4e-15)
 
 
 def test_rates_and_times_at_the_end_of_their_range(core: Core):
