@@ -257,9 +257,22 @@ def data(
 
 def stored(values: Array, dtype: str) -> Array:
     """float32 or float64 numbers rounded to nearest in a storage type."""
-    out = np.empty(values.shape, BFLOAT16 if dtype == "bfloat16" else dtype)
-    store(np.asarray(values), out)
+    given = np.asarray(values)
+    out = np.empty(given.shape, BFLOAT16 if dtype == "bfloat16" else dtype)
+    store(_to_odd(given) if dtype == "bfloat16" else given, out)
     return out
+
+
+def _to_odd(values: Array) -> Array:
+    """Float32 towards zero, its last bit set where that lost something: rounded to nearest again,
+    in a type of fewer bits, ``values`` have been rounded once.
+    """
+    with np.errstate(over="ignore", under="ignore"):
+        nearest = values.astype(np.float32)
+        farther = np.abs(nearest) > np.abs(values)
+        inside = np.where(farther, np.nextafter(nearest, np.float32(0)), nearest)
+    lost = (inside != values) & ~np.isnan(values)
+    return (inside.view(np.uint32) | lost).view(np.float32)
 
 
 @st.composite

@@ -57,3 +57,20 @@ def test_offsets_lie_below_the_ends_of_the_words():
         assert end - 300 <= strategies.smallest(
             strategies.offsets(), lambda offset, end=end: end - 300 <= offset < end
         )
+
+
+def test_float64_numbers_are_stored_in_one_rounding():
+    one, step = 1.0, 2.0**-7  # of bfloat16
+    values = np.array([
+        one + 0.5 * step, one + 0.5 * step * (1 + 2.0**-40), one + 1.5 * step * (1 - 2.0**-40),
+        -(one + 0.5 * step * (1 + 2.0**-40)), 1e300, -np.inf, 1e-300, 0.0,
+    ])  # fmt: skip
+    got = strategies.stored(values, "bfloat16").view(np.uint16).astype(np.uint32) << 16
+    want = [one, one + step, one + step, -(one + step), np.inf, -np.inf, 0.0, 0.0]
+    np.testing.assert_array_equal(got.view(np.float32), np.array(want, np.float32))
+    assert np.isnan(
+        (
+            strategies.stored(np.array([np.nan]), "bfloat16").view(np.uint16).astype(np.uint32)
+            << 16
+        ).view(np.float32)
+    )

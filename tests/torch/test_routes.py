@@ -279,3 +279,13 @@ def test_kept_jobs_do_not_outlive_their_shapes():
             got = path.sample(x_0, t, generator=seeded()).x_t
             _kernels._READY.clear()
             assert torch.equal(got, path.sample(x_0, t, generator=seeded()).x_t)
+
+
+def test_what_one_type_of_times_may_exceed_another_may_not():
+    """A kept job forgets no check: times of 16 bits may lie beyond T by their rounding."""
+    path, x_0 = KacPath(KacProcess(9.0, 3.0), T=0.999), torch.zeros(2, 3)
+    beyond = torch.tensor([0.5, 1.0])
+    for _ in range(3):
+        path.sample(x_0, beyond.to(torch.bfloat16))
+        with pytest.raises(ValueError, match=r"t: got values from 0\.5 to 1; allowed: 0"):
+            path.sample(x_0, beyond)

@@ -269,8 +269,9 @@ def scheduled_again(
     if not (low >= 0.0 and high <= most and rate == a and speed == c):
         _, clock, horizon = schedules
         _check_scheduled(x_0, t, a, c, clock, horizon, slack)
-        if type(a) is float and type(c) is float:  # numbers: not again up to this time
-            _READY[key] = ready._replace(checked=(a, c, high))
+        if type(a) is float and type(c) is float:  # numbers: not again up to this time, which is
+            # at most T: by how much one may exceed it depends on the type of the times
+            _READY[key] = ready._replace(checked=(a, c, min(high, horizon)))
     return _pair_again(ready, x_0, drawn_seed(generator, x_0.device), offset, (a, c, t))
 
 
