@@ -169,7 +169,7 @@ def device(value: Any, name: str = "device") -> torch.device:
         kind = ValueError if isinstance(value, (str, int)) else TypeError
         why = str(error).splitlines()[0]
         raise kind(f"{name}: got {given(value)}; allowed: a device of torch ({why})") from None
-    if found.type == "cpu" or found.index is not None:
+    if found.type == "cpu":
         return found
     try:
         return torch.empty(0, device=found).device

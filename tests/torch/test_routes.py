@@ -96,7 +96,7 @@ def test_compiled_and_exported(signal: str, clock: str, dtype: torch.dtype):
 def test_traced_graphs_hold_the_operator(signal: str):
     path = KacPath(KacProcess(9.0, 3.0), signal=signal)
     x_0, t = torch.zeros(6, 4), torch.rand(6)
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns((DeprecationWarning, FutureWarning)):  # torch's own
         traced = torch.jit.trace(
             lambda x, at: tuple(path.sample(x, at))[2:], (x_0, t), check_trace=False
         )
