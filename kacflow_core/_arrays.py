@@ -53,7 +53,9 @@ class Library(Protocol):
         """The array itself if it is C-contiguous, else a copy that is."""
 
     def copy(self, array: Any) -> Any:
-        """A contiguous copy, aligned as new arrays are."""
+        """A contiguous copy, aligned as new arrays are: of the bytes, which a GPU can read at any
+        address, as it can no numbers.
+        """
 
     def cast(self, array: Any, dtype: str) -> Any:
         """The array in another type; itself if it has that type."""

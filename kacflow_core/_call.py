@@ -16,7 +16,7 @@ from kacflow_core import _run, _validate
 from kacflow_core._arrays import FLOATS, HOST, NUMPY, Library
 from kacflow_core._dispatch import get_backend, get_gpu_backend
 from kacflow_core._gpu_arrays import foreign, give_back, library_of, on_gpu
-from kacflow_core._run import Target
+from kacflow_core._run import Target, aligned
 from kacflow_core._threads import resolve
 from kacflow_core.backends._jobs import Noise
 
@@ -79,7 +79,7 @@ class Call:
 
     def _adopt(self, name: str, value: Any) -> Any:
         """An array on the device of this call."""
-        array = self._adopted(name, value)
+        array = aligned(self.library, self._adopted(name, value))
         if self.library.device(array) != self.device:
             raise ValueError(
                 f"{name}: is on device {self.library.device(array)}; allowed: device "

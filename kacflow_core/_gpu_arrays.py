@@ -83,7 +83,9 @@ class CupyArrays:
         return self._cupy.ascontiguousarray(array)
 
     def copy(self, array: Any) -> Any:
-        return array.copy()
+        shape, strides = (*array.shape, array.itemsize), (*array.strides, 1)
+        bytes_ = self._cupy.ndarray(shape, np.uint8, memptr=array.data, strides=strides)
+        return bytes_.copy().view(array.dtype)[..., 0]
 
     def cast(self, array: Any, dtype: str) -> Any:
         return array.astype(dtype, copy=False)
@@ -150,7 +152,13 @@ class TorchArrays:
         return array.contiguous()
 
     def copy(self, array: Any) -> Any:
-        return array.clone(memory_format=self._torch.contiguous_format)
+        size = array.element_size()
+        bytes_ = self._torch.empty(0, dtype=self._torch.uint8, device=array.device).set_(
+            array.untyped_storage(), array.storage_offset() * size,
+            (*array.shape, size), (*(size * stride for stride in array.stride()), 1),
+        )  # fmt: skip
+        contiguous = bytes_.clone(memory_format=self._torch.contiguous_format)
+        return contiguous.view(array.dtype)[..., 0]
 
     def cast(self, array: Any, dtype: str) -> Any:
         return array.to(self._dtypes[dtype])

@@ -206,7 +206,7 @@ def pair(
     Where ``schedules`` names them, ``clock`` are the times and the others are left out.
     """
     library, kernels = target.library, target.kernels
-    data = aligned(library, library.contiguous(x_0))
+    data = library.contiguous(aligned(library, x_0))
     x_t, dx_t = library.like(data), library.like(data)
 
     def call(layout: _layout.Layout, rows: Rows) -> None:
@@ -249,7 +249,7 @@ def points(
     if not broadcasts_to(shape, parameters):
         shape, parameters = _layout.broadcast(name, shape, parameters)
         x = library.broadcast_to(x, shape)
-    data = aligned(library, library.contiguous(x))
+    data = library.contiguous(aligned(library, x))
     results = [library.like(data) for _ in range(outputs)]
 
     def call(layout: _layout.Layout, rows: Rows) -> None:

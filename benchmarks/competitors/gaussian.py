@@ -5,7 +5,6 @@ With data at t = 0: ``e = randn_like(x_0)``, ``x_t = (1 - t) x_0 + t e`` and ``d
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 
 import torch
@@ -18,7 +17,9 @@ def pair_eager(x_0: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     return (1 - t) * x_0 + t * e, e - x_0
 
 
-@functools.cache
 def pair_compiled() -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """:func:`pair_eager` through torch.compile."""
+    """:func:`pair_eager` through torch.compile; ask anew for every batch, since torch returns to
+    the eager function when it has compiled one for too many shapes and numbers of threads.
+    """
+    torch.compiler.reset()
     return torch.compile(pair_eager, dynamic=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -30,7 +31,11 @@ from kacflow.ops._tensors import (
     working_dtype,
 )
 
-_HERE = torch.empty(0, device="cpu")
+
+@functools.cache
+def _beside(device: torch.device) -> Tensor:
+    """Something on a device, which says where to draw."""
+    return torch.empty(0, device=device)
 
 
 def _positive(name: str, value: float | Tensor) -> Tensor:
@@ -209,11 +214,11 @@ class KacProcess:
         else:
             extents = _arguments.shape(shape)
         offset = first_element(first, extents)
-        values = self._values() if where.type == "cpu" and addressable(t) else None
+        values = self._values() if where.type in ("cpu", "cuda") and addressable(t) else None
         if values is not None:
             time = t if type(t) is float and 0.0 <= t < math.inf else times(t, where, kind)
             seed = drawn_seed(generator, where)
-            return _kernels.sample(time, *values, seed, offset, extents, kind, _HERE)
+            return _kernels.sample(time, *values, seed, offset, extents, kind, _beside(where))
         a, c = self._parameters(where, kind)
         seed = draw_seed(generator, where)
         return draw(times(t, where, kind), a, c, seed, offset, extents, kind)

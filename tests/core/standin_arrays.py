@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 from types import SimpleNamespace
 from typing import Any
@@ -10,18 +11,31 @@ import numpy as np
 
 
 class Array:
-    """cupy.ndarray: as much of it as kacflow calls.  Not a NumPy array, as CuPy's are none."""
+    """cupy.ndarray: as much of it as kacflow calls.  Not a NumPy array, as CuPy's are none.
 
-    def __init__(self, host: np.ndarray, device: int = 0) -> None:
+    ``Array(shape, dtype, memptr=..., strides=...)`` is CuPy's way to make one of memory.
+    """
+
+    def __init__(self, host: Any, device: Any = 0, *, memptr: Any = None, strides: Any = ()) -> None:
+        if memptr is not None:
+            shape, dtype = host, np.dtype(device)
+            size = 1 + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
+            memory = (ctypes.c_uint8 * size).from_address(memptr.ptr)
+            host, device = np.ndarray(shape, dtype, memory, strides=strides), memptr.device
         self.host = host
         self.device = SimpleNamespace(id=device)
+
+    def read(self) -> np.ndarray:
+        """The elements, as a kernel reads them: a GPU faults between the elements."""
+        assert self.host.flags.aligned or not self.host.size, "misaligned address"
+        return self.host
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return 2, self.device.id
 
     @property
     def data(self) -> SimpleNamespace:
-        return SimpleNamespace(ptr=self.host.ctypes.data)
+        return SimpleNamespace(ptr=self.host.ctypes.data, device=self.device.id)
 
     def __getattr__(self, name: str) -> Any:
         if name in ("shape", "ndim", "size", "dtype", "itemsize", "strides"):
@@ -35,10 +49,13 @@ class Array:
         return Array(self.host.reshape(*shape), self.device.id)
 
     def copy(self) -> Array:
-        return Array(self.host.copy(), self.device.id)
+        return Array(self.read().copy(), self.device.id)
+
+    def view(self, dtype: np.dtype) -> Array:
+        return Array(self.host.view(dtype), self.device.id)
 
     def astype(self, dtype: str, *, copy: bool) -> Array:
-        return Array(self.host.astype(dtype, copy=copy), self.device.id)
+        return Array(self.read().astype(dtype, copy=copy), self.device.id)
 
 
 class Arrays:
@@ -60,4 +77,4 @@ class Arrays:
 
     def ascontiguousarray(self, array: Array) -> Array:
         assert array.device.id == self.device
-        return Array(np.ascontiguousarray(array.host), self.device)
+        return Array(np.ascontiguousarray(array.read()), self.device)

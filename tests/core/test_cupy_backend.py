@@ -320,6 +320,12 @@ def test_addresses_between_the_elements(arrays: Cupy, dtype: str, shift: int):
         close(got, want)
     words = {int(word) for job in arrays.jobs for word in np.frombuffer(job, np.uint64)}
     assert len(arrays.jobs) == 5 and wrong and not wrong & words
+    # Neither what casts nor what gathers strided elements reads them there.
+    half = there(np.abs(x).astype("float16"))
+    close(
+        kacflow_core.velocity(there(x)[:, ::2], half[:, ::2], **where),
+        kacflow_core.velocity(x[:, ::2], half.host[:, ::2], **where),
+    )
 
 
 class OfJax:

@@ -80,6 +80,19 @@ def test_no_call_waits_for_the_device(gpu_backend: str):
         torch.cuda.set_sync_debug_mode("default")
 
 
+def test_numbers_are_checked_beside_values_that_are_not(gpu_backend: str):
+    x, t = data(8, 3)
+    process = KacProcess(1e300, 3.0)
+    for call in (lambda: PATH.process.velocity(x, 1e300), lambda: process.sample(t, (8, 3)),
+                 lambda: PATH.process.sample(1e300, 4, device="cuda"),
+                 lambda: KacPath(process).sample(x, t)):  # fmt: skip
+        with pytest.raises(ValueError, match="allowed: (finite|at most)"):
+            call()
+    got = PATH.process.sample(0.5, (64,), generator=torch.Generator().manual_seed(1), device="cuda")
+    want = PATH.process.sample(0.5, (64,), generator=torch.Generator().manual_seed(1))
+    assert got.is_cuda and torch.allclose(got.cpu(), want, atol=2e-5)
+
+
 def test_the_current_device_and_numbers_on_it(gpu_backend: str):
     _, t = data(8, 3)
     assert PATH.process.sample(t, (8, 3), device="cuda").device == t.device

@@ -6,6 +6,7 @@ that the kernel reads, shapes and types of the results.
 
 from __future__ import annotations
 
+import math
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -183,6 +184,35 @@ def test_views_with_another_sign(gpu: Gpu):
     got = gpu("sample_pair", x, one, one, one - t, -one, t, one, SEED, 0)
     for value, want in zip(got, gpu("sample_pair", *plain, SEED, 0), strict=True):
         assert torch.equal(value, want)
+
+
+@pytest.mark.parametrize("shift", [1, 2])
+def test_addresses_between_the_elements(gpu: Gpu, shift: int):
+    """Copied byte by byte, since a GPU cannot read a number there."""
+    values = torch.randn(5, 8)
+    memory = bytearray(values.numel() * 4 + 32)
+    start = -torch.frombuffer(memory, dtype=torch.uint8).data_ptr() % 16 + shift
+    x = torch.frombuffer(memory, dtype=torch.float32, count=40, offset=start).view(5, 8)
+    x.copy_(values)
+    assert x.data_ptr() % 4 == shift
+    for view in (x, x[:, ::2], x.T, x[0, 0], x[1:1]):
+        got = gpu.target.library.copy(view)
+        assert got.is_contiguous() and got.data_ptr() % 4 == 0 and torch.equal(got, view)
+    gpu("velocity", x, *map(torch.tensor, (0.5, 9.0, 3.0)))
+    gpu("velocity", x[:, ::2], *map(torch.tensor, (0.5, 9.0, 3.0)))
+
+
+def test_numbers_beside_values_that_cannot_be_read():
+    """What is known here is checked here, wherever the rest is; in the range of the working type."""
+    there = torch.empty(3, device="meta")
+    assert _kernels.extent(there) == (math.inf, -math.inf)
+    _kernels.check_process(there, there, there, torch.float32)
+    _kernels.check_process(there, 9.0, 3.0, torch.float32)
+    _kernels._check_scheduled(there, there, 9.0, 3.0, 0, 1.0, 0.0)
+    for numbers, name in (((1e300, there, there), "t"), ((there, 1e300, 3.0), "a"),
+                          ((1.0, there, -1.0), "c"), ((1e30, 1e30, there), "a\\*t")):  # fmt: skip
+        with pytest.raises(ValueError, match=f"^{name}: got"):
+            _kernels.check_process(*numbers, torch.float32)
 
 
 def test_seeds_that_no_kernel_can_read():

@@ -7,6 +7,7 @@ CPU go by value.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -74,9 +75,11 @@ def parameters(where: Tensor, **given: Value) -> dict[str, Value]:
 
 
 def extent(value: Value) -> tuple[float, float]:
-    """(least, most) of numbers on the CPU, NaN if one is."""
+    """(least, most) of numbers, NaN if one is; those on a GPU are not read: as if there were none."""
     if isinstance(value, float):
         return value, value
+    if not value.is_cpu:
+        return math.inf, -math.inf
     shape, double = value.shape, value.dtype is torch.float64
     size = 8 if double else 4
     if len(shape) > 2 or native_extent is None:
@@ -92,7 +95,7 @@ def extent(value: Value) -> tuple[float, float]:
 def check_process(
     t: Value | tuple[float, float], a: Value, c: Value, dtype: torch.dtype, time_name: str = "t"
 ) -> None:
-    """Times, rates and speeds on the CPU in the range of the working type."""
+    """Times, rates and speeds in the range of the working type, as far as they can be read here."""
     times = t if isinstance(t, tuple) else extent(t)
     _validate.check_process(times, extent(a), extent(c), _LIMITS[dtype], time_name)
 
@@ -172,8 +175,7 @@ def sample(
     if place is None:
         raise TypeError("t: got a number; allowed: a tensor, or where to draw beside it")
     target, given = target_of("t", place), parameters(place, t=t, a=a, c=c)
-    if target.device == HOST:
-        check_process(given["t"], given["a"], given["c"], dtype)
+    check_process(given["t"], given["a"], given["c"], dtype)
     noise, _kept = noise_of(seed, offset, place)
     out = _run.sample(target, tuple(shape), NAMES[dtype], given, noise)
     if target.device == HOST and type(seed) is int:
@@ -203,8 +205,7 @@ def sample_pair(
     given = parameters(
         x_0, a=a, c=c, clock=clock, signal=signal, dsignal=dsignal, dclock=dclock
     )  # fmt: skip
-    if x_0.is_cpu:
-        _check_given(x_0, *given.values())
+    _check_given(x_0, *given.values())
     return _pair(x_0, given, seed, offset, GIVEN, key if keeps else None, values)
 
 
@@ -238,8 +239,7 @@ def sample_pair_scheduled(
             _check_scheduled(x_0, t, a, c, clock, horizon, slack)
             return _pair_again(ready, x_0, seed, offset, (a, c, t))
     given = parameters(x_0, a=a, c=c, clock=t)
-    if x_0.is_cpu:
-        _check_scheduled(x_0, given["clock"], given["a"], given["c"], clock, horizon, slack)
+    _check_scheduled(x_0, given["clock"], given["a"], given["c"], clock, horizon, slack)
     return _pair(x_0, given, seed, offset, Schedules(*schedules), key, (a, c, t))
 
 
@@ -284,7 +284,7 @@ def _check_scheduled(
         raise ValueError(
             f"t: got values from {low:g} to {high:g}; allowed: 0 <= t <= T = {horizon:g}"
         )
-    most = high if clock == 1 else high * (high / horizon)
+    most = high if clock == 1 or low > high else high * (high / horizon)
     check_process((low, most), a, c, working_dtype(x_0.dtype), "clock")
 
 
@@ -329,8 +329,9 @@ def sample_path(
     target, given = target_of("times", times), parameters(times, a=a, c=c)
     grid = readable(times)
     _validate.grid(grid)
+    exact = grid.to(torch.float64) if times.is_cpu else grid
+    check_process(exact, given["a"], given["c"], dtype, "times")
     if times.is_cpu:
-        check_process(grid.to(torch.float64), given["a"], given["c"], dtype, "times")
         _validate.increasing(grid.to(dtype).numpy(), _KINDS[dtype])
     noise, _kept = noise_of(seed, offset, times)
     return _run.path(target, grid.to(dtype), tuple(shape), NAMES[dtype], given, noise)
@@ -359,8 +360,7 @@ def points(
                 return results[0] if outputs == 1 else results
         given = parameters(x, t=t, a=a, c=c)
         data, target = readable(x), target_of(name, x)
-        if target.device == HOST:
-            check(data, given["t"], given["a"], given["c"])
+        check(data, given["t"], given["a"], given["c"])
         if keeps and _run.broadcasts_to(x.shape, given):
             _keep(
                 key, target, x.shape, given, (t, a, c),
