@@ -16,7 +16,9 @@ class Array:
     ``Array(shape, dtype, memptr=..., strides=...)`` is CuPy's way to make one of memory.
     """
 
-    def __init__(self, host: Any, device: Any = 0, *, memptr: Any = None, strides: Any = ()) -> None:
+    def __init__(
+        self, host: Any, device: Any = 0, *, memptr: Any = None, strides: Any = ()
+    ) -> None:
         if memptr is not None:
             shape, dtype = host, np.dtype(device)
             size = 1 + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))

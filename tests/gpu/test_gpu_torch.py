@@ -86,7 +86,7 @@ def test_numbers_are_checked_beside_values_that_are_not(gpu_backend: str):
     for call in (lambda: PATH.process.velocity(x, 1e300), lambda: process.sample(t, (8, 3)),
                  lambda: PATH.process.sample(1e300, 4, device="cuda"),
                  lambda: KacPath(process).sample(x, t)):  # fmt: skip
-        with pytest.raises(ValueError, match="allowed: (finite|at most)"):
+        with pytest.raises(ValueError, match=r"allowed: (finite|at most)"):
             call()
     got = PATH.process.sample(0.5, (64,), generator=torch.Generator().manual_seed(1), device="cuda")
     want = PATH.process.sample(0.5, (64,), generator=torch.Generator().manual_seed(1))

@@ -203,7 +203,7 @@ def test_addresses_between_the_elements(gpu: Gpu, shift: int):
 
 
 def test_numbers_beside_values_that_cannot_be_read():
-    """What is known here is checked here, wherever the rest is; in the range of the working type."""
+    """What is known here is checked here, wherever the rest is."""
     there = torch.empty(3, device="meta")
     assert _kernels.extent(there) == (math.inf, -math.inf)
     _kernels.check_process(there, there, there, torch.float32)

@@ -75,7 +75,7 @@ def parameters(where: Tensor, **given: Value) -> dict[str, Value]:
 
 
 def extent(value: Value) -> tuple[float, float]:
-    """(least, most) of numbers, NaN if one is; those on a GPU are not read: as if there were none."""
+    """(least, most) of numbers, NaN if one is; none are read on a GPU, as if there were none."""
     if isinstance(value, float):
         return value, value
     if not value.is_cpu:
@@ -161,7 +161,11 @@ def sample(
     dtype: torch.dtype, where: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """K(t) where the tensor ``t`` is, or ``where``."""
-    if type(seed) is int and dtype in NAMES:
+    place = t if isinstance(t, Tensor) else where
+    if place is None:
+        raise TypeError("t: got a number; allowed: a tensor, or where to draw beside it")
+    keeps = type(seed) is int and place.is_cpu and dtype in NAMES
+    if keeps:
         key = "sample", dtype, shape, _form(t), _form(a), _form(c), get_backend()
         ready = _READY.get(key)
         if ready is not None:
@@ -171,14 +175,11 @@ def sample(
             ready.run(ready.number, ready.job, torch.get_num_threads(), *words)
             return out
     _arguments.dtype(dtype)
-    place = t if isinstance(t, Tensor) else where
-    if place is None:
-        raise TypeError("t: got a number; allowed: a tensor, or where to draw beside it")
     target, given = target_of("t", place), parameters(place, t=t, a=a, c=c)
     check_process(given["t"], given["a"], given["c"], dtype)
     noise, _kept = noise_of(seed, offset, place)
     out = _run.sample(target, tuple(shape), NAMES[dtype], given, noise)
-    if target.device == HOST and type(seed) is int:
+    if keeps:
         _keep(
             key, target, shape, given, (t, a, c),
             lambda layout, rows: _jobs.sample(
