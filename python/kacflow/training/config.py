@@ -24,9 +24,15 @@ NETWORKS = ("auto", "mlp", "unet")
 LR_SCHEDULES = ("cosine", "constant")
 PRECISIONS = ("no", "bf16")
 DEVICES = ("auto", "cpu", "cuda")
+TRACKERS = ("none", "tensorboard", "wandb")
 
 #: Fields that may differ when a run is resumed: they say how long, where and how often, not what.
-RESUMABLE = frozenset({"out", "steps", "device", "accumulate", "log_every", "checkpoint_every"})
+RESUMABLE = frozenset(
+    {
+        "out", "steps", "device", "accumulate", "workers", "log_every", "checkpoint_every",
+        "validate_every", "sample_every", "tracker",
+    }
+)  # fmt: skip
 
 
 _LARGE = 2**53  #: Integers up to here are exact as floating-point numbers, too.
@@ -208,6 +214,23 @@ class TrainConfig:
         partial(_at_least_zero, below=1),
     )
     precision: str = _option("no", "'bf16': run the network in bfloat16 (autocast)", PRECISIONS)
+    compile: bool = _option(
+        False,
+        "run the network through torch.compile: minutes at first, faster steps then",
+        _arguments.flag,
+    )
+    channels_last: bool = _option(
+        True, "images on a GPU with their channels innermost in memory", _arguments.flag
+    )
+    fused: bool = _option(True, "Adam as one kernel over all weights", _arguments.flag)
+    foreach: bool = _option(
+        True, "average all weights in few launches, not one by one", _arguments.flag
+    )
+    workers: int = _option(
+        2,
+        "processes that read files ahead of the step, >= 0; data in memory needs none",
+        _whole(0, 2**10),
+    )
     device: str = _option("auto", "where to train; 'auto': a GPU if there is one", DEVICES)
     seed: int = _option(
         0, "decides weights, order of the data, times and noise; in [0, 2^63)", _whole(0, 2**63 - 1)
@@ -215,6 +238,17 @@ class TrainConfig:
 
     log_every: int = _option(50, "steps between two lines of the log, >= 1", _whole(1))
     checkpoint_every: int = _option(1000, "steps between two checkpoints, >= 1", _whole(1))
+    validate_every: int = _option(
+        500, "steps between two losses of the averaged weights on the held-out samples, >= 0; 0: "
+        "none", _whole(0),
+    )  # fmt: skip
+    sample_every: int = _option(
+        0, "steps between two pictures of samples, from the same noise each time, >= 0; 0: none",
+        _whole(0),
+    )  # fmt: skip
+    tracker: str = _option(
+        "none", "send the lines of the log to 'tensorboard' or 'wandb' as well", TRACKERS
+    )
 
     def __post_init__(self) -> None:
         for item in dataclasses.fields(self):

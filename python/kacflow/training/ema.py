@@ -1,35 +1,44 @@
-"""Exponential moving average of the weights, on :class:`torch.optim.swa_utils.AveragedModel`."""
+"""Exponential moving average of the weights."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
 
 import torch
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+from torch import nn
 
 
-def _warmed_up(decay: float) -> Callable[..., None]:
-    """Averaging rule with decay min(decay, (1 + n) / (10 + n)) at the n-th update.
+class Average:
+    """A copy of a network whose weights follow the trained ones.
 
-    The rising decay forgets the initial weights, so that short runs are not dominated by them.
-    """
-
-    @torch.no_grad()
-    def update(averaged: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
-        n = int(count)
-        torch._foreach_lerp_(averaged, current, 1.0 - min(decay, (1.0 + n) / (10.0 + n)))
-
-    return update
-
-
-def averaged_model(network: nn.Module, decay: float) -> AveragedModel:
-    """A copy of ``network`` whose ``update_parameters(network)`` moves it by the average.
+    The decay at the n-th update is min(decay, (1 + n) / (10 + n)): it rises, so that short runs are
+    not dominated by the initial weights, which the first update replaces.  Nothing is read back
+    from the device: torch's ``AveragedModel`` reads its counter in every update.
 
     Parameters
     ----------
     network : nn.Module
     decay : float
         Weight of the past per update, in [0, 1); 0 keeps a plain copy.
+    foreach : bool
+        Update all weights in few launches, rather than one by one.
     """
-    return AveragedModel(network, multi_avg_fn=_warmed_up(decay))
+
+    def __init__(self, network: nn.Module, decay: float, *, foreach: bool = True) -> None:
+        self.module = copy.deepcopy(network).requires_grad_(False)
+        self.decay, self.foreach, self.updates = decay, foreach, 0
+
+    @torch.no_grad()
+    def update(self, network: nn.Module) -> None:
+        """Move the average towards ``network``; buffers are copied."""
+        n = self.updates
+        weight = 1.0 - min(self.decay, (1.0 + n) / (10.0 + n)) if n else 1.0
+        averaged, current = list(self.module.parameters()), list(network.parameters())
+        if self.foreach:
+            torch._foreach_lerp_(averaged, current, weight)
+        else:
+            for target, source in zip(averaged, current, strict=True):
+                target.lerp_(source, weight)
+        for buffer, source in zip(self.module.buffers(), network.buffers(), strict=True):
+            buffer.copy_(source)
+        self.updates = n + 1

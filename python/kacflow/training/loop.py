@@ -9,8 +9,9 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ import torch
 from torch import Tensor
 
 from kacflow import _arguments
-from kacflow._optional import require
 from kacflow.training import processes
 from kacflow.training._lock import locked
+from kacflow.training._uniforms import Uniforms
 from kacflow.training.checkpoint import (
     FILE_NAME,
     Checkpoint,
@@ -32,13 +33,14 @@ from kacflow.training.checkpoint import (
     write_atomically,
 )
 from kacflow.training.config import RESUMABLE, TrainConfig
-from kacflow.training.data import Dataset, Order, load_dataset, torch_generator
-from kacflow.training.ema import averaged_model
+from kacflow.training.data import Dataset, Order, load_dataset
+from kacflow.training.ema import Average
+from kacflow.training.feed import Feed
+from kacflow.training.monitor import LOG_FILE, Monitor, check_tracker
 from kacflow.training.networks import build_network
-from kacflow.training.paths import build_path
+from kacflow.training.objective import Objective, Weight
 
 CONFIG_FILE = "config.json"
-LOG_FILE = "log.jsonl"
 
 
 @dataclass(frozen=True)
@@ -64,13 +66,15 @@ class TrainResult:
 
 
 def train(
-    config: TrainConfig, *, resume: bool = False, overwrite: bool = False, progress: bool = True
-) -> TrainResult:
+    config: TrainConfig, *, resume: bool = False, overwrite: bool = False, progress: bool = True,
+    weight: Weight | None = None,
+) -> TrainResult:  # fmt: skip
     """Train a network on the mean squared error against the conditional velocity.
 
-    Step k draws samples x_0, times t uniform on [t_min, T] (stratified over the batch) and noise,
-    all from generators seeded by (``config.seed``, k): on the CPU a run that was stopped and
-    resumed ends with the same bits as one that was not.
+    Step k draws times t on [t_min, T] (stratified over the batch), noise and what else is random
+    of sample i from (``config.seed``, k, i), where the network is: every device trains on the same
+    random words, and on the CPU a run that was stopped and resumed ends with the same bits as one
+    that was not.  Nothing waits for a GPU between two lines of the log.
 
     Under ``torchrun`` (or ``accelerate launch``) the processes share the run: sample i of a step
     is the same, with its time and noise, whichever process computes it, and a checkpoint resumes
@@ -86,7 +90,10 @@ def train(
     overwrite : bool
         Replace a run that is already in ``config.out``.
     progress : bool
-        Show a progress bar with loss and throughput on standard error.
+        Show a progress bar with loss, throughput and the memory of a GPU on standard error.
+    weight : callable, optional
+        Factor of each sample's squared error: takes the times (B,) on the device, returns (B,).
+        It is not kept in the checkpoint; give it again to resume.
 
     Returns
     -------
@@ -100,6 +107,8 @@ def train(
         configuration differs, or the processes cannot divide the batch into equal parts.
     FloatingPointError
         If the loss is no longer finite; the last checkpoint is kept.
+    MemoryError
+        If a step does not fit on the GPU.
     KeyboardInterrupt
         After Ctrl-C, once the step is finished and a checkpoint is written; the message says how
         to continue.  A second Ctrl-C stops at once, with the last checkpoint whole.
@@ -111,11 +120,14 @@ def train(
     if resume:
         checkpoint_file(config.out)  # no folder is made where none was
     with locked(Path(config.out)) if processes.is_main() else nullcontext():
-        return _train(config, _saved_run(config, resume, overwrite), progress)
+        return _train(config, _saved_run(config, resume, overwrite), progress, weight)
 
 
-def _train(config: TrainConfig, saved: Checkpoint | None, progress: bool) -> TrainResult:
-    accelerator = processes.accelerator(config.device)
+def _train(
+    config: TrainConfig, saved: Checkpoint | None, progress: bool, weight: Weight | None
+) -> TrainResult:
+    check_tracker(config)
+    accelerator = processes.accelerator(config.device, config.tracker, config.out)
     parts = accelerator.num_processes * config.accumulate
     if config.batch % parts:
         raise ValueError(
@@ -136,7 +148,8 @@ def _train(config: TrainConfig, saved: Checkpoint | None, progress: bool) -> Tra
                 f"data: {config.data!r} has {data.classes} classes; allowed: {saved.classes}, as "
                 "when the run began"
             )
-        return _Run(config, data, accelerator, saved).run(progress)
+        with closing(_Run(config, data, accelerator, saved, weight)) as run:
+            return run.run(progress)
 
 
 def _saved_run(config: TrainConfig, resume: bool, overwrite: bool) -> Checkpoint | None:
@@ -170,36 +183,54 @@ class _Run:
     """One call of :func:`train`: the objects of the loop and their state."""
 
     def __init__(
-        self, config: TrainConfig, data: Dataset, accelerator: Any, saved: Checkpoint | None
-    ) -> None:
+        self, config: TrainConfig, data: Dataset, accelerator: Any, saved: Checkpoint | None,
+        weight: Weight | None = None,
+    ) -> None:  # fmt: skip
         self.config, self.data, self.accelerator = config, data, accelerator
         self.out = Path(config.out)
         self.device = accelerator.device
-        self.path = build_path(config)
         self.rows = processes.own_rows(
             config.batch, accelerator.process_index, accelerator.num_processes
         )
-        self.order = Order(data.size, config.batch, config.seed)
+        self.step = 0 if saved is None else saved.step
         self.classes = data.classes if config.labels else 0
+        self.objective = Objective(config, data, self.classes, weight)
         network = build_network(config, data.sample_shape, self.classes).to(self.device)
-        self.ema = averaged_model(network, config.ema)
+        self.parameters = sum(p.numel() for p in network.parameters() if p.requires_grad)
+        image = len(data.sample_shape) == 3
+        self.layout = torch.channels_last if image and config.channels_last else None
+        if self.layout is not None:
+            network = network.to(memory_format=self.layout)
+        self.ema = Average(network, config.ema, foreach=config.foreach)
         optimizer = torch.optim.Adam(
-            network.parameters(), lr=config.lr, fused=self.device.type in ("cpu", "cuda")
-        )
-        self.step = 0
+            network.parameters(), lr=config.lr,
+            fused=config.fused and self.device.type in ("cpu", "cuda"),
+        )  # fmt: skip
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
         self.loss_count = 0
         if saved is not None:
             network.load_state_dict(saved.part("model"))
             self.ema.module.load_state_dict(saved.part("ema"))
-            self.ema.n_averaged.copy_(saved.tensors["state.n_averaged"])
+            self.ema.updates = int(saved.tensors["state.n_averaged"])
             restore_optimizer(optimizer, saved.part("optimizer"))
             torch.set_rng_state(saved.tensors["rng.cpu"])
-            self.step = saved.step
             self.loss_sum += saved.tensors["state.loss_sum"].to(self.device)
             self.loss_count = int(saved.tensors["state.loss_count"])
+        if config.compile:
+            network.compile()
         self.network, self.optimizer = accelerator.prepare(network, optimizer)
         self.last_loss = math.nan
+        self.uniforms = Uniforms(config.seed, self.rows, self.device)
+        order = Order(data.size, config.batch, config.seed)
+        steps = range(self.step, config.steps)
+        self.feed = Feed(
+            data, order, self.rows, steps, self.device,
+            workers=config.workers, labels=self.classes > 0,
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """End what runs beside the loop."""
+        self.feed.close()
 
     def checkpoint(self) -> Path | None:
         """Write the state of the run; called by all processes, done by the main one."""
@@ -214,7 +245,7 @@ class _Run:
             "optimizer": flatten_optimizer(self.optimizer),
             "rng": {"cpu": torch.get_rng_state()},
             "state": {
-                "n_averaged": self.ema.n_averaged,
+                "n_averaged": torch.tensor(self.ema.updates),
                 "loss_sum": loss_sum,
                 "loss_count": torch.tensor(self.loss_count),
             },
@@ -224,38 +255,25 @@ class _Run:
         return save_checkpoint(self.out, saved)
 
     def batch(self) -> list[Tensor]:
-        """x_t, t, what the network is to return and, with labels, the classes, of this process's
-        rows of the present step, on the device.
-
-        They are drawn on the CPU, so that every device trains on the same numbers.
-        """
-        config, rows = self.config, slice(self.rows.start, self.rows.stop)
-        on_cpu = torch_generator(config.seed, "batch", self.step)
-        indices = self.order.batch(self.step)
-        x_0 = self.data.batch(indices, on_cpu, rows)
-        strata = torch.arange(config.batch) + torch.rand(config.batch, generator=on_cpu)
-        t = config.time_of(strata[rows] / config.batch)
-        noise = torch_generator(config.seed, "noise", self.step)
-        sample = self.path.sample(x_0, t, generator=noise, first=self.rows.start)
-        drawn = [sample.x_t, t, x_0 if config.prediction == "data" else sample.dx_t]
-        if self.classes:
-            dropped = torch.rand(config.batch, generator=on_cpu) < config.label_dropout
-            drawn.append(torch.where(dropped, -1, self.data.labels(indices))[rows])
-        return [value.to(self.device) for value in drawn]
+        """What :meth:`Objective.draw` gives for this process's rows of the present step."""
+        raw, labels = self.feed(self.step)
+        drawn = self.objective.draw(
+            raw, labels, self.uniforms(self.step), self.rows, self.config.batch,
+            seed=self.config.seed, step=self.step,
+        )  # fmt: skip
+        if self.layout is not None:
+            drawn[0] = drawn[0].contiguous(memory_format=self.layout)
+        return drawn
 
     def accumulated_gradient(self) -> Tensor:
         """Add up the gradient of the batch; returns the mean loss of this process's rows."""
         pieces = self.config.accumulate
         chunks = (value.chunk(pieces) for value in self.batch())
-        # Not accelerate's autocast: its precision is fixed for the life of the process.
-        half = self.config.precision == "bf16"
         total = torch.zeros_like(self.loss_sum)
-        for piece, (x_t, t, target, *labels) in enumerate(zip(*chunks, strict=True), start=1):
+        for piece, drawn in enumerate(zip(*chunks, strict=True), start=1):
             alone = piece < pieces  # the last piece waits for the other processes
             with self.accelerator.no_sync(self.network) if alone else nullcontext():
-                with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-                    predicted = self.network(x_t, t, *labels)
-                loss = torch.nn.functional.mse_loss(predicted.to(target.dtype), target) / pieces
+                loss = self.objective.loss(self.network, drawn) / pieces
                 self.accelerator.backward(loss)
             total += loss.detach()
         return total
@@ -266,10 +284,17 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self.accumulated_gradient()
+        try:
+            loss = self.accumulated_gradient()
+        except torch.OutOfMemoryError as error:
+            raise MemoryError(
+                f"a step of batch {self.config.batch} with {self.parameters:,} parameters does not "
+                f"fit on {self.device}; try a larger accumulate (it is {self.config.accumulate}), "
+                f"a smaller batch or width, or precision 'bf16' ({str(error).splitlines()[0]})"
+            ) from None
         norm: Tensor = self.accelerator.clip_grad_norm_(self.network.parameters(), self.config.clip)
         self.optimizer.step()
-        self.ema.update_parameters(self.accelerator.unwrap_model(self.network))
+        self.ema.update(self.accelerator.unwrap_model(self.network))
         self.loss_sum += torch.where(norm.isfinite(), loss, math.nan)
         self.loss_count += 1
         self.step += 1
@@ -284,8 +309,8 @@ class _Run:
                 f"{self.config.lr}) or clip (it is {self.config.clip})"
             )
 
-    def log_line(self, norm: Tensor, seconds: float, samples: int) -> dict[str, float]:
-        """Means since the last line; clears them.  Called by all processes."""
+    def means(self, norm: Tensor) -> dict[str, float]:
+        """A line of the log: means since the last, which are cleared.  Called by all processes."""
         loss_sum: Tensor = self.accelerator.reduce(self.loss_sum, "mean")
         self.last_loss = loss_sum.item() / self.loss_count
         self.check_finite(self.last_loss)
@@ -296,7 +321,6 @@ class _Run:
             "loss": self.last_loss,
             "grad_norm": float(norm),
             "lr": self.config.learning_rate(self.step - 1),
-            "samples_per_second": samples / max(seconds, 1e-9),
         }
 
     def agree(self, stop: threading.Event) -> bool:
@@ -310,33 +334,21 @@ class _Run:
 
     def run(self, progress: bool) -> TrainResult:
         """Train from the present step to the last."""
-        config, main = self.config, self.accelerator.is_main_process
-        began = marked = time.perf_counter()
-        first = marked_step = self.step
-        if main:
+        config, first, began = self.config, self.step, time.perf_counter()
+        if self.accelerator.is_main_process:
             self.out.mkdir(parents=True, exist_ok=True)
             if first == 0:
                 (self.out / FILE_NAME).unlink(missing_ok=True)  # of a run that is overwritten
             write_atomically(self.out / CONFIG_FILE, (config.to_json() + "\n").encode())
             _cut_log(self.out / LOG_FILE, first)
-        bar = require("tqdm.auto").tqdm(
-            total=config.steps, initial=first, disable=not (progress and main), unit="step",
-            desc=self.out.name,
+        monitor = Monitor(
+            self.objective, self.accelerator, self.ema.module, self.data.sample_shape,
+            step=first, parameters=self.parameters, progress=progress,
         )  # fmt: skip
-        file = self.out / LOG_FILE if main else Path(os.devnull)
-        with open(file, "a") as lines, bar, _interruptible() as stop:
+        with monitor, _interruptible() as stop:
             while self.step < config.steps and not self.agree(stop):
                 norm = self.one_step()
-                if self.step % config.log_every == 0 or self.step == config.steps:
-                    now = time.perf_counter()
-                    samples = (self.step - marked_step) * config.batch
-                    line = self.log_line(norm, now - marked, samples)
-                    marked, marked_step = now, self.step
-                    lines.write(json.dumps(line) + "\n")
-                    lines.flush()
-                    rate = f"{line['samples_per_second']:.0f}/s"
-                    bar.set_postfix(loss=f"{line['loss']:.4f}", samples=rate, refresh=False)
-                bar.update()
+                monitor.after(self.step, partial(self.means, norm))
                 if self.step % config.checkpoint_every == 0:
                     self.checkpoint()
             unsaved = self.step > first and self.step % config.checkpoint_every

@@ -50,8 +50,9 @@ def usable_device(device: Any, name: str = "device") -> torch.device:
     return found
 
 
-def accelerator(device: str) -> Any:
-    """accelerate's ``Accelerator`` on ``device``: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+def accelerator(device: str, tracker: str = "none", folder: str | None = None) -> Any:
+    """accelerate's ``Accelerator`` on ``device``: ``"auto"``, ``"cpu"`` or ``"cuda"``; its tracker
+    writes into ``folder``.
 
     Under ``torchrun`` it joins the processes, over gloo on CPUs and NCCL on GPUs, each on a GPU of
     its own.
@@ -64,7 +65,8 @@ def accelerator(device: str) -> Any:
     found = torch.cuda.is_available()
     if device == "cuda" and not found:
         raise ValueError("device: got 'cuda', but torch finds no CUDA GPU; allowed here: 'cpu'")
-    return require("accelerate").Accelerator(cpu=device == "cpu" or not found)
+    followed = {} if tracker == "none" else {"log_with": tracker, "project_dir": folder}
+    return require("accelerate").Accelerator(cpu=device == "cpu" or not found, **followed)
 
 
 @contextmanager

@@ -1,0 +1,227 @@
+"""What is seen of a run: the loss on held-out samples, pictures, trackers, the noise's share."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from kacflow import plotting
+from kacflow._optional import require
+from kacflow.generate import generate
+from kacflow.training._uniforms import Uniforms
+from kacflow.training.config import TrainConfig
+from kacflow.training.data import Dataset, load_held_out, torch_generator
+from kacflow.training.objective import Objective
+
+LOG_FILE = "log.jsonl"
+PICTURES = "samples"
+MOST_VALIDATED = 512  #: held-out samples that the loss is taken over
+PICTURED, PICTURE_STEPS = 64, 50
+
+
+class Validation:
+    """The loss on the same held-out samples, times and noise each time, whatever the seed.
+
+    Parameters
+    ----------
+    objective : Objective
+        That of the training.
+    held_out : Dataset
+    device : torch.device
+    """
+
+    def __init__(self, objective: Objective, held_out: Dataset, device: torch.device) -> None:
+        n = min(held_out.size, MOST_VALIDATED)
+        indices = torch.randperm(held_out.size, generator=torch.Generator().manual_seed(0))[:n]
+        self._objective = objective
+        self._labels = held_out.labels(indices).to(device) if objective.classes else None
+        self._raw = held_out.raw(indices).to(device)
+        self._uniforms = Uniforms(0, range(n), device)(0)
+        self._uniforms[3] = 1.0  # no label is left out
+
+    @torch.no_grad()
+    def loss(self, network: nn.Module) -> float:
+        """The mean over the samples, computed in pieces of a batch."""
+        n, size = len(self._raw), self._objective.config.batch
+        total = 0.0
+        for first in range(0, n, size):
+            rows = range(first, min(first + size, n))
+            here = slice(rows.start, rows.stop)
+            labels = None if self._labels is None else self._labels[here]
+            drawn = self._objective.draw(
+                self._raw[here], labels, self._uniforms[:, here], rows, n, seed=0, step=0
+            )
+            total += float(self._objective.loss(network, drawn)) * len(rows)
+        return total / n
+
+
+class Pictures:
+    """Samples of the network as it is now, from the same noise each time: ``samples/*.png``.
+
+    With classes there is a row, or more, of each.
+    """
+
+    def __init__(
+        self, objective: Objective, shape: Sequence[int], folder: Path, device: torch.device
+    ) -> None:
+        config, classes = objective.config, objective.classes
+        self._folder, self._prediction, self._path = folder, config.prediction, objective.path
+        self._x_T = objective.path.sample_prior(
+            (PICTURED, *shape), generator=torch_generator(config.seed, "sample"), device=device,
+            dtype=torch.float32,
+        )  # fmt: skip
+        numbers = torch.arange(PICTURED, device=device) * max(classes, 1) // PICTURED
+        self._labels = numbers if classes else None
+        require("matplotlib")
+
+    @torch.no_grad()
+    def draw(self, network: nn.Module, step: int) -> Path:
+        """Write the picture of ``step``."""
+        samples = generate(
+            network, self._x_T, self._path, steps=PICTURE_STEPS, method="ab2",
+            labels=self._labels, prediction=self._prediction,
+        )  # fmt: skip
+        return plotting.plot_samples(samples.cpu(), self._folder / f"step-{step:07d}.png")
+
+
+class Stopwatch:
+    """Adds up the time of what runs within, on a GPU by events, which nothing waits for."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._cuda = device.type == "cuda"
+        self._seconds, self._events = 0.0, []  # type: ignore[var-annotated]
+
+    def __enter__(self) -> None:
+        if self._cuda:
+            self._events.append(tuple(torch.cuda.Event(enable_timing=True) for _ in range(2)))
+            self._events[-1][0].record()
+        self._began = time.perf_counter()
+
+    def __exit__(self, *error: object) -> None:
+        if self._cuda:
+            self._events[-1][1].record()
+        self._seconds += time.perf_counter() - self._began
+
+    def seconds(self) -> float:
+        """So far; to be asked when the device is idle."""
+        if self._cuda:
+            return sum(begin.elapsed_time(end) for begin, end in self._events) * 1e-3
+        return self._seconds
+
+
+class Monitor:
+    """Log, progress bar, tracker, validation and pictures of a run, in its main process.
+
+    The others take part in the lines of the log, whose means are taken over all.
+
+    Parameters
+    ----------
+    objective : Objective
+    accelerator : accelerate.Accelerator
+    average : nn.Module
+        The averaged weights, which are validated and pictured.
+    shape : sequence of int
+        Of a sample.
+    step : int
+        Steps that were done before.
+    parameters : int
+        Number of trained parameters.
+    progress : bool
+        Whether to show the bar.
+    """
+
+    def __init__(
+        self, objective: Objective, accelerator: Any, average: nn.Module, shape: Sequence[int],
+        *, step: int, parameters: int, progress: bool,
+    ) -> None:  # fmt: skip
+        config, device = objective.config, accelerator.device
+        self._config, self._objective, self._accelerator = config, objective, accelerator
+        self._average, self._parameters = average, parameters
+        self._noise: Stopwatch | None = Stopwatch(device)
+        self._validation, self._pictures = None, None
+        main = accelerator.is_main_process
+        if main and config.validate_every:
+            held_out = load_held_out(config)
+            if held_out is not None:
+                self._validation = Validation(objective, held_out, device)
+        if main and config.sample_every:
+            self._pictures = Pictures(objective, shape, Path(config.out) / PICTURES, device)
+        accelerator.init_trackers("kacflow", config=config.to_dict())
+        file = Path(config.out) / LOG_FILE if main else os.devnull
+        self._file = open(file, "a")  # noqa: SIM115 - closed on leaving the monitor
+        self._bar = require("tqdm.auto").tqdm(
+            total=config.steps, initial=step, disable=not (progress and main), unit="step",
+            desc=Path(config.out).name,
+        )  # fmt: skip
+        self._marked = self._first = step
+        self._time = time.perf_counter()
+
+    def __enter__(self) -> Monitor:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()
+        self._file.close()
+        if not any(error):
+            self._accelerator.end_training()
+
+    def after(self, step: int, means: Callable[[], dict[str, float]]) -> None:
+        """To be called when a step is done, by all processes; ``means`` gives a line of the log."""
+        config, last = self._config, step == self._config.steps
+        validates = bool(config.validate_every) and step % config.validate_every == 0
+        if step % config.log_every == 0 or last or validates:
+            self._log(step, means(), validates or last)
+        if self._pictures is not None and (step % config.sample_every == 0 or last):
+            self._pictures.draw(self._average, step)
+        if step == self._first + 1 and self._noise is not None:  # the first one compiles and loads
+            self._objective.timer, self._timed = self._noise, (step, time.perf_counter())
+        self._bar.update()
+
+    def _log(self, step: int, line: dict[str, float], validates: bool) -> None:
+        now = time.perf_counter()
+        samples = (step - self._marked) * self._config.batch
+        line["samples_per_second"] = samples / max(now - self._time, 1e-9)
+        if self._noise is not None and step > self._first + 1:
+            since, began = self._timed
+            self._say(self._noise.seconds() / max(now - began, 1e-9), step - since)
+            self._objective.timer, self._noise = nullcontext(), None
+        if validates and self._validation is not None:
+            line["validation_loss"] = self._validation.loss(self._average)
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+        self._accelerator.log(line, step=step)
+        shown = {"loss": f"{line['loss']:.4f}", "samples": f"{line['samples_per_second']:.0f}/s"}
+        if self._accelerator.device.type == "cuda":
+            most = torch.cuda.max_memory_allocated(self._accelerator.device)
+            shown["memory"] = f"{most / 2**30:.1f} GiB"
+        self._bar.set_postfix(shown, refresh=False)
+        self._marked, self._time = step, time.perf_counter()
+
+    def _say(self, share: float, steps: int) -> None:
+        """Once: how large the network is, and what the noise costs."""
+        if not self._bar.disable:
+            self._bar.write(
+                f"{self._parameters:,} parameters; the noise takes {share:.1%} of a step "
+                f"(over {steps} steps)", file=sys.stderr,
+            )  # fmt: skip
+
+
+def check_tracker(config: TrainConfig) -> None:
+    """ValueError if the tracker of ``config`` is not installed."""
+    if config.tracker == "none":
+        return
+    tracking = require("accelerate.tracking")
+    if not getattr(tracking, f"is_{config.tracker}_available")():
+        raise ValueError(
+            f"tracker: got {config.tracker!r}, which is not installed; allowed here: 'none', or "
+            f"pip install {config.tracker}"
+        )
