@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,72 @@ import pytest
 import torch
 
 from kacflow.training import TrainConfig, load_dataset
-from kacflow.training.data import Order, digits_split, random_samples, torch_generator
+from kacflow.training.data import (
+    Dataset,
+    Order,
+    TensorData,
+    digits_split,
+    random_samples,
+    torch_generator,
+)
+
+
+def drawn(data: Dataset, indices: torch.Tensor) -> torch.Tensor:
+    uniforms = torch.rand(2, len(indices), generator=torch.Generator().manual_seed(0))
+    return data.samples(data.raw(indices), uniforms)
+
+
+def test_two_uniform_numbers_become_two_normal_ones() -> None:
+    data = load_dataset(TrainConfig(data="grid9"))
+    n = 200_000
+    points = (drawn(data, torch.full((n,), 4)) / 1e-4).double()
+    one = torch.erf(points / 2**0.5).mul(0.5).add(0.5).sort(dim=0).values
+    ranks = (torch.arange(n, dtype=torch.float64) + 0.5) / n
+    assert (one - ranks[:, None]).abs().max() < 2.2 / n**0.5  # Kolmogorov, level 1e-4 twice
+    assert abs((points[:, 0] * points[:, 1]).mean()) < 4.0 / n**0.5
+    ends = data.samples(torch.zeros(2, 2), torch.tensor([[0.0, 1 - 2**-24], [0.0, 0.5]]))
+    assert ends[0].tolist() == [0.0, 0.0] and ends.isfinite().all()
+
+
+def test_images_in_memory_are_mirrored_by_their_number() -> None:
+    pixels = torch.arange(2 * 3 * 4 * 4, dtype=torch.uint8).reshape(2, 3, 4, 4)
+    plain = pixels.double() / 127.5 - 1.0
+    for flip in (False, True):
+        data = TensorData(pixels, flip=flip)
+        indices, uniforms = torch.tensor([0, 1]), torch.tensor([[0.49, 0.5], [0.0, 0.0]])
+        found = data.samples(data.raw(indices), uniforms)
+        expected = torch.stack((plain[0].flip(2) if flip else plain[0], plain[1]))
+        torch.testing.assert_close(found, expected.float(), rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("kind", ["image_folder", "image_zip"])
+def test_workers_read_what_the_process_reads(
+    kind: str, method: str, request: pytest.FixtureRequest
+) -> None:
+    """Of one archive at once, which has one position in a file that processes share."""
+    place = request.getfixturevalue(kind)
+    data = load_dataset(TrainConfig(data=str(place), image_size=4))
+    expected = data.raw(torch.arange(6))
+    if method not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"no {method} here")
+    batches = torch.utils.data.BatchSampler(list(range(6)) * 20, 5, False)
+    loader = torch.utils.data.DataLoader(
+        range(6 * 20), batch_sampler=batches, num_workers=2, multiprocessing_context=method,
+        collate_fn=Reads(data),
+    )  # fmt: skip
+    found = torch.cat(list(loader))
+    assert torch.equal(found, expected.repeat(20, 1, 1, 1))
+
+
+class Reads:
+    """Reads a batch in a worker."""
+
+    def __init__(self, data: Dataset) -> None:
+        self.raw: Callable[[torch.Tensor], torch.Tensor] = data.raw
+
+    def __call__(self, indices: list[int]) -> torch.Tensor:
+        return self.raw(torch.tensor(indices))
 
 
 def test_digits_are_real_scaled_and_split_once() -> None:
@@ -30,12 +97,12 @@ def test_digits_are_real_scaled_and_split_once() -> None:
     data = load_dataset(TrainConfig(data="digits"))
     assert data.size == 1297
     indices = torch.tensor([5, 0])
-    assert torch.equal(data.batch(indices, torch.Generator()), train[indices])
+    assert torch.equal(drawn(data, indices), train[indices])
 
 
 def test_grid9() -> None:
     data = load_dataset(TrainConfig(data="grid9"))
-    points = data.batch(torch.arange(9).repeat(1000), torch.Generator().manual_seed(1))
+    points = drawn(data, torch.arange(9).repeat(1000))
     nearest = points.round()
     assert len({tuple(p) for p in nearest.tolist()}) == 9
     assert nearest.abs().max() == 1
@@ -66,7 +133,7 @@ def test_images_cropped_resized_scaled(
     data = load_dataset(TrainConfig(data=str(place), image_size=4, channels=channels))
     assert data.sample_shape == (channels, 4, 4)
     assert data.size == 6
-    batch = data.batch(torch.tensor([0, 1, 2, 3, 4, 5, 0]), torch.Generator())
+    batch = drawn(data, torch.tensor([0, 1, 2, 3, 4, 5, 0]))
     assert batch.dtype == torch.float32
     values = np.array([0, 80, 160, 40, 120, 200, 0]) / 127.5 - 1  # even/*, odd/*, again the first
     expected = torch.from_numpy(values).float()[:, None, None, None].expand_as(batch)
@@ -82,7 +149,7 @@ def test_flip_mirrors_about_half(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     Image.fromarray(pixels).save(tmp_path / "a" / "x.png")
     data = load_dataset(TrainConfig(data=str(tmp_path), image_size=4, flip=True))
-    batch = data.batch(torch.zeros(400, dtype=torch.int64), torch.Generator().manual_seed(0))
+    batch = drawn(data, torch.zeros(400, dtype=torch.int64))
     bright_left = (batch[:, 0, 0, 0] == 1.0).sum().item()
     assert 150 < bright_left < 250
     assert torch.equal(batch[:, 0, 0, 0], -batch[:, 0, 0, 3])
@@ -107,7 +174,7 @@ def test_errors_say_what_is_wrong(tmp_path: Path) -> None:
         archive.writestr("cat/1.png", b"no picture")
     data = load_dataset(TrainConfig(data=str(tmp_path / "broken.zip")))
     with pytest.raises(ValueError, match=r"cannot decode 'cat/1\.png'"):
-        data.batch(torch.tensor([0]), torch.Generator())
+        data.raw(torch.tensor([0]))
 
 
 def test_random_samples_repeat_only_if_they_must() -> None:

@@ -75,7 +75,7 @@ def test_labels_follow_their_samples():
     indices = torch.tensor([5, 0, 700])
     assert data.classes == 10
     assert torch.equal(data.labels(indices), labels[indices])
-    batch = data.batch(indices, torch.Generator())
+    batch = data.samples(data.raw(indices), torch.rand(2, 3))
     assert torch.equal(batch, train_images[indices])
 
 

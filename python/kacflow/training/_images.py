@@ -1,13 +1,13 @@
-"""A folder or .zip of image files as a data set: decoded when first needed, then kept as uint8."""
+"""A folder or .zip of image files as a data set: decoded whenever they are asked for."""
 
 from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from io import BufferedIOBase
 from pathlib import Path
-from typing import NoReturn, cast
+from typing import Any, NoReturn, cast
 
 import numpy as np
 import torch
@@ -19,7 +19,6 @@ from kacflow.training._decode import decode
 SUFFIXES = frozenset(
     (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 )
-CACHE_BYTES = 4 * 2**30  # larger sets are decoded again in every epoch
 FILE_BYTES = 2**28  #: A larger image file is refused before it is read, or unpacked.
 
 
@@ -62,24 +61,48 @@ def _pieces(file: BufferedIOBase, length: int) -> bytes:
     return bytes(content)
 
 
-def _open_folder(folder: Path) -> tuple[list[str], Callable[[str], bytes]]:
-    def read(name: str) -> bytes:
-        with open(folder / name, "rb") as file:
+class _Folder:
+    """The files below a folder."""
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+
+    def names(self) -> list[str]:
+        return sorted(filter(_is_image, _files(self._place)))
+
+    def read(self, name: str) -> bytes:
+        with open(self._place / name, "rb") as file:
             _limited(os.fstat(file.fileno()).st_size)
             return _pieces(file, 2**20)
 
-    return sorted(filter(_is_image, _files(folder))), read
 
+class _Zip:
+    """The members of a .zip, which each process opens for itself: a file has one position."""
 
-def _open_zip(place: Path) -> tuple[list[str], Callable[[str], bytes]]:
-    try:
-        archive = zipfile.ZipFile(place)
-    except Exception as error:  # of many kinds: a damaged directory is read field by field
-        raise ValueError(
-            f"data: {str(place)!r} is not a readable .zip: {error or type(error).__name__}"
-        ) from None
+    def __init__(self, place: Path) -> None:
+        self._place = place
+        self._open: tuple[int, zipfile.ZipFile] | None = None
 
-    def read(name: str) -> bytes:
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_place": self._place, "_open": None}
+
+    def _archive(self) -> zipfile.ZipFile:
+        if self._open is None or self._open[0] != os.getpid():
+            self._open = (os.getpid(), zipfile.ZipFile(self._place))
+        return self._open[1]
+
+    def names(self) -> list[str]:
+        try:
+            members = self._archive().namelist()
+        except Exception as error:  # of many kinds: a damaged directory is read field by field
+            raise ValueError(
+                f"data: {str(self._place)!r} is not a readable .zip: "
+                f"{error or type(error).__name__}"
+            ) from None
+        return sorted(filter(_is_image, set(members)))
+
+    def read(self, name: str) -> bytes:
+        archive = self._archive()
         member = archive.getinfo(name)
         _limited(member.file_size)
         plain = member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -88,7 +111,16 @@ def _open_zip(place: Path) -> tuple[list[str], Callable[[str], bytes]]:
             file.MIN_READ_SIZE = length = 2**20 if plain else 64
             return _pieces(file, length)
 
-    return sorted(filter(_is_image, set(archive.namelist()))), read
+
+def as_samples(raw: Tensor, uniforms: Tensor, flip: bool) -> Tensor:
+    """uint8 images (n, channels, side, side) as float32 in [-1, 1].
+
+    With ``flip`` those are mirrored left to right whose number ``uniforms[0]`` is below 1/2.
+    """
+    images = raw.to(torch.float32).div_(127.5).sub_(1.0)
+    if not flip:
+        return images
+    return torch.where(uniforms[0, :, None, None, None] < 0.5, images.flip(3), images)
 
 
 class ImageFiles:
@@ -115,11 +147,14 @@ class ImageFiles:
         or has more than ``FILE_BYTES`` bytes: the message names it.
     """
 
+    in_memory = False
+
     def __init__(self, place: Path, size: int, channels: int, *, flip: bool = False) -> None:
         self.place, self.flip = place, flip
         self.sample_shape = (channels, size, size)
         require("PIL.Image")
-        self.names, self._read = _open_folder(place) if place.is_dir() else _open_zip(place)
+        self._files = _Folder(place) if place.is_dir() else _Zip(place)
+        self.names = self._files.names()
         if not self.names:
             raise ValueError(
                 f"data: {str(place)!r} holds no image; looked for files ending in "
@@ -132,10 +167,6 @@ class ImageFiles:
         numbers = {name: number for number, name in enumerate(self.class_names)}
         self.classes = len(self.class_names)
         self._classes = torch.tensor([numbers.get(folder, -1) for folder in folders])
-        self._cached = self.size * channels * size * size <= CACHE_BYTES
-        rows = self.size if self._cached else 0
-        self._cache = np.empty((rows, *self.sample_shape), np.uint8)
-        self._known = np.zeros(rows, bool)
 
     def labels(self, indices: Tensor) -> Tensor:
         """Number of the folder of each image, in the order of their names."""
@@ -146,28 +177,20 @@ class ImageFiles:
         name = self.names[index]
         channels, side, _ = self.sample_shape
         try:
-            return decode(self._read(name), side, channels)
+            return decode(self._files.read(name), side, channels)
         except Exception as error:  # of any kind: see decode and zipfile
             raise ValueError(
                 f"data: cannot decode {name!r} of {str(self.place)!r}: "
                 f"{' '.join(str(error).split()) or type(error).__name__}"
             ) from None
 
-    def _pixels(self, index: int) -> np.ndarray:
-        if not self._cached:
-            return self.decode(index)
-        if not self._known[index]:
-            self._cache[index] = self.decode(index)
-            self._known[index] = True
-        return self._cache[index]
+    def raw(self, indices: Tensor) -> Tensor:
+        """Images as uint8, shape (n, channels, size, size); each is decoded, and none is kept."""
+        images = np.empty((len(indices), *self.sample_shape), np.uint8)
+        for image, index in zip(images, indices.tolist(), strict=True):
+            image[:] = self.decode(index)
+        return torch.from_numpy(images)
 
-    def batch(
-        self, indices: Tensor, generator: torch.Generator, part: slice = slice(None)
-    ) -> Tensor:
-        """Images ``indices[part]`` as float32 (number, channels, size, size) in [-1, 1]."""
-        pixels = np.stack([self._pixels(index) for index in indices[part].tolist()])
-        images = torch.from_numpy(pixels).to(torch.float32).div_(127.5).sub_(1.0)
-        if self.flip:
-            mirrored = torch.rand(len(indices), generator=generator)[part] < 0.5
-            images[mirrored] = images[mirrored].flip(3)
-        return images
+    def samples(self, raw: Tensor, uniforms: Tensor) -> Tensor:
+        """What :meth:`raw` gave as float32 in [-1, 1], mirrored half of the time with ``flip``."""
+        return as_samples(raw, uniforms, self.flip)

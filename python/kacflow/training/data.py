@@ -1,7 +1,8 @@
-"""Data sets by name or path, all as float32 batches scaled to about [-1, 1]."""
+"""Data sets by name or path: samples as they are stored, and as float32 to train on."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -12,18 +13,17 @@ from torch import Tensor
 
 from kacflow import _arguments
 from kacflow._optional import require
-from kacflow.training._images import ImageFiles
+from kacflow.training._images import ImageFiles, as_samples
 
 if TYPE_CHECKING:
     from kacflow.training.config import TrainConfig
 
 DIGITS_HELD_OUT = 500
 GRID9_STD = 1e-4
-EVERYTHING = slice(None)
 
 
 class Dataset(Protocol):
-    """What the training loop asks of a data set.
+    """What the training loop asks of a data set; it can be pickled, for spawned workers.
 
     Attributes
     ----------
@@ -33,7 +33,11 @@ class Dataset(Protocol):
         Number of samples that an epoch goes through.
     classes : int
         Number of classes, 0 where samples have no labels.
+    in_memory : bool
+        Whether :meth:`raw` reads no file.
     """
+
+    in_memory: bool
 
     @property
     def sample_shape(self) -> tuple[int, ...]: ...
@@ -48,44 +52,69 @@ class Dataset(Protocol):
         """Classes of samples, int64 in [0, classes), of the shape of ``indices``."""
         ...
 
-    def batch(
-        self, indices: Tensor, generator: torch.Generator, part: slice = EVERYTHING
-    ) -> Tensor:
-        """Samples ``indices[part]`` of ``indices`` (n,), int64, as float32.
+    def raw(self, indices: Tensor) -> Tensor:
+        """Samples ``indices`` (n,), int64, as they are stored: no randomness, and on the CPU.
 
-        Shape (number of samples, *sample_shape).  ``generator``, on the CPU, provides all
-        randomness, such as mirroring; it is drawn for all ``indices``, so that a part has the
-        numbers that it has in the whole.
+        Images are uint8 of shape (n, channels, side, side), other samples float32.  Any process
+        may call it, such as a worker of a ``DataLoader``.
+        """
+        ...
+
+    def samples(self, raw: Tensor, uniforms: Tensor) -> Tensor:
+        """What :meth:`raw` gave as float32 samples (n, *sample_shape), on the device of both.
+
+        ``uniforms``, float32 of shape (2, n) in [0, 1), provides all randomness, such as mirroring.
         """
         ...
 
 
 class TensorData:
-    """Samples that are held in memory, float32, shape (size, *sample_shape), and their classes,
-    int64 of shape (size,).
+    """Samples that are held in memory, and their classes.
+
+    Parameters
+    ----------
+    values : Tensor
+        float32 samples of shape (size, *sample_shape), or images as uint8.
+    labels : Tensor, optional
+        int64 of shape (size,).
+    classes : int, optional
+        Number of classes; by default one more than the largest label.
+    flip : bool
+        Mirror images that are stored as uint8 left to right with probability 1/2.
     """
 
-    def __init__(self, samples: Tensor, classes: Tensor | None = None) -> None:
-        self.samples, self._classes = samples, classes
-        self.classes = 0 if classes is None else int(classes.max()) + 1
+    in_memory = True
+
+    def __init__(
+        self,
+        values: Tensor,
+        labels: Tensor | None = None,
+        *,
+        classes: int | None = None,
+        flip: bool = False,
+    ) -> None:
+        self.values, self._labels, self.flip = values, labels, flip
+        counted = 0 if labels is None else int(labels.max()) + 1
+        self.classes = counted if classes is None else classes
 
     def labels(self, indices: Tensor) -> Tensor:
-        if self._classes is None:
+        if self._labels is None:
             raise ValueError("labels: the data has none")
-        return self._classes[indices]
+        return self._labels[indices]
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
-        return tuple(self.samples.shape[1:])
+        return tuple(self.values.shape[1:])
 
     @property
     def size(self) -> int:
-        return self.samples.shape[0]
+        return self.values.shape[0]
 
-    def batch(
-        self, indices: Tensor, generator: torch.Generator, part: slice = EVERYTHING
-    ) -> Tensor:
-        return self.samples[indices[part]]
+    def raw(self, indices: Tensor) -> Tensor:
+        return self.values[indices]
+
+    def samples(self, raw: Tensor, uniforms: Tensor) -> Tensor:
+        return as_samples(raw, uniforms, self.flip) if raw.dtype == torch.uint8 else raw
 
 
 class Grid9:
@@ -94,6 +123,7 @@ class Grid9:
     An epoch goes once through the nine points; every visit draws a new sample.
     """
 
+    in_memory = True
     sample_shape = (2,)
     size = 9
     classes = 9
@@ -105,11 +135,14 @@ class Grid9:
     def labels(self, indices: Tensor) -> Tensor:
         return indices
 
-    def batch(
-        self, indices: Tensor, generator: torch.Generator, part: slice = EVERYTHING
-    ) -> Tensor:
-        noise = torch.randn(len(indices), 2, generator=generator)
-        return self.centres[indices[part]] + GRID9_STD * noise[part]
+    def raw(self, indices: Tensor) -> Tensor:
+        return self.centres[indices]
+
+    def samples(self, raw: Tensor, uniforms: Tensor) -> Tensor:
+        # Box and Muller, Ann. Math. Stat. 29 (1958): two normal numbers of two uniform ones.
+        radius = (-2.0 * torch.log1p(-uniforms[0])).sqrt()
+        angle = 2.0 * math.pi * uniforms[1]
+        return raw + GRID9_STD * torch.stack((radius * angle.cos(), radius * angle.sin()), dim=1)
 
 
 def digits_split() -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -157,6 +190,13 @@ def load_dataset(config: TrainConfig) -> Dataset:
     )
 
 
+def load_held_out(config: TrainConfig) -> Dataset | None:
+    """The samples that training never sees."""
+    if config.data == "digits":
+        return TensorData(*digits_split()[2:])
+    return Grid9() if config.data == "grid9" else None
+
+
 def random_samples(data: Dataset, n: int, seed: int) -> Tensor:
     """``n`` samples of ``data``, shape (n, *sample_shape); different ones if it has as many."""
     generator, n = torch_generator(seed, "batch"), _arguments.integer("n", n, 1)
@@ -164,7 +204,7 @@ def random_samples(data: Dataset, n: int, seed: int) -> Tensor:
         indices = torch.randperm(data.size, generator=generator)[:n]
     else:
         indices = torch.randint(data.size, (n,), generator=generator)
-    return data.batch(indices, generator)
+    return data.samples(data.raw(indices), torch.rand(2, n, generator=generator))
 
 
 class Order:
