@@ -16,7 +16,7 @@ import torch
 
 from kacflow.training import TrainConfig, checkpoint, load_model, loop, train
 from kacflow.training.checkpoint import Checkpoint, load_checkpoint, write_atomically
-from kacflow.training.ema import averaged_model
+from kacflow.training.ema import Average
 
 Small = Callable[..., TrainConfig]
 
@@ -169,15 +169,16 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
             load_checkpoint(tmp_path / f"{name}.safetensors")
 
 
-def test_average_of_weights_follows_its_definition() -> None:
+@pytest.mark.parametrize("foreach", [True, False])
+def test_average_of_weights_follows_its_definition(foreach: bool) -> None:
     torch.manual_seed(0)
     network = torch.nn.Linear(3, 2)
-    average = averaged_model(network, 0.5)
+    average = Average(network, 0.5, foreach=foreach)
     expected = None
     for n in range(12):
         with torch.no_grad():
             network.weight.add_(torch.randn(2, 3))
-        average.update_parameters(network)
+        average.update(network)
         decay = min(0.5, (1 + n) / (10 + n))
         now = network.weight.detach().clone()
         expected = now if expected is None else decay * expected + (1 - decay) * now

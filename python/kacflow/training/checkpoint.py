@@ -66,6 +66,10 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
         state.setdefault(int(index), {})[name] = value
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+    for weights, entry in optimizer.state.items():  # kernels go through both in the same order
+        for name, value in entry.items():
+            if value.shape == weights.shape:
+                entry[name] = torch.empty_like(weights, dtype=value.dtype).copy_(value)
 
 
 def checkpoint_file(place: str | os.PathLike[str]) -> Path:

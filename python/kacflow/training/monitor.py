@@ -155,7 +155,8 @@ class Monitor:
                 self._validation = Validation(objective, held_out, device)
         if main and config.sample_every:
             self._pictures = Pictures(objective, shape, Path(config.out) / PICTURES, device)
-        accelerator.init_trackers("kacflow", config=config.to_dict())
+        if config.tracker != "none":
+            accelerator.init_trackers("kacflow", config=config.to_dict())
         file = Path(config.out) / LOG_FILE if main else os.devnull
         self._file = open(file, "a")  # noqa: SIM115 - closed on leaving the monitor
         self._bar = require("tqdm.auto").tqdm(
@@ -171,8 +172,8 @@ class Monitor:
     def __exit__(self, *error: object) -> None:
         self._bar.close()
         self._file.close()
-        if not any(error):
-            self._accelerator.end_training()
+        for tracker in self._accelerator.trackers:
+            tracker.finish()  # end_training would leave the group of processes as well
 
     def after(self, step: int, means: Callable[[], dict[str, float]]) -> None:
         """To be called when a step is done, by all processes; ``means`` gives a line of the log."""
