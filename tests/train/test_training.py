@@ -125,6 +125,26 @@ def test_precision_may_change_between_runs_of_a_process(small: Small, tmp_path: 
     torch.testing.assert_close(full, half, rtol=0, atol=0.01)
 
 
+@pytest.mark.parametrize(
+    "option", ["compile", "channels_last", "fused", "foreach"], ids=lambda name: name
+)
+def test_options_of_speed_change_the_last_digits_at_most(
+    option: str, small: Small, tmp_path: Path
+) -> None:
+    weights = []
+    for value in (True, False):
+        config = small(
+            data="digits", network="unet", width=8, blocks=1, steps=3, batch=4, labels=True,
+            out=str(tmp_path / str(value)), **{option: value},
+        )  # fmt: skip
+        train(config, progress=False)
+        weights.append(load_checkpoint(config.out).tensors)
+    with_it, without = weights
+    assert with_it.keys() == without.keys()
+    for name, value in without.items():
+        torch.testing.assert_close(with_it[name], value, rtol=2e-3, atol=2e-4, msg=name)
+
+
 def test_divergence_keeps_the_last_checkpoint(
     small: Small, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -72,7 +72,7 @@ class Objective:
         x_t, t, target, *labels = drawn
         half = self.config.precision == "bf16"
         # Not accelerate's autocast: its precision is fixed for the life of the process.
-        with torch.autocast(x_t.device.type, torch.bfloat16, enabled=half):
+        with torch.autocast(x_t.device.type, torch.bfloat16) if half else nullcontext():
             predicted = network(x_t, t, *labels)
         if predicted.shape != target.shape:
             raise ValueError(
