@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save
@@ -15,6 +16,8 @@ from safetensors.torch import save
 from kacflow.cli import main
 from kacflow.training import TrainConfig, checkpoint, load_model, networks, train
 from kacflow.training.checkpoint import load_checkpoint
+from kacflow.training.config import ADDED
+from kacflow.training.sampling import draw_samples
 
 Small = Callable[..., TrainConfig]
 Head = dict[str, Any]
@@ -90,7 +93,10 @@ def test_a_head_without_any_one_of_its_keys_or_with_another_value(run: Path) -> 
         rewrite(
             run, tensors, {**head, "config": {k: v for k, v in head["config"].items() if k != key}}
         )
-        assert_refused(run, "all of them")
+        if key in ADDED:
+            assert load_checkpoint(run).config.to_dict()[key] == head["config"][key]
+        else:
+            assert_refused(run, "all of them")
         for value in (None, -1, [], float("nan"), 10**30):
             rewrite(run, tensors, {**head, "config": {**head["config"], key: value}})
             assert_refused(run)
@@ -161,6 +167,26 @@ def test_another_shape_of_a_sample(run: Path, shape: object) -> None:
     tensors, head = content(run)
     rewrite(run, tensors, {**head, "sample_shape": shape})
     assert_refused(run, "sample_shape: got ")
+
+
+def test_a_run_on_an_array_needs_no_file_of_data(small: Small, tmp_path: Path) -> None:
+    """The shape of its samples is stored; another one does not fit the tensors, or is none."""
+    file = tmp_path / "x.npy"
+    np.save(file, np.zeros((9, 3, 2)))
+    config = small(data=str(file), steps=3, width=4, blocks=1, batch=4)
+    train(config, progress=False)
+    file.unlink()
+    run = Path(config.out)
+    model = load_model(run)
+    assert model.sample_shape == (3, 2)
+    assert draw_samples(model, 2, steps=1).shape == (2, 3, 2)
+    tensors, head = content(run)
+    wrong = [None, 6, [], [0], [-3, -2], [3, True], [3, 2.0], ["3", 2], [10**30], [2**21, 2**21]]
+    for shape in wrong:
+        rewrite(run, tensors, {**head, "sample_shape": shape})
+        assert_refused(run, "sample_shape: got ")
+    rewrite(run, tensors, {**head, "sample_shape": [3, 3]})
+    assert_refused(run, "got Tensor of shape")
 
 
 def test_reading_leaves_the_callers_generator_alone(run: Path) -> None:

@@ -24,6 +24,7 @@ from kacflow.training import TrainConfig
         ("precision", "fp8"), ("device", "tpu"), ("lr_schedule", "step"), ("log_every", 0),
         ("checkpoint_every", 0), ("blocks", 10**6), ("batch", 10**12), ("image_size", 10**9),
         ("width", 10**24), ("steps", 10**24), ("out", "a\0b"),
+        ("held_out", 1.0), ("held_out", -0.1), ("key", "a\0b"), ("held_out", math.nan),
     ],
 )  # fmt: skip
 def test_wrong_value_names_field_value_and_allowed(name: str, value: object) -> None:
@@ -36,7 +37,7 @@ def test_wrong_value_names_field_value_and_allowed(name: str, value: object) -> 
     ("name", "value"),
     [("steps", 1.5), ("steps", True), ("a", "9"), ("data", 3), ("flip", 1), ("a", True),
      ("steps", np.True_), ("seed", np.float64(3.0)), ("clip", "inf"), ("lr", None), ("lr", 1j),
-     ("path", 1), ("channels", [3]), ("out", b"x")],
+     ("path", 1), ("channels", [3]), ("out", b"x"), ("key", None), ("label_key", 1)],
 )  # fmt: skip
 def test_wrong_type(name: str, value: object) -> None:
     with pytest.raises(TypeError, match=f"{name}: got "):

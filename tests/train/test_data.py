@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from kacflow.training import TrainConfig, load_dataset
+from kacflow.training import TrainConfig, load_dataset, load_held_out
 from kacflow.training.data import (
     Dataset,
     Order,
@@ -51,13 +52,19 @@ def test_images_in_memory_are_mirrored_by_their_number() -> None:
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-@pytest.mark.parametrize("kind", ["image_folder", "image_zip"])
+@pytest.mark.parametrize("kind", ["image_folder", "image_zip", "npy", "npz", "safetensors"])
 def test_workers_read_what_the_process_reads(
-    kind: str, method: str, request: pytest.FixtureRequest
+    kind: str, method: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     """Of one archive at once, which has one position in a file that processes share."""
-    place = request.getfixturevalue(kind)
-    data = load_dataset(TrainConfig(data=str(place), image_size=4))
+    place = tmp_path / f"x.{kind}"
+    if kind.startswith("image"):
+        place = request.getfixturevalue(kind)
+    elif kind == "safetensors":
+        save_file({"x": torch.arange(24).reshape(6, 4)}, place)
+    else:
+        {"npy": np.save, "npz": np.savez}[kind](place, np.arange(24).reshape(6, 4))
+    data = load_dataset(TrainConfig(data=str(place), image_size=4, held_out=0))
     expected = data.raw(torch.arange(6))
     if method not in multiprocessing.get_all_start_methods():
         pytest.skip(f"no {method} here")
@@ -67,7 +74,7 @@ def test_workers_read_what_the_process_reads(
         collate_fn=Reads(data),
     )  # fmt: skip
     found = torch.cat(list(loader))
-    assert torch.equal(found, expected.repeat(20, 1, 1, 1))
+    assert torch.equal(found, torch.cat([expected] * 20))
 
 
 class Reads:
@@ -130,7 +137,7 @@ def test_images_cropped_resized_scaled(
     kind: str, channels: int, request: pytest.FixtureRequest
 ) -> None:
     place = request.getfixturevalue(kind)
-    data = load_dataset(TrainConfig(data=str(place), image_size=4, channels=channels))
+    data = load_dataset(TrainConfig(data=str(place), image_size=4, channels=channels, held_out=0))
     assert data.sample_shape == (channels, 4, 4)
     assert data.size == 6
     batch = drawn(data, torch.tensor([0, 1, 2, 3, 4, 5, 0]))
@@ -165,7 +172,9 @@ def test_errors_say_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds no image"):
         load(tmp_path / "empty")
     (tmp_path / "a.tar").write_bytes(b"x")
-    with pytest.raises(ValueError, match=r"not a \.zip"):
+    with pytest.raises(
+        ValueError, match=r"\(a file of another kind\); allowed: 'digits', .* or of a \.npy"
+    ):
         load(tmp_path / "a.tar")
     (tmp_path / "bad.zip").write_bytes(b"x")
     with pytest.raises(ValueError, match=r"not a readable \.zip"):
@@ -175,6 +184,49 @@ def test_errors_say_what_is_wrong(tmp_path: Path) -> None:
     data = load_dataset(TrainConfig(data=str(tmp_path / "broken.zip")))
     with pytest.raises(ValueError, match=r"cannot decode 'cat/1\.png'"):
         data.raw(torch.tensor([0]))
+
+
+@pytest.mark.parametrize(
+    ("size", "share", "count"),
+    [
+        (6, 0.05, 1),
+        (2, 0.05, 1),
+        (2, 0.99, 1),
+        (1, 0.5, 0),
+        (9, 0.0, 0),
+        (90, 0.05, 4),
+        (90, 0.5, 45),
+    ],
+)
+def test_a_share_is_held_out_once_and_for_all(
+    tmp_path: Path, size: int, share: float, count: int
+) -> None:
+    file = tmp_path / "a.npz"
+    numbers = np.arange(size)
+    np.savez(file, x=numbers[:, None], y=numbers)
+    for seed in (0, 1):
+        config = TrainConfig(data=str(file), label_key="y", held_out=share, seed=seed)
+        trained, held = load_dataset(config), load_held_out(config)
+        parts = [trained] if held is None else [trained, held]
+        found = [part.raw(torch.arange(part.size))[:, 0] for part in parts]
+        for part, values in zip(parts, found, strict=True):
+            assert torch.equal(part.labels(torch.arange(part.size)).float(), values)
+            assert part.classes == size and part.sample_shape == (1,)
+        assert trained.size == size - count and sorted(torch.cat(found).tolist()) == list(numbers)
+        if held is not None:
+            picked = np.random.default_rng(0).permutation(size)[:count]
+            assert found[1].tolist() == sorted(picked)
+
+
+def test_what_digits_and_grid9_hold_out() -> None:
+    for share in (0.0, 0.5):
+        digits = load_held_out(TrainConfig(data="digits", held_out=share))
+        assert isinstance(digits, TensorData) and digits.classes == 10
+        assert torch.equal(digits.raw(torch.arange(500)), digits_split()[2])
+        assert torch.equal(digits.labels(torch.arange(500)), digits_split()[3])
+        assert load_dataset(TrainConfig(data="digits", held_out=share)).size == 1297
+        grid9 = load_held_out(TrainConfig(data="grid9", held_out=share))
+        assert grid9 is not None and grid9.size == 9
 
 
 def test_random_samples_repeat_only_if_they_must() -> None:

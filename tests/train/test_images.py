@@ -6,6 +6,7 @@ import io
 import random
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,27 @@ def test_sixteen_bits_keep_their_upper_eight(decoded, name: str) -> None:
 def test_floating_point_in_the_unit_interval(decoded) -> None:
     found = decoded(Image.fromarray(RAMP.astype(np.float32)), "a.tif")
     assert np.abs(found[..., 0] - 255 * RAMP).max() <= 0.501
+
+
+@pytest.mark.parametrize(("kind", "bands"), [(2, 3), (4, 2), (6, 4)], ids=["RGB", "LA", "RGBA"])
+def test_sixteen_bits_of_colour_and_opacity(tmp_path: Path, kind: int, bands: int) -> None:
+    """In PNG, which Pillow does not write: the first column opaque, the second transparent."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        check = zlib.crc32(name + content)
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", check)
+
+    pixels = np.random.default_rng(0).integers(0, 2**16, (2, 2, bands)).astype(">u2")
+    if kind > 2:
+        pixels[:, 0, -1], pixels[:, 1, -1] = 65535, 0
+    lines = b"".join(b"\0" + row.tobytes() for row in pixels)
+    head = struct.pack(">IIBBBBB", 2, 2, 16, kind, 0, 0, 0)
+    content = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+    found = ImageFiles(tmp_path, 2, 3).decode(0).transpose(1, 2, 0)
+    colours = np.broadcast_to(pixels[..., : bands - (kind > 2)] >> 8, (2, 2, 3)).copy()
+    colours[:, 1] = 255 if kind > 2 else colours[:, 1]
+    assert np.array_equal(found, colours)
 
 
 @pytest.mark.parametrize("value", [1.5, -0.1, 255.0, np.nan, np.inf])
@@ -123,6 +145,8 @@ def test_inks_and_single_bits(decoded, tmp_path: Path) -> None:
     (tmp_path / "a.png").unlink()
     inks = Image.new("CMYK", (8, 8), (0, 255, 255, 0))  # magenta and yellow: red
     assert decoded(inks, "b.tif", 3)[0, 0].tolist() == [255, 0, 0]
+    (tmp_path / "b.tif").unlink()
+    np.testing.assert_allclose(decoded(inks, "c.jpg", 3)[4, 4], [255, 0, 0], atol=3)
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a.png", "a.webp", "a.tif"])

@@ -84,11 +84,11 @@ def test_folders_are_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     for name in ("b/1.png", "a/2.png", "a/3.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / name)
-    data = load_dataset(TrainConfig(data=str(tmp_path), image_size=8, channels=1))
+    data = load_dataset(TrainConfig(data=str(tmp_path), image_size=8, channels=1, held_out=0))
     assert data.class_names == ["a", "b"] and data.classes == 2
     assert data.labels(torch.arange(3)).tolist() == [0, 0, 1]
     image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "alone.png")
-    assert load_dataset(TrainConfig(data=str(tmp_path), image_size=8, channels=1)).classes == 0
+    assert load_dataset(TrainConfig(data=str(tmp_path), image_size=8)).classes == 0
     command = ["train", "--data", str(tmp_path), "--image-size", "8", "--labels"]
     assert main([*command, "--channels", "1", "--out", str(tmp_path / "run"), "--quiet"]) == 1
     assert "labels: got True, but data" in capsys.readouterr().err

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from kacflow.training.checkpoint import TrainedModel, load_model
 from kacflow.training.config import TrainConfig
-from kacflow.training.data import Dataset, load_dataset
+from kacflow.training.data import Dataset, load_dataset, load_held_out
 from kacflow.training.loop import TrainResult, train
 from kacflow.training.networks import ResidualMLP, UNet, build_network
 from kacflow.training.paths import build_path
@@ -22,6 +22,7 @@ __all__ = [
     "build_network",
     "build_path",
     "load_dataset",
+    "load_held_out",
     "load_model",
     "train",
 ]

@@ -50,6 +50,12 @@ def decode(data: bytes, side: int, channels: int) -> np.ndarray:
             wide = image.mode == "F" or image.mode.startswith("I")
             turned = require("PIL.ImageOps").exif_transpose(image)
             image = library.fromarray(_narrow(turned)) if wide else _opaque(turned, library)
+    return fitted(image, side, channels)
+
+
+def fitted(image: Any, side: int, channels: int) -> np.ndarray:
+    """The central square of an 8-bit image, as :func:`decode` returns it."""
+    library = require("PIL.Image")
     image = image.convert("RGB" if channels == 3 else "L")
     if image.size != (side, side):
         width, height = image.size

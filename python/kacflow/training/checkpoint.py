@@ -16,17 +16,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from kacflow import _arguments
 from kacflow._optional import require
-from kacflow.training.config import TrainConfig
+from kacflow.training.config import ADDED, TrainConfig
 from kacflow.training.data import sample_shape_of
 from kacflow.training.networks import build_network
 from kacflow.training.processes import usable_device
@@ -34,6 +36,7 @@ from kacflow.training.processes import usable_device
 FILE_NAME = "checkpoint.safetensors"
 FORMAT = 3
 _NO_DIGEST = "0" * 64
+_LARGEST = 2**40  # numbers of a sample
 
 
 @dataclass(frozen=True)
@@ -163,15 +166,11 @@ def _parsed(data: bytes) -> Checkpoint:
             f"got format {head.get('format')}, with {sorted(head)}; allowed: {allowed}"
         )
     config = TrainConfig.from_dict(head["config"])
-    if config.to_dict() != head["config"]:
+    known = config.to_dict()
+    if {**{name: known[name] for name in ADDED}, **head["config"]} != known:
         raise ValueError("config: got a part of the fields; allowed: all of them")
     step = _arguments.integer("step", head["step"], 0, config.steps)
-    sample_shape = sample_shape_of(config)
-    if head["sample_shape"] != list(sample_shape):
-        raise ValueError(
-            f"sample_shape: got {head['sample_shape']}; allowed: {list(sample_shape)}, that of "
-            f"data {config.data!r}"
-        )
+    sample_shape = _sample_shape(head["sample_shape"], config)
     safetensors = require("safetensors")
     try:
         tensors = require("safetensors.torch").load(data)
@@ -180,14 +179,30 @@ def _parsed(data: bytes) -> Checkpoint:
     classes = _arguments.integer("classes", head["classes"], int(config.labels), 2**20)
     if classes and not config.labels:
         raise ValueError(f"classes: got {classes}; allowed: 0, for a network without labels")
-    _compare(tensors, config, classes, step)
+    _compare(tensors, config, sample_shape, classes, step)
     return Checkpoint(tensors, config, sample_shape, classes, step)
 
 
-def _expected(config: TrainConfig, classes: int, step: int) -> dict[str, Tensor]:
+def _sample_shape(given: Any, config: TrainConfig) -> tuple[int, ...]:
+    """The stored shape; ValueError unless it is that of the data, or one that an array can have."""
+    known = sample_shape_of(config)
+    if known is not None:
+        good, allowed = given == list(known), f"{list(known)}, that of data {config.data!r}"
+    else:
+        counts = isinstance(given, list) and all(type(n) is int and n >= 1 for n in given)
+        good = counts and len(given) > 0 and math.prod(given) <= _LARGEST
+        allowed = "integers >= 1, one or more"
+    if not good:
+        raise ValueError(f"sample_shape: got {given}; allowed: {allowed}")
+    return known or tuple(given)
+
+
+def _expected(
+    config: TrainConfig, sample_shape: tuple[int, ...], classes: int, step: int
+) -> dict[str, Tensor]:
     """Tensors of the shapes and types that a checkpoint of step ``step`` holds, without memory."""
     with torch.device("meta"):
-        network = build_network(config, sample_shape_of(config), classes)
+        network = build_network(config, sample_shape, classes)
         count = torch.zeros((), dtype=torch.int64)
         found = {"state.n_averaged": count, "state.loss_count": count}
         found["state.loss_sum"] = torch.zeros((), dtype=torch.float64)
@@ -201,12 +216,18 @@ def _expected(config: TrainConfig, classes: int, step: int) -> dict[str, Tensor]
     return found
 
 
-def _compare(tensors: Mapping[str, Tensor], config: TrainConfig, classes: int, step: int) -> None:
+def _compare(
+    tensors: Mapping[str, Tensor],
+    config: TrainConfig,
+    sample_shape: tuple[int, ...],
+    classes: int,
+    step: int,
+) -> None:
     """ValueError unless the tensors are those of the configuration after ``step`` steps."""
     if config.blocks > len(tensors):  # each block has several: nothing is built that is not there
         raise ValueError(f"blocks: got {config.blocks}, more than its {len(tensors)} tensors")
     try:
-        expected = _expected(config, classes, step)
+        expected = _expected(config, sample_shape, classes, step)
     except (RuntimeError, OverflowError) as error:
         raise ValueError(f"its configuration gives no network: {error}") from None
     for name in sorted(tensors.keys() ^ expected.keys()):

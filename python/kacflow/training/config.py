@@ -26,6 +26,9 @@ PRECISIONS = ("no", "bf16")
 DEVICES = ("auto", "cpu", "cuda")
 TRACKERS = ("none", "tensorboard", "wandb")
 
+#: Fields that checkpoints of format 3 may lack, which were written before: they have the defaults.
+ADDED = frozenset({"key", "label_key", "held_out"})
+
 #: Fields that may differ when a run is resumed: they say how long, where and how often, not what.
 RESUMABLE = frozenset(
     {
@@ -58,6 +61,10 @@ def _text(name: str, value: Any) -> str:
     if not value or "\0" in value:
         raise ValueError(f"{name}: got {value!r}; allowed: a name or path that is not empty")
     return value
+
+
+def _key(name: str, value: Any) -> str:
+    return "" if isinstance(value, str) and not value else _text(name, value)
 
 
 def _channels(name: str, value: Any) -> int:
@@ -103,21 +110,32 @@ class TrainConfig:
         "digits",
         "what to learn: 'digits' (scikit-learn's handwritten digits, 8x8 grey images), 'grid9' "
         "(nine points in the plane), or the path of a folder or .zip of images (transparent pixels "
-        "show white; files that cannot be shown surely, such as animations, are refused)",
+        "show white; files that cannot be shown surely, such as animations, are refused), of "
+        "CIFAR-10's cifar-10-binary.tar.gz, or of a .npy, .npz or .safetensors: an array whose "
+        "first axis counts the samples and whose numbers, uint8 too, are taken as they are",
         _text,
     )
     out: str = _option(
         "runs/digits", "folder of the run: configuration, log, checkpoint, pictures", _text
     )
+    key: str = _option("", "name of the array in a .npz or .safetensors; '': the only one", _key)
+    label_key: str = _option(
+        "", "name of the array of its labels, one integer >= 0 a sample; '': none", _key
+    )
+    held_out: float = _option(
+        0.05,
+        "share of the samples that training never sees, in [0, 1): the same ones for every seed, "
+        "rounded, but at least one unless it is 0; 'digits' always holds out 500 images, 'grid9' "
+        "draws new points",
+        partial(_at_least_zero, below=1),
+    )
     image_size: int = _option(
         32,
-        "side in pixels that images of a folder or .zip are cropped and resized to, >= 2",
+        "side in pixels that images are cropped and resized to, >= 2",
         _whole(2, 2**14),
     )
-    channels: int = _option(3, "of images of a folder or .zip: 3 (colour) or 1 (grey)", _channels)
-    flip: bool = _option(
-        False, "mirror images of a folder or .zip left to right, half of the time", _arguments.flag
-    )
+    channels: int = _option(3, "of images: 3 (colour) or 1 (grey)", _channels)
+    flip: bool = _option(False, "mirror images left to right, half of the time", _arguments.flag)
 
     path: str = _option(
         "kac",
@@ -166,8 +184,8 @@ class TrainConfig:
     )
     labels: bool = _option(
         False,
-        "train on the classes of the data too: of digits and grid9, and of images in one folder a "
-        "class",
+        "train on the classes of the data too: of digits, grid9 and CIFAR-10, of images in one "
+        "folder a class, and of arrays with labels",
         _arguments.flag,
     )
     label_dropout: float = _option(

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from kacflow import _arguments
 from kacflow._optional import require
+from kacflow.training import _arrays, _cifar
+from kacflow.training._arrays import ArrayFile
 from kacflow.training._images import ImageFiles, as_samples
 
 if TYPE_CHECKING:
@@ -117,6 +119,23 @@ class TensorData:
         return as_samples(raw, uniforms, self.flip) if raw.dtype == torch.uint8 else raw
 
 
+class Subset:
+    """The samples ``rows`` of another data set, with its classes."""
+
+    def __init__(self, data: Dataset, rows: Tensor) -> None:
+        self.data, self.rows = data, rows
+        self.sample_shape, self.size, self.classes = data.sample_shape, len(rows), data.classes
+
+    def labels(self, indices: Tensor) -> Tensor:
+        return self.data.labels(self.rows[indices])
+
+    def raw(self, indices: Tensor) -> Tensor:
+        return self.data.raw(self.rows[indices])
+
+    def samples(self, raw: Tensor, uniforms: Tensor) -> Tensor:
+        return self.data.samples(raw, uniforms)
+
+
 class Grid9:
     """The nine points {-1, 0, 1}^2 of the plane, each blurred by a Gaussian of std 1e-4.
 
@@ -162,32 +181,75 @@ def digits_split() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return images[n:].clone(), labels[n:].clone(), images[:n].clone(), labels[:n].clone()
 
 
-def sample_shape_of(config: TrainConfig) -> tuple[int, ...]:
-    """Shape of one sample of the data set that ``config`` names, which is not loaded."""
+def sample_shape_of(config: TrainConfig) -> tuple[int, ...] | None:
+    """Shape of one sample of the data that ``config`` names, None where only a file knows it."""
+    if Path(config.data).suffix.lower() in _arrays.SUFFIXES:
+        return None
     images = (config.channels, config.image_size, config.image_size)
     return {"digits": (1, 8, 8), "grid9": Grid9.sample_shape}.get(config.data, images)
 
 
+def _files(config: TrainConfig) -> Dataset:
+    """All samples of the folder or file that ``config.data`` names."""
+    place = Path(config.data)
+    if place.is_dir() or (place.is_file() and place.suffix.lower() == ".zip"):
+        return ImageFiles(place, config.image_size, config.channels, flip=config.flip)
+    if place.is_file() and place.suffix.lower() in _arrays.SUFFIXES:
+        return ArrayFile(place, config.key, config.label_key)
+    if place.is_file() and place.name.lower().endswith(_cifar.SUFFIXES):
+        images, classes = _cifar.read_cifar(place, config.image_size, config.channels)
+        return TensorData(
+            torch.from_numpy(images), torch.from_numpy(classes), classes=_cifar.CLASSES,
+            flip=config.flip,
+        )  # fmt: skip
+    found = "a file of another kind" if place.is_file() else "no such file or folder"
+    raise ValueError(
+        f"data: got {config.data!r} ({found}); allowed: 'digits', 'grid9', or the path of a "
+        "folder or .zip of images, of CIFAR-10's cifar-10-binary.tar.gz, or of a .npy, .npz or "
+        ".safetensors"
+    )
+
+
+def _parts(config: TrainConfig) -> tuple[Dataset, Dataset | None]:
+    """What is trained on, and what is held out: the same for every seed."""
+    if config.data == "digits":
+        images, labels, held_out, held_out_labels = digits_split()
+        return TensorData(images, labels), TensorData(held_out, held_out_labels)
+    if config.data == "grid9":
+        return Grid9(), Grid9()
+    data = _files(config)
+    if config.held_out == 0.0 or data.size == 1:
+        return data, None
+    count = min(max(1, round(config.held_out * data.size)), data.size - 1)
+    order = torch.from_numpy(np.random.default_rng(0).permutation(data.size))
+    trained, held = (part.sort().values for part in (order[count:], order[:count]))
+    return Subset(data, trained), Subset(data, held)
+
+
 def load_dataset(config: TrainConfig) -> Dataset:
-    """The data set that ``config.data`` names.
+    """The data set that ``config.data`` names, without the share that is held out.
 
     Raises
     ------
     ValueError
-        If it is neither a known name nor a folder or .zip that holds images.
+        If it is neither a known name nor a folder or file that holds data.
     """
-    if config.data == "digits":
-        return TensorData(*digits_split()[:2])
-    if config.data == "grid9":
-        return Grid9()
-    place = Path(config.data)
-    if place.is_dir() or (place.is_file() and place.suffix.lower() == ".zip"):
-        return ImageFiles(place, config.image_size, config.channels, flip=config.flip)
-    found = "a file that is not a .zip" if place.is_file() else "no such file or folder"
-    raise ValueError(
-        f"data: got {config.data!r} ({found}); allowed: 'digits', 'grid9', or the path of a "
-        "folder or .zip of images"
-    )
+    return _parts(config)[0]
+
+
+def load_held_out(config: TrainConfig) -> Dataset | None:
+    """What :func:`load_dataset` leaves out: samples that training never sees.
+
+    Of n samples they are round(``config.held_out`` n), at least one and not all, picked by a fixed
+    permutation; None if that share is 0 or there is but one sample.  Of 'digits' they are 500 fixed
+    images, and of 'grid9', a law, fresh draws, whatever the share.
+
+    Raises
+    ------
+    ValueError
+        As :func:`load_dataset`.
+    """
+    return _parts(config)[1]
 
 
 def load_held_out(config: TrainConfig) -> Dataset | None:
