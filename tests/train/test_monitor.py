@@ -62,13 +62,13 @@ def test_pictures_start_from_the_same_noise(small: Small, tmp_path: Path) -> Non
 
 
 def test_trackers(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An event file with the lines of the log; one line before the first step without the package."""
+    """An event file with the lines of the log; one line where the package is missing."""
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     config = small(tracker="tensorboard")
     train(config, progress=False)
-    [events] = Path(config.out).rglob("events.out.tfevents*")
+    [events] = (Path(config.out) / "kacflow").glob("events.out.tfevents*")
     seen = EventAccumulator(str(events)).Reload()
     logged = [line["loss"] for line in lines(config)]
     assert [event.value for event in seen.Scalars("loss")] == pytest.approx(logged)
@@ -109,9 +109,7 @@ def test_loss_weights(small: Small, tmp_path: Path) -> None:
     early = run("early", weight=lambda t: (t < 0.5).float())
     late = run("late", weight=lambda t: (t >= 0.5).float())
     assert early + late == pytest.approx(plain, rel=1e-5)
-    with pytest.raises(
-        ValueError, match=r"weight: returned .*; allowed: a tensor of shape \(16,\)"
-    ):
+    with pytest.raises(ValueError, match=r"weight: returned .*; allowed: a tensor of shape \(16"):
         run("wrong", weight=lambda t: 1.0)
 
 

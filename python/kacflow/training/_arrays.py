@@ -71,6 +71,8 @@ class ArrayFile:
         in float32: the message names file and array.
     """
 
+    in_memory = False
+
     def __init__(self, place: Path, key: str = "", label_key: str = "") -> None:
         self.place = place
         names, get = self._open()

@@ -27,7 +27,12 @@ DEVICES = ("auto", "cpu", "cuda")
 TRACKERS = ("none", "tensorboard", "wandb")
 
 #: Fields that checkpoints of format 3 may lack, which were written before: they have the defaults.
-ADDED = frozenset({"key", "label_key", "held_out"})
+ADDED = frozenset(
+    {
+        "key", "label_key", "held_out", "compile", "channels_last", "fused", "foreach", "workers",
+        "validate_every", "sample_every", "tracker",
+    }
+)  # fmt: skip
 
 #: Fields that may differ when a run is resumed: they say how long, where and how often, not what.
 RESUMABLE = frozenset(

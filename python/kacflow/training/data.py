@@ -125,6 +125,7 @@ class Subset:
     def __init__(self, data: Dataset, rows: Tensor) -> None:
         self.data, self.rows = data, rows
         self.sample_shape, self.size, self.classes = data.sample_shape, len(rows), data.classes
+        self.in_memory = data.in_memory
 
     def labels(self, indices: Tensor) -> Tensor:
         return self.data.labels(self.rows[indices])
@@ -210,7 +211,7 @@ def _files(config: TrainConfig) -> Dataset:
     )
 
 
-def _parts(config: TrainConfig) -> tuple[Dataset, Dataset | None]:
+def load_parts(config: TrainConfig) -> tuple[Dataset, Dataset | None]:
     """What is trained on, and what is held out: the same for every seed."""
     if config.data == "digits":
         images, labels, held_out, held_out_labels = digits_split()
@@ -234,7 +235,7 @@ def load_dataset(config: TrainConfig) -> Dataset:
     ValueError
         If it is neither a known name nor a folder or file that holds data.
     """
-    return _parts(config)[0]
+    return load_parts(config)[0]
 
 
 def load_held_out(config: TrainConfig) -> Dataset | None:
@@ -249,14 +250,7 @@ def load_held_out(config: TrainConfig) -> Dataset | None:
     ValueError
         As :func:`load_dataset`.
     """
-    return _parts(config)[1]
-
-
-def load_held_out(config: TrainConfig) -> Dataset | None:
-    """The samples that training never sees."""
-    if config.data == "digits":
-        return TensorData(*digits_split()[2:])
-    return Grid9() if config.data == "grid9" else None
+    return load_parts(config)[1]
 
 
 def random_samples(data: Dataset, n: int, seed: int) -> Tensor:

@@ -33,7 +33,7 @@ from kacflow.training.checkpoint import (
     write_atomically,
 )
 from kacflow.training.config import RESUMABLE, TrainConfig
-from kacflow.training.data import Dataset, Order, load_dataset
+from kacflow.training.data import Dataset, Order, load_parts
 from kacflow.training.ema import Average
 from kacflow.training.feed import Feed
 from kacflow.training.monitor import LOG_FILE, Monitor, check_tracker
@@ -137,19 +137,24 @@ def _train(
     cuda = [accelerator.device] if accelerator.device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):
         torch.manual_seed(config.seed)
-        data = load_dataset(config)
+        data, held_out = load_parts(config)
         if config.labels and not data.classes:
             raise ValueError(
                 f"labels: got True, but data {config.data!r} has no classes; allowed: 'digits', "
-                "'grid9', or images that are all in folders, one a class"
+                "'grid9', CIFAR-10, arrays with a label_key, or images in folders, one a class"
             )
         if saved is not None and saved.classes != (data.classes if config.labels else 0):
             raise ValueError(
                 f"data: {config.data!r} has {data.classes} classes; allowed: {saved.classes}, as "
                 "when the run began"
             )
+        if saved is not None and saved.sample_shape != tuple(data.sample_shape):
+            raise ValueError(
+                f"data: {config.data!r} has samples of shape {tuple(data.sample_shape)}; allowed: "
+                f"{saved.sample_shape}, as when the run began"
+            )
         with closing(_Run(config, data, accelerator, saved, weight)) as run:
-            return run.run(progress)
+            return run.run(progress, held_out)
 
 
 def _saved_run(config: TrainConfig, resume: bool, overwrite: bool) -> Checkpoint | None:
@@ -332,7 +337,7 @@ class _Run:
         wanted = torch.tensor(int(stop.is_set()), device=self.device)
         return bool(self.accelerator.reduce(wanted, "sum"))
 
-    def run(self, progress: bool) -> TrainResult:
+    def run(self, progress: bool, held_out: Dataset | None = None) -> TrainResult:
         """Train from the present step to the last."""
         config, first, began = self.config, self.step, time.perf_counter()
         if self.accelerator.is_main_process:
@@ -342,7 +347,7 @@ class _Run:
             write_atomically(self.out / CONFIG_FILE, (config.to_json() + "\n").encode())
             _cut_log(self.out / LOG_FILE, first)
         monitor = Monitor(
-            self.objective, self.accelerator, self.ema.module, self.data.sample_shape,
+            self.objective, self.accelerator, self.ema.module, self.data.sample_shape, held_out,
             step=first, parameters=self.parameters, progress=progress,
         )  # fmt: skip
         with monitor, _interruptible() as stop:

@@ -19,7 +19,7 @@ from kacflow._optional import require
 from kacflow.generate import generate
 from kacflow.training._uniforms import Uniforms
 from kacflow.training.config import TrainConfig
-from kacflow.training.data import Dataset, load_held_out, torch_generator
+from kacflow.training.data import Dataset, torch_generator
 from kacflow.training.objective import Objective
 
 LOG_FILE = "log.jsonl"
@@ -131,6 +131,8 @@ class Monitor:
         The averaged weights, which are validated and pictured.
     shape : sequence of int
         Of a sample.
+    held_out : Dataset, optional
+        What to validate on.
     step : int
         Steps that were done before.
     parameters : int
@@ -141,7 +143,7 @@ class Monitor:
 
     def __init__(
         self, objective: Objective, accelerator: Any, average: nn.Module, shape: Sequence[int],
-        *, step: int, parameters: int, progress: bool,
+        held_out: Dataset | None, *, step: int, parameters: int, progress: bool,
     ) -> None:  # fmt: skip
         config, device = objective.config, accelerator.device
         self._config, self._objective, self._accelerator = config, objective, accelerator
@@ -149,10 +151,8 @@ class Monitor:
         self._noise: Stopwatch | None = Stopwatch(device)
         self._validation, self._pictures = None, None
         main = accelerator.is_main_process
-        if main and config.validate_every:
-            held_out = load_held_out(config)
-            if held_out is not None:
-                self._validation = Validation(objective, held_out, device)
+        if main and config.validate_every and held_out is not None:
+            self._validation = Validation(objective, held_out, device)
         if main and config.sample_every:
             self._pictures = Pictures(objective, shape, Path(config.out) / PICTURES, device)
         if config.tracker != "none":
