@@ -19,6 +19,8 @@ Measured = dict[str, dict[str, float | None]]
 #: A mode is found if at least this share of the points lies within this distance of it.
 LEAST_SHARE, RADIUS = 1e-3, 0.1
 
+PIVOTS = 100_000_000  #: of POT's network simplex, at most
+
 
 class Speed(NamedTuple):
     """Euclidean norm of what the network returned in one evaluation, over the samples."""
@@ -75,13 +77,31 @@ def w2(x: np.ndarray, y: np.ndarray) -> float:
     """2-Wasserstein distance of two empirical measures of equally many points, (n, d) each.
 
     The root of the mean squared distance in the best assignment of one to the other; exact, as
-    optimal plans between measures of equal weights are permutations.
+    optimal plans between measures of equal weights are permutations.  By POT's network simplex if
+    it is installed, else by SciPy's assignment, which takes several times as long for the same
+    number.
     """
     if x.shape != y.shape:
         raise ValueError(f"y: got shape {y.shape}; allowed: {x.shape}, that of x")
     costs = cdist(np.asarray(x, np.float64), np.asarray(y, np.float64), "sqeuclidean")
+    found = _transport(costs)
+    return math.sqrt(_assignment(costs) if found is None else found)
+
+
+def _assignment(costs: np.ndarray) -> float:
+    """Mean cost of the best assignment of rows to columns."""
     rows, columns = linear_sum_assignment(costs)
-    return math.sqrt(costs[rows, columns].mean())
+    return float(costs[rows, columns].mean())
+
+
+def _transport(costs: np.ndarray) -> float | None:
+    """The same by POT; None without it, or where it has not reached the optimum."""
+    try:
+        import ot
+    except ImportError:
+        return None
+    value, log = ot.emd2([], [], costs, numItermax=PIVOTS, log=True)
+    return None if log["warning"] else max(0.0, float(value))
 
 
 def nearest_mode(points: np.ndarray, modes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -91,7 +111,7 @@ def nearest_mode(points: np.ndarray, modes: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def modes_found(close: np.ndarray, n: int, modes: int) -> float:
-    """How many modes ``close``, those of the points close to one, has ``LEAST_SHARE`` of n times."""
+    """Modes that at least ``LEAST_SHARE`` of ``n`` points are close to; ``close`` names theirs."""
     return float(np.sum(np.bincount(close, minlength=modes) >= LEAST_SHARE * n))
 
 
