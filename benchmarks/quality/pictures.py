@@ -43,8 +43,8 @@ def save(file: pathlib.Path, content: Mapping[str, Any]) -> None:
     question, where = questions.load(content["question"]), content["environment"]
     figure = plotting.figure(7.5, 5.5)
     question.draw(figure, content)
-    figure.suptitle(f"{content['title']}: {content['budget']}, {len(content['seeds'])} seeds, "
-                    "mean and standard deviation", fontsize=10)  # fmt: skip
+    seeds = f"mean over {len(content['seeds'])} seed(s) and standard deviation"
+    figure.suptitle(f"{content['title']}: {content['budget']}; {seeds}", fontsize=10)
     place = where.get("gpu") or where["processor"]
     figure.supxlabel(f"{place}; kacflow {where['kacflow']}, {where['commit']}", fontsize=6,
                      color="#666666")  # fmt: skip
