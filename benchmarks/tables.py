@@ -37,7 +37,8 @@ class Answers:
         return [row for row in self.rows.get(question, ()) if row.name == name]
 
 
-def _lines(head: Iterable[str], body: Iterable[Iterable[str]]) -> str:
+def markdown(head: Iterable[str], body: Iterable[Iterable[str]]) -> str:
+    """A table of cells."""
     cells = [list(head)]
     cells.append(["---"] * len(cells[0]))
     return "\n".join(f"| {' | '.join(line)} |" for line in [*cells, *body])
@@ -68,7 +69,7 @@ def headline(content: dict[str, Any]) -> str:
             row = answers.find("pair", case, name, threads)
             figures = f"{threads}", _nanoseconds(row), f"{_ratio(row):.3g}", f"{row.error:.0e}"
             body.append([row.case, row.name, *figures])
-    return _lines(("batch", "what", "threads", "ns a number", "over kacflow", "error"), body)
+    return markdown(("batch", "what", "threads", "ns a number", "over kacflow", "error"), body)
 
 
 def _flatness(rows: Iterable[Row]) -> float:
@@ -117,7 +118,7 @@ def targets(content: dict[str, Any]) -> str:
              1.0 / over("pair", "128x3072 float64", "kacflow float32", threads))  # fmt: skip
     most("our endpoints, largest over smallest time, a t from 1e-6 to 1e6", 1, 1.1,
          _flatness(answers.case("rate", "kacflow alone")))  # fmt: skip
-    return _lines(("what", "threads", "aim", "measured", ""), body)
+    return markdown(("what", "threads", "aim", "measured", ""), body)
 
 
 def _met(yes: bool) -> str:
@@ -135,7 +136,7 @@ def grids(content: dict[str, Any]) -> str:
         times = [f"{r.seconds.mid / r.numbers * r.more['length'] * 1e9:.3g}" for r in rows]
         body.append([f"{row.more['length']}", *times, *(f"{_ratio(r):.3g}" for r in rows[1:])])
     heads = [f"{name.removeprefix('events ').removeprefix('kacflow ')}" for name in names[1:]]
-    return _lines(
+    return markdown(
         ("grid times", "ours, ns a path", *heads, *(f"{name} over ours" for name in heads)), body
     )
 
@@ -143,7 +144,7 @@ def grids(content: dict[str, Any]) -> str:
 def small_call(content: dict[str, Any]) -> str:
     """The pair of 256 x 2 numbers and what it is made of."""
     rows = content["questions"].get("latency", ())
-    return _lines(
+    return markdown(
         ("256 x 2, one thread", "time", "over kacflow"),
         [[row.name, duration(row.seconds.mid), f"{_ratio(row):.3g}"] for row in rows],
     )
@@ -156,7 +157,7 @@ def start_up(content: dict[str, Any]) -> str:
         peak = row.more["peak_bytes"]
         kept = size(row.more["kept_bytes"]) if row.more["kept_bytes"] else "nothing"
         body.append([row.name, duration(row.seconds.mid), size(peak) if peak else "", kept])
-    return _lines(("first pair", "time", "peak memory", "keeps"), body)
+    return markdown(("first pair", "time", "peak memory", "keeps"), body)
 
 
 #: Each table with the document that holds it.
