@@ -9,11 +9,13 @@ from kacflow.training.checkpoint import TrainedModel, load_model
 from kacflow.training.config import TrainConfig
 from kacflow.training.data import Dataset, load_dataset, load_held_out
 from kacflow.training.loop import TrainResult, train
-from kacflow.training.networks import ResidualMLP, UNet, build_network
+from kacflow.training.networks import DiT, Perceptron, ResidualMLP, UNet, build_network
 from kacflow.training.paths import build_path
 
 __all__ = [
     "Dataset",
+    "DiT",
+    "Perceptron",
     "ResidualMLP",
     "TrainConfig",
     "TrainResult",
