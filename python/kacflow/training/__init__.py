@@ -5,6 +5,7 @@ The packages of ``pip install 'kacflow[train]'`` are imported when they are firs
 
 from __future__ import annotations
 
+from kacflow.training._presets import preset
 from kacflow.training.checkpoint import TrainedModel, load_model
 from kacflow.training.config import TrainConfig
 from kacflow.training.data import Dataset, load_dataset, load_held_out
@@ -26,5 +27,6 @@ __all__ = [
     "load_dataset",
     "load_held_out",
     "load_model",
+    "preset",
     "train",
 ]
