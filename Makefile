@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TORCH := torch==2.13.0
 TORCHCFM := torchcfm==1.0.7  # its requirements bring torchvision, and with it another torch
-SOURCES := $(shell find csrc kacflow_core python -name '*.py' -o -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.txt')
+SOURCES := $(shell find csrc kacflow_core python -name '*.py' -o -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.txt' -o -name '*.json')
 PYTHON_FILES := setup.py kacflow_core python benchmarks scripts tests
 CXX_FILES := $(shell find csrc tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' | grep -v coefficients.h)
 

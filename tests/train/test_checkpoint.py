@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 from collections.abc import Callable
@@ -100,6 +101,21 @@ def test_a_head_without_any_one_of_its_keys_or_with_another_value(run: Path) -> 
         for value in (None, -1, [], float("nan"), 10**30):
             rewrite(run, tensors, {**head, "config": {**head["config"], key: value}})
             assert_refused(run)
+
+
+@pytest.mark.parametrize("network", ["mlp", "unet"])
+def test_a_checkpoint_that_is_older_than_fields_of_its_network(
+    small: Small, network: str, image_folder: Path
+) -> None:
+    config = small(data=str(image_folder), image_size=8, network=network, width=8, batch=2, steps=2)
+    train(config, progress=False)
+    out = Path(config.out)
+    tensors, head = content(out)
+    older = {k: v for k, v in head["config"].items() if k not in ADDED}
+    assert len(older) + len(ADDED) == len(head["config"])
+    rewrite(out, tensors, {**head, "config": older})
+    assert load_checkpoint(out).config == load_model(out).config == config
+    assert train(dataclasses.replace(config, steps=3), resume=True, progress=False).step == 3
 
 
 @pytest.mark.parametrize("part", ["model", "ema", "optimizer", "rng", "state"])

@@ -23,8 +23,12 @@ from kacflow.training import TrainConfig
         ("path", "brownian"), ("signal", "step"), ("clock", "cubic"), ("network", "cnn"),
         ("precision", "fp8"), ("device", "tpu"), ("lr_schedule", "step"), ("log_every", 0),
         ("checkpoint_every", 0), ("blocks", 10**6), ("batch", 10**12), ("image_size", 10**9),
-        ("width", 10**24), ("steps", 10**24), ("out", "a\0b"),
+        ("width", 10**24), ("steps", 10**24), ("out", "a\0b"), ("multipliers", ""),
         ("held_out", 1.0), ("held_out", -0.1), ("key", "a\0b"), ("held_out", math.nan),
+        ("multipliers", "1-2-"), ("multipliers", "0-1"), ("multipliers", "1,2"),
+        ("multipliers", "none"), ("multipliers", "1-1-1-1-1-1-1-1-1-1-1"), ("attention", "sixteen"),
+        ("attention", "-16"), ("attention", "100000"), ("head_width", -1), ("patch", 0),
+        ("dropout", 1.0), ("dropout", math.nan),
     ],
 )  # fmt: skip
 def test_wrong_value_names_field_value_and_allowed(name: str, value: object) -> None:
@@ -37,7 +41,8 @@ def test_wrong_value_names_field_value_and_allowed(name: str, value: object) -> 
     ("name", "value"),
     [("steps", 1.5), ("steps", True), ("a", "9"), ("data", 3), ("flip", 1), ("a", True),
      ("steps", np.True_), ("seed", np.float64(3.0)), ("clip", "inf"), ("lr", None), ("lr", 1j),
-     ("path", 1), ("channels", [3]), ("out", b"x"), ("key", None), ("label_key", 1)],
+     ("path", 1), ("channels", [3]), ("out", b"x"), ("key", None), ("label_key", 1),
+     ("multipliers", 1), ("multipliers", (1, 2)), ("attention", 16), ("scale_shift", 1)],
 )  # fmt: skip
 def test_wrong_type(name: str, value: object) -> None:
     with pytest.raises(TypeError, match=f"{name}: got "):

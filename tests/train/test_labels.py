@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from kacflow.cli import main
 from kacflow.training import TrainConfig, load_model
 from kacflow.training.checkpoint import FILE_NAME
 from kacflow.training.data import Grid9, digits_split, load_dataset
-from kacflow.training.networks import ResidualMLP, UNet
+from kacflow.training.networks import DiT, Perceptron, ResidualMLP, UNet
 from kacflow.training.sampling import draw_samples
 
 SMALL = {
@@ -27,7 +28,7 @@ def config(tmp_path: Path, **changes) -> TrainConfig:
     return TrainConfig(**{"out": str(tmp_path / "run"), "labels": True, **SMALL, **changes})
 
 
-@pytest.mark.parametrize("kind", [ResidualMLP, UNet])
+@pytest.mark.parametrize("kind", [ResidualMLP, Perceptron, UNet, partial(DiT, head_width=16)])
 def test_networks_tell_classes_apart(kind):
     torch.manual_seed(0)
     network = kind((1, 8, 8), width=32, blocks=1, classes=10)

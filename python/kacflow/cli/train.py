@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from kacflow.training import processes
+from kacflow.training._presets import PRESETS, read_preset
 from kacflow.training.checkpoint import load_checkpoint
 from kacflow.training.config import RESUMABLE, TrainConfig
 from kacflow.training.loop import train
@@ -24,6 +25,7 @@ examples:
   kacflow train --out runs/digits
   kacflow train --data grid9 --steps 3000 --width 128 --out runs/grid9
   kacflow train --data photos.zip --image-size 32 --width 64 --blocks 2 --lr 2e-4 --out runs/photos
+  kacflow train --preset cifar10 --data cifar10.zip --precision bf16
   kacflow train --out runs/digits --resume
 """
 
@@ -40,6 +42,10 @@ def add_parser(commands: Any) -> None:
     hints = get_type_hints(TrainConfig)
     for item in dataclasses.fields(TrainConfig):
         _add_option(parser, item, hints[item.name])
+    parser.add_argument(
+        "--preset", choices=PRESETS, help="begin with these options (kacflow presets tells of "
+        "them); those of --config and those given here win",
+    )  # fmt: skip
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help="take options from this JSON file (config.json "
         "of another run); options given here win",
@@ -93,8 +99,10 @@ def _run(arguments: argparse.Namespace) -> None:
     names = {item.name for item in dataclasses.fields(TrainConfig)}
     given = {name: value for name, value in vars(arguments).items() if name in names}
     values: dict[str, Any] = {}
+    if arguments.preset is not None:
+        values = read_preset(arguments.preset)["config"]
     if arguments.config is not None:
-        values = _options_of(arguments.config)
+        values.update(_options_of(arguments.config))
     if arguments.resume:
         out = TrainConfig(out=given.get("out", values.get("out", TrainConfig.out))).out
         values = {**load_checkpoint(out).config.to_dict(), **values, "out": out}

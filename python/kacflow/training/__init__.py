@@ -5,15 +5,18 @@ The packages of ``pip install 'kacflow[train]'`` are imported when they are firs
 
 from __future__ import annotations
 
+from kacflow.training._presets import preset
 from kacflow.training.checkpoint import TrainedModel, load_model
 from kacflow.training.config import TrainConfig
 from kacflow.training.data import Dataset, load_dataset, load_held_out
 from kacflow.training.loop import TrainResult, train
-from kacflow.training.networks import ResidualMLP, UNet, build_network
+from kacflow.training.networks import DiT, Perceptron, ResidualMLP, UNet, build_network
 from kacflow.training.paths import build_path
 
 __all__ = [
     "Dataset",
+    "DiT",
+    "Perceptron",
     "ResidualMLP",
     "TrainConfig",
     "TrainResult",
@@ -24,5 +27,6 @@ __all__ = [
     "load_dataset",
     "load_held_out",
     "load_model",
+    "preset",
     "train",
 ]

@@ -30,7 +30,7 @@ from kacflow import _arguments
 from kacflow._optional import require
 from kacflow.training.config import ADDED, TrainConfig
 from kacflow.training.data import sample_shape_of
-from kacflow.training.networks import build_network
+from kacflow.training.networks import build_network, check_network
 from kacflow.training.processes import usable_device
 
 FILE_NAME = "checkpoint.safetensors"
@@ -109,7 +109,10 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
         "config": checkpoint.config.to_dict(),
         "sha256": _NO_DIGEST,
     }
-    tensors = {k: v.detach().cpu().contiguous() for k, v in checkpoint.tensors.items()}
+    tensors = {  # copies, so that weights that two modules share are written twice
+        name: value.detach().to("cpu", copy=True).contiguous()
+        for name, value in checkpoint.tensors.items()
+    }
     metadata = {"kacflow": json.dumps(head, allow_nan=False)}
     data = require("safetensors.torch").save(tensors, metadata)
     digest = _digest(data, _NO_DIGEST)
@@ -132,8 +135,10 @@ def write_atomically(target: Path, data: bytes) -> Path:
     return target
 
 
-def load_checkpoint(place: str | os.PathLike[str]) -> Checkpoint:
+def load_checkpoint(place: str | os.PathLike[str], network: nn.Module | None = None) -> Checkpoint:
     """Read and check a checkpoint file, or the one in a run folder.
+
+    ``network`` is the module of a run with network "custom".
 
     Raises
     ------
@@ -144,12 +149,12 @@ def load_checkpoint(place: str | os.PathLike[str]) -> Checkpoint:
     file = checkpoint_file(place)
     require("safetensors.torch")
     try:
-        return _parsed(file.read_bytes())
+        return _parsed(file.read_bytes(), network)
     except (ValueError, TypeError) as error:
         raise ValueError(f"checkpoint: {str(file)!r} cannot be used: {error}") from None
 
 
-def _parsed(data: bytes) -> Checkpoint:
+def _parsed(data: bytes, network: nn.Module | None) -> Checkpoint:
     """The checkpoint that a file with this content holds."""
     try:
         length = int.from_bytes(data[:8], "little")
@@ -169,6 +174,7 @@ def _parsed(data: bytes) -> Checkpoint:
     known = config.to_dict()
     if {**{name: known[name] for name in ADDED}, **head["config"]} != known:
         raise ValueError("config: got a part of the fields; allowed: all of them")
+    check_network(config, network)
     step = _arguments.integer("step", head["step"], 0, config.steps)
     sample_shape = _sample_shape(head["sample_shape"], config)
     safetensors = require("safetensors")
@@ -179,7 +185,7 @@ def _parsed(data: bytes) -> Checkpoint:
     classes = _arguments.integer("classes", head["classes"], int(config.labels), 2**20)
     if classes and not config.labels:
         raise ValueError(f"classes: got {classes}; allowed: 0, for a network without labels")
-    _compare(tensors, config, sample_shape, classes, step)
+    _compare(tensors, config, sample_shape, classes, step, network)
     return Checkpoint(tensors, config, sample_shape, classes, step)
 
 
@@ -198,11 +204,15 @@ def _sample_shape(given: Any, config: TrainConfig) -> tuple[int, ...]:
 
 
 def _expected(
-    config: TrainConfig, sample_shape: tuple[int, ...], classes: int, step: int
+    config: TrainConfig,
+    sample_shape: tuple[int, ...],
+    classes: int,
+    step: int,
+    custom: nn.Module | None,
 ) -> dict[str, Tensor]:
     """Tensors of the shapes and types that a checkpoint of step ``step`` holds, without memory."""
     with torch.device("meta"):
-        network = build_network(config, sample_shape, classes)
+        network = build_network(config, sample_shape, classes) if custom is None else custom
         count = torch.zeros((), dtype=torch.int64)
         found = {"state.n_averaged": count, "state.loss_count": count}
         found["state.loss_sum"] = torch.zeros((), dtype=torch.float64)
@@ -222,14 +232,20 @@ def _compare(
     sample_shape: tuple[int, ...],
     classes: int,
     step: int,
+    custom: nn.Module | None,
 ) -> None:
     """ValueError unless the tensors are those of the configuration after ``step`` steps."""
-    if config.blocks > len(tensors):  # each block has several: nothing is built that is not there
+    # Each block has several tensors: nothing is built that is not there.
+    if custom is None and config.blocks > len(tensors):
         raise ValueError(f"blocks: got {config.blocks}, more than its {len(tensors)} tensors")
     try:
-        expected = _expected(config, sample_shape, classes, step)
+        expected = _expected(config, sample_shape, classes, step, custom)
     except (RuntimeError, OverflowError) as error:
         raise ValueError(f"its configuration gives no network: {error}") from None
+    if custom is not None:  # Adam keeps nothing of weights that have had no gradient
+        used = {name.rpartition(".")[0] for name in tensors}
+        kept = {k for k in expected if k.rpartition(".")[0] in used or k[:10] != "optimizer."}
+        expected = {k: expected[k] for k in kept}
     for name in sorted(tensors.keys() ^ expected.keys()):
         state = "missing" if name in expected else "not one of this network"
         raise ValueError(f"tensor {name!r} is {state}")
@@ -276,8 +292,9 @@ class TrainedModel:
 
 
 def load_model(
-    place: str | os.PathLike[str], *, ema: bool = True, device: torch.device | str = "cpu"
-) -> TrainedModel:
+    place: str | os.PathLike[str], *, ema: bool = True, device: torch.device | str = "cpu",
+    network: nn.Module | None = None,
+) -> TrainedModel:  # fmt: skip
     """Load the network of a run folder or checkpoint file.
 
     Parameters
@@ -287,16 +304,19 @@ def load_model(
     ema : bool
         The moving average of the weights (default), or the last weights.
     device : torch.device or str
+    network : nn.Module, optional
+        The module of a run with network "custom", which gives the architecture; it is copied.
 
     Raises
     ------
     ValueError
-        If there is no usable checkpoint, or the device cannot be used.
+        If there is no usable checkpoint, or the device cannot be used, or a module is missing or
+        given where none is needed.
     """
     place_of_weights = usable_device(device)
-    saved = load_checkpoint(place)
+    saved = load_checkpoint(place, network)
     with torch.random.fork_rng(devices=[]):
-        network = build_network(saved.config, saved.sample_shape, saved.classes)
-    network.load_state_dict(saved.part("ema" if ema else "model"))
-    network.to(place_of_weights).eval().requires_grad_(False)
-    return TrainedModel(network, saved.config, saved.sample_shape, saved.classes, saved.step)
+        model = build_network(saved.config, saved.sample_shape, saved.classes, network)
+    model.load_state_dict(saved.part("ema" if ema else "model"))
+    model.to(place_of_weights).eval().requires_grad_(False)
+    return TrainedModel(model, saved.config, saved.sample_shape, saved.classes, saved.step)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,7 +21,7 @@ SIGNALS = ("constant", "linear", "exp", "cosine", "lambda")
 CLOCKS = ("linear", "square")
 DENSITIES = ("uniform", "logit_normal", "power")
 PREDICTIONS = ("velocity", "data")
-NETWORKS = ("auto", "mlp", "unet")
+NETWORKS = ("auto", "mlp", "perceptron", "unet", "dit", "custom")
 LR_SCHEDULES = ("cosine", "constant")
 PRECISIONS = ("no", "bf16")
 DEVICES = ("auto", "cpu", "cuda")
@@ -30,7 +31,8 @@ TRACKERS = ("none", "tensorboard", "wandb")
 ADDED = frozenset(
     {
         "key", "label_key", "held_out", "compile", "channels_last", "fused", "foreach", "workers",
-        "validate_every", "sample_every", "tracker",
+        "validate_every", "sample_every", "tracker", "multipliers", "attention", "head_width",
+        "scale_shift", "patch", "dropout",
     }
 )  # fmt: skip
 
@@ -85,6 +87,16 @@ def _at_least_zero(name: str, value: Any, below: float = math.inf) -> float:
     if not 0.0 <= number < below:
         raise ValueError(f"{name}: got {number}; allowed: {allowed}")
     return number
+
+
+def _dashed(name: str, value: Any, words: tuple[str, ...] = ()) -> str:
+    """Up to ten whole numbers with dashes between them, or one of the words."""
+    allowed = ", or ".join(("one to ten integers >= 1 such as '2-1'", *map(repr, words)))
+    if not isinstance(value, str):
+        raise TypeError(f"{name}: got {_arguments.given(value)}; allowed: {allowed}")
+    if value not in words and not re.fullmatch("[1-9][0-9]{0,4}(-[1-9][0-9]{0,4}){0,9}", value):
+        raise ValueError(f"{name}: got {value[:80]!r}; allowed: {allowed}")
+    return value
 
 
 def _positive_or_inf(name: str, value: Any) -> float:
@@ -201,14 +213,52 @@ class TrainConfig:
 
     network: str = _option(
         "auto",
-        "'mlp' (points, small images), 'unet' (larger images), 'auto' (mlp up to 256 numbers)",
+        "'mlp' (points, small images), 'unet' (larger images), 'auto' (mlp up to 256 numbers), "
+        "'dit' (a transformer on patches of images), 'perceptron' (rectified layers on x and t), "
+        "or 'custom' (a module of your own, from Python)",
         NETWORKS,
     )
     width: int = _option(
-        384, "features per layer (mlp) or channels at full resolution (unet)", _whole(1, 2**20)
+        384,
+        "features per layer (mlp, perceptron) or patch (dit), or channels at full resolution "
+        "(unet)",
+        _whole(1, 2**20),
     )
     blocks: int = _option(
-        4, "residual blocks (mlp), or residual blocks per resolution (unet)", _whole(1, 2**14)
+        4,
+        "residual blocks (mlp), hidden layers (perceptron), residual blocks per resolution (unet), "
+        "or transformer blocks (dit)",
+        _whole(1, 2**14),
+    )
+    multipliers: str = _option(
+        "1-2-2",
+        "channels of each resolution of a unet in units of width, from full resolution on; each is "
+        "half as fine as the one before",
+        _dashed,
+    )
+    attention: str = _option(
+        "auto",
+        "sides in pixels of the resolutions of a unet with attention, such as '16-8'; 'auto': the "
+        "last but one unless it is the first; 'none': at the coarsest alone, where there always is "
+        "some between the way down and up",
+        partial(_dashed, words=("auto", "none")),
+    )
+    head_width: int = _option(
+        0,
+        "channels per head of attention, >= 0; 0: 8 in a unet, 64 in a dit",
+        _whole(0, 2**20),
+    )
+    scale_shift: bool = _option(
+        False,
+        "time and class scale and shift the normalised channels of a unet; without, they are added",
+        _arguments.flag,
+    )
+    patch: int = _option(2, "side in pixels of the patches of a dit, >= 1", _whole(1, 2**14))
+    dropout: float = _option(
+        0.0,
+        "share of the features within blocks that a step of training leaves out, in [0, 1), picked "
+        "by torch's generator of each process",
+        partial(_at_least_zero, below=1),
     )
 
     steps: int = _option(6000, "optimiser steps in all, >= 1", _whole(1))
@@ -289,10 +339,15 @@ class TrainConfig:
             raise ValueError(f"{name}: got {getattr(self, name)!r}; allowed: {allowed}")
 
     def resolved_network(self, sample_shape: tuple[int, ...]) -> str:
-        """``"mlp"`` or ``"unet"``: the network used for samples of ``sample_shape``."""
+        """The network used for samples of ``sample_shape``, with ``"auto"`` decided."""
         if self.network != "auto":
             return self.network
         return "mlp" if math.prod(sample_shape) <= 256 else "unet"
+
+    def listed(self, name: str) -> tuple[int, ...]:
+        """The numbers of a field with dashes between them; () for ``"none"``."""
+        text = getattr(self, name)
+        return () if text == "none" else tuple(map(int, text.split("-")))
 
     def time_of(self, share: Tensor) -> Tensor:
         """Times whose distribution function has the values ``share`` in [0, 1]."""

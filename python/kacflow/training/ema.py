@@ -9,7 +9,7 @@ from torch import nn
 
 
 class Average:
-    """A copy of a network whose weights follow the trained ones.
+    """A copy of a network, in evaluation mode, whose weights follow the trained ones.
 
     The decay at the n-th update is min(decay, (1 + n) / (10 + n)): it rises, so that short runs are
     not dominated by the initial weights, which the first update replaces.  Nothing is read back
@@ -25,7 +25,7 @@ class Average:
     """
 
     def __init__(self, network: nn.Module, decay: float, *, foreach: bool = True) -> None:
-        self.module = copy.deepcopy(network).requires_grad_(False)
+        self.module = copy.deepcopy(network).requires_grad_(False).eval()
         self.decay, self.foreach, self.updates = decay, foreach, 0
 
     @torch.no_grad()

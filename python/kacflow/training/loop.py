@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kacflow import _arguments
 from kacflow.training import processes
@@ -37,7 +37,7 @@ from kacflow.training.data import Dataset, Order, load_parts
 from kacflow.training.ema import Average
 from kacflow.training.feed import Feed
 from kacflow.training.monitor import LOG_FILE, Monitor, check_tracker
-from kacflow.training.networks import build_network
+from kacflow.training.networks import build_network, check_network
 from kacflow.training.objective import Objective, Weight
 
 CONFIG_FILE = "config.json"
@@ -67,7 +67,7 @@ class TrainResult:
 
 def train(
     config: TrainConfig, *, resume: bool = False, overwrite: bool = False, progress: bool = True,
-    weight: Weight | None = None,
+    weight: Weight | None = None, network: nn.Module | None = None,
 ) -> TrainResult:  # fmt: skip
     """Train a network on the mean squared error against the conditional velocity.
 
@@ -94,6 +94,11 @@ def train(
     weight : callable, optional
         Factor of each sample's squared error: takes the times (B,) on the device, returns (B,).
         It is not kept in the checkpoint; give it again to resume.
+    network : nn.Module, optional
+        A module of your own, for ``config.network`` "custom": ``network(x, t)``, with ``labels``
+        ``network(x, t, labels)``, returns the shape of x; t has shape (B,), and labels are int64 of
+        shape (B,), where -1 means no label.  A copy of it is trained, from its weights on; give it
+        again to resume, and to :func:`load_model`.
 
     Returns
     -------
@@ -117,15 +122,18 @@ def train(
         raise TypeError(f"config: got {type(config).__name__}; allowed: TrainConfig")
     _arguments.flag("resume", resume)
     _arguments.flag("overwrite", overwrite)
+    check_network(config, network)
     if resume:
         checkpoint_file(config.out)  # no folder is made where none was
     with locked(Path(config.out)) if processes.is_main() else nullcontext():
-        return _train(config, _saved_run(config, resume, overwrite), progress, weight)
+        saved = _saved_run(config, resume, overwrite, network)
+        return _train(config, saved, progress, weight, network)
 
 
 def _train(
-    config: TrainConfig, saved: Checkpoint | None, progress: bool, weight: Weight | None
-) -> TrainResult:
+    config: TrainConfig, saved: Checkpoint | None, progress: bool, weight: Weight | None,
+    network: nn.Module | None,
+) -> TrainResult:  # fmt: skip
     check_tracker(config)
     accelerator = processes.accelerator(config.device, config.tracker, config.out)
     parts = accelerator.num_processes * config.accumulate
@@ -153,11 +161,13 @@ def _train(
                 f"data: {config.data!r} has samples of shape {tuple(data.sample_shape)}; allowed: "
                 f"{saved.sample_shape}, as when the run began"
             )
-        with closing(_Run(config, data, accelerator, saved, weight)) as run:
+        with closing(_Run(config, data, accelerator, saved, weight, network)) as run:
             return run.run(progress, held_out)
 
 
-def _saved_run(config: TrainConfig, resume: bool, overwrite: bool) -> Checkpoint | None:
+def _saved_run(
+    config: TrainConfig, resume: bool, overwrite: bool, network: nn.Module | None
+) -> Checkpoint | None:
     """The checkpoint to continue from, None for a fresh start; checks that this is allowed."""
     file = Path(config.out) / FILE_NAME
     if not resume:
@@ -167,7 +177,7 @@ def _saved_run(config: TrainConfig, resume: bool, overwrite: bool) -> Checkpoint
                 "another folder"
             )
         return None
-    saved = load_checkpoint(config.out)
+    saved = load_checkpoint(config.out, network)
     old, new = saved.config.to_dict(), config.to_dict()
     changed = [f"{k}: {old[k]!r} -> {new[k]!r}" for k in old if old[k] != new[k]]
     changed = [text for text in changed if text.partition(":")[0] not in RESUMABLE]
@@ -189,7 +199,7 @@ class _Run:
 
     def __init__(
         self, config: TrainConfig, data: Dataset, accelerator: Any, saved: Checkpoint | None,
-        weight: Weight | None = None,
+        weight: Weight | None = None, custom: nn.Module | None = None,
     ) -> None:  # fmt: skip
         self.config, self.data, self.accelerator = config, data, accelerator
         self.out = Path(config.out)
@@ -200,7 +210,7 @@ class _Run:
         self.step = 0 if saved is None else saved.step
         self.classes = data.classes if config.labels else 0
         self.objective = Objective(config, data, self.classes, weight)
-        network = build_network(config, data.sample_shape, self.classes).to(self.device)
+        network = build_network(config, data.sample_shape, self.classes, custom).to(self.device)
         self.parameters = sum(p.numel() for p in network.parameters() if p.requires_grad)
         image = len(data.sample_shape) == 3
         self.layout = torch.channels_last if image and config.channels_last else None
