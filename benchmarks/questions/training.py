@@ -120,11 +120,11 @@ def run(plan: Plan) -> list[Row]:
                 row.more["loss"] = trainers[row.name].loss()
                 note += f", loss {row.more['loss']:.2f}"
             row.more["note"] = note
-        rows += made + _loop(plan, threads)
+        rows += made + _loop(plan, threads, found["kacflow"])
     return rows
 
 
-def _loop(plan: Plan, threads: int) -> list[Row]:
+def _loop(plan: Plan, threads: int, error: tuple[float, str]) -> list[Row]:
     """A step of the training loop beside one that is handed its batch."""
     config = TrainConfig(data="digits", labels=True, device=plan.device.type, validate_every=0)
     data = load_dataset(config)
@@ -143,8 +143,8 @@ def _loop(plan: Plan, threads: int) -> list[Row]:
         average.update(network)
 
     rows = plan.rows(
-        "digits", {"bare loop": bare, "kacflow.train": run.one_step}, threads=threads,
-        numbers=x_t.numel(), errors={},
+        "digits", {"floor: bare loop": bare, "kacflow.train": run.one_step}, threads=threads,
+        numbers=x_t.numel(), errors={"kacflow.train": error},
     )  # fmt: skip
     run.close()
     for row in rows:

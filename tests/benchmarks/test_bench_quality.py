@@ -116,7 +116,8 @@ def test_real_points_are_those_that_networks_train_on() -> None:
     from kacflow.training import load_dataset
 
     data = load_dataset(modes.configuration("kac-9-3", steps=1, seed=0, device="cpu", out="x"))
-    drawn = data.batch(torch.arange(9), torch.Generator().manual_seed(0)).numpy()
+    uniforms = torch.rand(2, 9, generator=torch.Generator().manual_seed(0))
+    drawn = data.samples(data.raw(torch.arange(9)), uniforms).numpy()
     assert sorted(measures.nearest_mode(drawn, modes.MODES)[0]) == list(range(9))
     assert measures.nearest_mode(drawn, modes.MODES)[1].max() < 6e-4
 
