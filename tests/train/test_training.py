@@ -14,8 +14,22 @@ from pathlib import Path
 import pytest
 import torch
 
-from kacflow.training import TrainConfig, checkpoint, load_model, loop, train
-from kacflow.training.checkpoint import Checkpoint, load_checkpoint, write_atomically
+from kacflow.training import (
+    TrainConfig,
+    checkpoint,
+    load_dataset,
+    load_model,
+    loop,
+    processes,
+    train,
+)
+from kacflow.training.checkpoint import (
+    Checkpoint,
+    flatten_optimizer,
+    load_checkpoint,
+    restore_optimizer,
+    write_atomically,
+)
 from kacflow.training.ema import Average
 
 Small = Callable[..., TrainConfig]
@@ -125,24 +139,55 @@ def test_precision_may_change_between_runs_of_a_process(small: Small, tmp_path: 
     torch.testing.assert_close(full, half, rtol=0, atol=0.01)
 
 
-@pytest.mark.parametrize(
-    "option", ["compile", "channels_last", "fused", "foreach"], ids=lambda name: name
-)
+@pytest.mark.parametrize("option", ["compile", "fused", "foreach"])
 def test_options_of_speed_change_the_last_digits_at_most(
     option: str, small: Small, tmp_path: Path
 ) -> None:
     curves = []
     for value in (True, False):
         config = small(
-            data="digits", network="unet" if option == "channels_last" else "mlp", width=8,
-            blocks=1, steps=4, batch=8, labels=True, log_every=1, out=str(tmp_path / str(value)),
-            **{option: value},
+            data="digits", width=8, blocks=1, steps=4, batch=8, labels=True, log_every=1,
+            out=str(tmp_path / str(value)), **{option: value},
         )  # fmt: skip
         train(config, progress=False)
         curves.append(losses(config.out))
         assert load_model(config.out).sample_shape == (1, 8, 8)  # names of weights are the same
     with_it, without = (torch.tensor([loss for _, loss in curve]) for curve in curves)
     torch.testing.assert_close(with_it, without, rtol=2e-4, atol=0.0)
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_channels_innermost_on_a_gpu(
+    wanted: bool, small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights, their average and the batch; on a device that stands for one."""
+    accelerator = processes.accelerator("cpu")
+    config = small(data="digits", network="unet", width=8, blocks=1, fused=False,
+                   channels_last=wanted)  # fmt: skip
+    here = loop._Run(config, load_dataset(config), accelerator, None)
+    assert here.layout is None
+    monkeypatch.setattr(type(accelerator), "device", property(lambda _: torch.device("meta")))
+    run = loop._Run(config, load_dataset(config), accelerator, None)
+    run.one_step()
+    for network in (run.network, run.ema.module):
+        kernels = [w for w in network.parameters() if w.ndim == 4 and min(w.shape[1:]) > 1]
+        assert kernels
+        for weights in kernels:
+            assert weights.is_contiguous(memory_format=torch.channels_last) == wanted
+
+
+def test_a_restored_optimiser_has_the_layout_of_the_weights() -> None:
+    """Fused kernels go through weights and moments in the order of memory."""
+    torch.manual_seed(0)
+    weights = torch.randn(4, 3, 3, 3).to(memory_format=torch.channels_last).requires_grad_()
+    optimizers = [torch.optim.Adam([weights], fused=True) for _ in range(2)]
+    weights.grad = torch.randn_like(weights)
+    optimizers[0].step()
+    kept = {name: value.contiguous() for name, value in flatten_optimizer(optimizers[0]).items()}
+    restore_optimizer(optimizers[1], kept)
+    first, second = (optimizer.state[weights] for optimizer in optimizers)
+    for name, value in first.items():
+        assert torch.equal(value, second[name]) and value.stride() == second[name].stride()
 
 
 def test_divergence_keeps_the_last_checkpoint(

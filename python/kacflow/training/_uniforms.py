@@ -62,9 +62,8 @@ class Uniforms:
 
     def _draw(self, first: int) -> Tensor:
         shape = (self._together, len(self._rows))
-        whole = {"dtype": torch.int64, "device": self._device}
-        sample = torch.arange(self._rows.start, self._rows.stop, **whole).expand(shape)
-        step = torch.arange(first, first + self._together, **whole)[:, None].expand(shape)
-        zero = torch.zeros((), **whole).expand(shape)
+        sample = torch.arange(self._rows.start, self._rows.stop, device=self._device).expand(shape)
+        step = torch.arange(first, first + self._together, device=self._device)[:, None]
+        step, zero = step.expand(shape), torch.zeros_like(sample)
         words = philox((sample, step & _LOW, step >> 32, zero), self._seed)
         return torch.stack(words).bitwise_right_shift(8).to(torch.float32) * 2.0**-24

@@ -293,7 +293,9 @@ class TrainConfig:
         _arguments.flag,
     )
     channels_last: bool = _option(
-        True, "images on a GPU with their channels innermost in memory", _arguments.flag
+        True,
+        "images for a U-Net on a GPU with their channels innermost in memory",
+        _arguments.flag,
     )
     fused: bool = _option(True, "Adam as one kernel over all weights", _arguments.flag)
     foreach: bool = _option(

@@ -293,7 +293,7 @@ class Order:
         return torch.from_numpy(np.concatenate(list(self._pieces(number))).astype(np.int64))
 
 
-_STREAMS = {"order": 0, "batch": 1, "noise": 2, "sample": 3}
+_STREAMS = {"order": 0, "batch": 1, "noise": 2, "sample": 3, "dropout": 4}
 
 
 def stream(seed: int, purpose: str, *counters: int) -> np.random.Generator:

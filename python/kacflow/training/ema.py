@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class Average:
@@ -33,12 +33,13 @@ class Average:
         """Move the average towards ``network``; buffers are copied."""
         n = self.updates
         weight = 1.0 - min(self.decay, (1.0 + n) / (10.0 + n)) if n else 1.0
-        averaged, current = list(self.module.parameters()), list(network.parameters())
+        averaged: list[Tensor] = list(self.module.parameters())
+        current: list[Tensor] = list(network.parameters())
         if self.foreach:
             torch._foreach_lerp_(averaged, current, weight)
         else:
             for target, source in zip(averaged, current, strict=True):
                 target.lerp_(source, weight)
-        for buffer, source in zip(self.module.buffers(), network.buffers(), strict=True):
-            buffer.copy_(source)
+        for target, source in zip(self.module.buffers(), network.buffers(), strict=True):
+            target.copy_(source)
         self.updates = n + 1

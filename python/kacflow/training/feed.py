@@ -39,7 +39,7 @@ class _Reader(torch.utils.data.Dataset[_Read]):
             return str(error)
 
 
-def _as_it_is(read: _Read) -> _Read:
+def _as_it_is(read: Any) -> Any:
     return read
 
 

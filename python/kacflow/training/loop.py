@@ -33,7 +33,7 @@ from kacflow.training.checkpoint import (
     write_atomically,
 )
 from kacflow.training.config import RESUMABLE, TrainConfig
-from kacflow.training.data import Dataset, Order, load_parts
+from kacflow.training.data import Dataset, Order, load_parts, stream
 from kacflow.training.ema import Average
 from kacflow.training.feed import Feed
 from kacflow.training.monitor import LOG_FILE, Monitor, check_tracker
@@ -212,10 +212,11 @@ class _Run:
         self.objective = Objective(config, data, self.classes, weight)
         network = build_network(config, data.sample_shape, self.classes, custom).to(self.device)
         self.parameters = sum(p.numel() for p in network.parameters() if p.requires_grad)
-        image = len(data.sample_shape) == 3
-        self.layout = torch.channels_last if image and config.channels_last else None
+        convolves = any(weights.ndim == 4 for weights in network.parameters())
+        wanted = config.channels_last and convolves and self.device.type != "cpu"
+        self.layout = torch.channels_last if wanted else None
         if self.layout is not None:
-            network = network.to(memory_format=self.layout)
+            network = network.to(memory_format=self.layout)  # type: ignore[call-overload]
         self.ema = Average(network, config.ema, foreach=config.foreach)
         optimizer = torch.optim.Adam(
             network.parameters(), lr=config.lr,
@@ -233,6 +234,10 @@ class _Run:
             self.loss_count = int(saved.tensors["state.loss_count"])
         if config.compile:
             network.compile()
+        if self.device.type != "cpu" or accelerator.process_index:
+            # Their generators are in no checkpoint, and are not to repeat each other's masks.
+            words = stream(config.seed, "dropout", self.step, accelerator.process_index)
+            torch.manual_seed(int(words.integers(2**63)))
         self.network, self.optimizer = accelerator.prepare(network, optimizer)
         self.last_loss = math.nan
         self.uniforms = Uniforms(config.seed, self.rows, self.device)
