@@ -140,6 +140,6 @@ def test_uniforms_decide_times_mirrors_and_labels(image_folder: Path, small: Sma
     _, t, _, labels = run.batch()
     assert torch.equal((t * 4000).floor().long().clamp(max=3999), torch.arange(4000))
     assert abs((labels == -1).double().mean() - 0.25) < 0.03
-    samples = data.samples(run.feed(0)[0], run.uniforms(0)[1:3])
+    samples = data.samples(run.feed(0)[0], run.random(0)[1])
     mirrored = samples[:, 0, 0, 0] < 0
     assert abs(mirrored.double().mean() - 0.5) < 0.04

@@ -33,23 +33,36 @@ def test_known_answers(counter: str, key: str, expected: str) -> None:
 def test_numbers_depend_on_seed_step_and_sample_alone() -> None:
     whole = Uniforms(5, range(96))
     for step in (0, 1, 63, 64, 2**31, 2**40 + 7):
-        expected = whole(step)
+        [expected] = whole(step)
         assert expected.shape == (4, 96) and expected.dtype == torch.float32
         for rows in (range(32), range(32, 96), range(95, 96)):
-            part = Uniforms(5, rows)(step)
+            [part] = Uniforms(5, rows)(step)
             assert torch.equal(part, expected[:, rows.start : rows.stop])
-    assert torch.equal(whole(3), Uniforms(5, range(96))(3))  # whatever was asked before
-    assert not torch.equal(whole(3), whole(4)) and not torch.equal(
-        whole(3), Uniforms(6, range(96))(3)
-    )
-    large = Uniforms(5, range(2**18))(1)  # more than are drawn together
-    assert torch.equal(large[:, :96], whole(1))
+    assert torch.equal(*whole(3), *Uniforms(5, range(96))(3))  # whatever was asked before
+    for other in (whole(4), Uniforms(6, range(96))(3)):
+        assert not torch.equal(*whole(3), *other)
+    [large] = Uniforms(5, range(2**18))(1)  # more than are drawn together
+    assert torch.equal(large[:, :96], *whole(1))
+
+
+def test_what_is_made_of_them_is_made_for_many_steps_at_once() -> None:
+    made: list[tuple[int, ...]] = []
+
+    def make(numbers: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        made.append(tuple(numbers.shape))
+        return numbers[0] + 1.0, numbers[1:3]
+
+    source, plain = Uniforms(5, range(8), make=make), Uniforms(5, range(8))
+    for step in range(100):
+        one, two = source(step)
+        assert torch.equal(one, plain(step)[0][0] + 1.0) and torch.equal(two, plain(step)[0][1:3])
+    assert made == [(4, 64, 8), (4, 64, 8)]
 
 
 def test_numbers_are_uniform_and_independent() -> None:
     from scipy import stats
 
-    drawn = torch.stack([Uniforms(1, range(4096))(step) for step in range(8)]).double().numpy()
+    drawn = torch.stack([Uniforms(1, range(4096))(step)[0] for step in range(8)]).double().numpy()
     assert drawn.min() >= 0.0 and drawn.max() < 1.0
     assert np.array_equal(drawn * 2**24, np.floor(drawn * 2**24))
     for column in range(4):

@@ -8,6 +8,8 @@ times, mirror images and drop labels.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -36,7 +38,7 @@ def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: int) -> tuple[Te
 
 
 class Uniforms:
-    """Four uniform numbers for each sample of each step.
+    """Four uniform numbers for each sample of each step, or what is made of them.
 
     Parameters
     ----------
@@ -46,19 +48,30 @@ class Uniforms:
         Numbers of the samples of a step, those of one process.
     device : torch.device
         Where they are drawn.
+    make : callable, optional
+        Takes the numbers of some steps, shape (4, steps, rows), and returns tensors whose last two
+        axes are these: done once for many steps.
     """
 
-    def __init__(self, seed: int, rows: range, device: torch.device | str = "cpu") -> None:
-        self._seed, self._rows, self._device = seed, rows, device
+    def __init__(
+        self, seed: int, rows: range, device: torch.device | str = "cpu",
+        make: Callable[[Tensor], tuple[Tensor, ...]] | None = None,
+    ) -> None:  # fmt: skip
+        self._seed, self._rows, self._device, self._make = seed, rows, device, make
         self._together = max(1, min(64, _BLOCK // (4 * max(1, len(rows)))))  # steps
-        self._first, self._block = -1, torch.empty(0)
+        self._first = -1
+        self._block: tuple[Tensor, ...] = ()
 
-    def __call__(self, step: int) -> Tensor:
-        """Shape (4, number of rows), float32 in [0, 1): multiples of 2^-24, independent."""
+    def __call__(self, step: int) -> tuple[Tensor, ...]:
+        """What was made for a step; without ``make`` one tensor of shape (4, number of rows), in
+        float32 in [0, 1): multiples of 2^-24, independent.
+        """
         first = step - step % self._together
         if first != self._first:
-            self._first, self._block = first, self._draw(first)
-        return self._block[:, step - first]
+            numbers = self._draw(first)
+            self._first = first
+            self._block = (numbers,) if self._make is None else self._make(numbers)
+        return tuple(made[..., step - first, :] for made in self._block)
 
     def _draw(self, first: int) -> Tensor:
         shape = (self._together, len(self._rows))

@@ -240,7 +240,8 @@ class _Run:
             torch.manual_seed(int(words.integers(2**63)))
         self.network, self.optimizer = accelerator.prepare(network, optimizer)
         self.last_loss = math.nan
-        self.uniforms = Uniforms(config.seed, self.rows, self.device)
+        make = partial(self.objective.random, rows=self.rows, of=config.batch)
+        self.random = Uniforms(config.seed, self.rows, self.device, make)
         order = Order(data.size, config.batch, config.seed)
         steps = range(self.step, config.steps)
         self.feed = Feed(
@@ -278,7 +279,7 @@ class _Run:
         """What :meth:`Objective.draw` gives for this process's rows of the present step."""
         raw, labels = self.feed(self.step)
         drawn = self.objective.draw(
-            raw, labels, self.uniforms(self.step), self.rows, self.config.batch,
+            raw, labels, self.random(self.step), self.rows.start,
             seed=self.config.seed, step=self.step,
         )  # fmt: skip
         if self.layout is not None:

@@ -45,8 +45,9 @@ class Validation:
         self._objective = objective
         self._labels = held_out.labels(indices).to(device) if objective.classes else None
         self._raw = held_out.raw(indices).to(device)
-        self._uniforms = Uniforms(0, range(n), device)(0)
-        self._uniforms[3] = 1.0  # no label is left out
+        [uniforms] = Uniforms(0, range(n), device)(0)
+        times, numbers, dropped = objective.random(uniforms, range(n), n)
+        self._random = times, numbers, torch.zeros_like(dropped)  # no label is left out
 
     @torch.no_grad()
     def loss(self, network: nn.Module) -> float:
@@ -54,13 +55,11 @@ class Validation:
         n, size = len(self._raw), self._objective.config.batch
         total = 0.0
         for first in range(0, n, size):
-            rows = range(first, min(first + size, n))
-            here = slice(rows.start, rows.stop)
+            here = slice(first, min(first + size, n))
             labels = None if self._labels is None else self._labels[here]
-            drawn = self._objective.draw(
-                self._raw[here], labels, self._uniforms[:, here], rows, n, seed=0, step=0
-            )
-            total += float(self._objective.loss(network, drawn)) * len(rows)
+            random = tuple(value[..., here] for value in self._random)
+            drawn = self._objective.draw(self._raw[here], labels, random, first, seed=0, step=0)
+            total += float(self._objective.loss(network, drawn)) * (here.stop - first)
         return total / n
 
 

@@ -38,8 +38,18 @@ class Objective:
         self.path = build_path(config)
         self.timer: AbstractContextManager[object] = nullcontext()  #: around the noise
 
+    def random(self, uniforms: Tensor, rows: range, of: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Times, two numbers for the samples, and which labels are left out, of ``rows`` of a batch
+        ``of`` so many: of shapes (..., rows), (2, ..., rows) and (..., rows).
+
+        ``uniforms``, of shape (4, ..., rows), are in [0, 1); the times are stratified over a batch.
+        """
+        strata = torch.arange(rows.start, rows.stop, device=uniforms.device)
+        times = self.config.time_of((strata + uniforms[0]) / of)
+        return times, uniforms[1:3], uniforms[3] < self.config.label_dropout
+
     def draw(
-        self, raw: Tensor, labels: Tensor | None, uniforms: Tensor, rows: range, of: int,
+        self, raw: Tensor, labels: Tensor | None, random: tuple[Tensor, ...], first: int,
         *, seed: int, step: int,
     ) -> list[Tensor]:  # fmt: skip
         """x_t, t, what the network is to return and, with labels, the classes.
@@ -47,24 +57,22 @@ class Objective:
         Parameters
         ----------
         raw : Tensor
-            Samples as the data set stores them, on the device; ``rows`` of a batch ``of`` so many.
+            Samples number ``first`` and on of a batch, as the data set stores them, on the device.
         labels : Tensor or None
-            Their classes, int64 of shape (len(rows),).
-        uniforms : Tensor
-            Shape (4, len(rows)), beside ``raw``: for the times, the samples (two) and the labels.
+            Their classes, int64 of shape (rows,).
+        random : tuple of Tensor
+            What :meth:`random` gives, for one step.
         seed, step : int
             Decide the noise, together with the number of a sample in the batch.
         """
-        config = self.config
-        x_0 = self.data.samples(raw, uniforms[1:3])
-        strata = torch.arange(rows.start, rows.stop, device=raw.device)
-        t = config.time_of((strata + uniforms[0]) / of)
+        t, numbers, dropped = random
+        x_0 = self.data.samples(raw, numbers)
         noise = torch_generator(seed, "noise", step)
         with self.timer:
-            sample = self.path.sample(x_0, t, generator=noise, first=rows.start)
-        drawn = [sample.x_t, t, x_0 if config.prediction == "data" else sample.dx_t]
+            sample = self.path.sample(x_0, t, generator=noise, first=first)
+        drawn = [sample.x_t, t, x_0 if self.config.prediction == "data" else sample.dx_t]
         if labels is not None:
-            drawn.append(torch.where(uniforms[3] < config.label_dropout, -1, labels))
+            drawn.append(torch.where(dropped, -1, labels))
         return drawn
 
     def loss(self, network: nn.Module, drawn: Sequence[Tensor]) -> Tensor:
