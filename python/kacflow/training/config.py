@@ -213,7 +213,8 @@ class TrainConfig:
 
     network: str = _option(
         "auto",
-        "'mlp' (points, small images), 'unet' (larger images), 'auto' (mlp up to 256 numbers), "
+        "'mlp' (points, small images), 'unet' (larger images), 'auto' (one of the two: unet for "
+        "images of more than 256 numbers), "
         "'dit' (a transformer on patches of images), 'perceptron' (rectified layers on x and t), "
         "or 'custom' (a module of your own, from Python)",
         NETWORKS,
@@ -344,7 +345,8 @@ class TrainConfig:
         """The network used for samples of ``sample_shape``, with ``"auto"`` decided."""
         if self.network != "auto":
             return self.network
-        return "mlp" if math.prod(sample_shape) <= 256 else "unet"
+        image = len(sample_shape) == 3
+        return "unet" if image and math.prod(sample_shape) > 256 else "mlp"
 
     def listed(self, name: str) -> tuple[int, ...]:
         """The numbers of a field with dashes between them; () for ``"none"``."""
