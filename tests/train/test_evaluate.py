@@ -14,7 +14,7 @@ from kacflow import metrics
 from kacflow.cli import main
 from kacflow.evaluation import Features, as_bytes, evaluate
 from kacflow.evaluation._features import INCEPTION_FILE
-from kacflow.training import TrainConfig, load_model, train
+from kacflow.training import load_model, train
 from kacflow.training.data import digits_split
 
 torchmetrics = pytest.importorskip("torchmetrics", reason="kacflow[evaluate]")
@@ -150,9 +150,10 @@ def test_gaussians_of_known_moments(tmp_path: Path) -> None:
     assert report["kid_subset_size"] == 40 and report["kid_subsets"] == 10
     assert report["nearest"]["held_out"] is None and report["class_balance"] is None
     assert evaluate(generated, data, n=20, held_out=0.0)["n"] == 20
-    tensor = torch.from_numpy(np.load(generated)["samples"])
-    again = evaluate(tensor, data, held_out=0.0)
-    assert again["frechet_distance"] == report["frechet_distance"]
+    array = np.load(generated)["samples"]
+    for same in (array, torch.from_numpy(array)):
+        again = evaluate(same, data, held_out=0.0)
+        assert again["frechet_distance"] == report["frechet_distance"]
 
 
 def test_classes_and_nearest_of_a_known_mixture(tmp_path: Path) -> None:
@@ -314,10 +315,11 @@ def test_a_run_is_generated_from(small, tmp_path: Path, capsys, monkeypatch) -> 
     assert evaluate("seven.npz", "digits", seed=4)["kid"] == other["kid"]
 
 
-def test_a_law_and_a_run_on_it(small) -> None:
+def test_a_law_and_a_run_on_it(small, tmp_path: Path) -> None:
     config = small()
     train(config, progress=False)
-    report = evaluate(config.out, "grid9", n=30, steps=2)
+    report = evaluate(config.out, "grid9", n=30, steps=2, picture=tmp_path / "points.png")
+    assert (tmp_path / "points.png").exists()
     assert report["against"]["n"] == 9000 and len(report["class_balance"]["shares"]) == 9
     assert report["nearest"]["held_out"]["mean"] < 1e-3
 
@@ -420,4 +422,3 @@ def test_a_script_of_the_wrong_kind(script: Path, tmp_path: Path) -> None:
             Features(tmp_path / "bad.ts")(images)
     with pytest.raises(TypeError, match="evaluate: got width"):
         evaluate(images, "digits", width=3)
-    assert TrainConfig().held_out == 0.05  # the share that the documentation of the command implies

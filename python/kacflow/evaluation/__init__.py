@@ -36,7 +36,7 @@ _PACKAGES = ("torch", "numpy", "scikit-learn", "torchmetrics")
 
 
 def evaluate(
-    source: str | os.PathLike[str] | TrainedModel | Tensor,
+    source: str | os.PathLike[str] | TrainedModel | Tensor | np.ndarray,
     against: str | os.PathLike[str],
     *,
     features: str | os.PathLike[str] = "pixels",
@@ -59,7 +59,7 @@ def evaluate(
 
     Parameters
     ----------
-    source : path, TrainedModel or Tensor
+    source : path, TrainedModel, Tensor or numpy.ndarray
         A run or checkpoint, which generates; a ``.npz`` (array 'samples') or ``.npy`` of samples; a
         folder or ``.zip`` of images; or the samples themselves, (n, ...), as the data has them.
     against : str or path
@@ -226,6 +226,8 @@ def _source(source: Any, ema: bool, device: torch.device) -> tuple[TrainedModel 
     """The model that generates, or samples, or neither for images; and the shape of a sample."""
     if isinstance(source, TrainedModel):
         return source, None, source.sample_shape
+    if isinstance(source, np.ndarray):
+        source = torch.from_numpy(source)
     if isinstance(source, Tensor):
         if source.ndim < 2:
             raise ValueError(f"source: got shape {tuple(source.shape)}; allowed: (n, ...)")
