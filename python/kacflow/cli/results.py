@@ -30,6 +30,11 @@ def _label(text: str) -> int | str:
 def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", metavar="RUN", help=_RUN)
     parser.add_argument("--n", type=whole(1), default=64, help="samples (default: 64)")
+    add_generation(parser)
+
+
+def add_generation(parser: Any, label: str = "without") -> None:
+    """Add the options that say how a run generates; ``label`` says what it does without one."""
     parser.add_argument(
         "--steps", type=whole(1), default=100, help="steps from noise to data (default: 100)"
     )
@@ -42,7 +47,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--label", type=_label, metavar="CLASS", help="generate this class, or 'each' equally "
-        "often, with a run trained on labels (default: without)",
+        f"often, with a run trained on labels (default: {label})",
     )  # fmt: skip
     parser.add_argument(
         "--guidance", type=float, default=0.0, metavar="W", help="weight of guidance towards the "
