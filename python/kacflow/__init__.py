@@ -1,8 +1,9 @@
 """kacflow: generative models on the telegrapher's equation, for PyTorch.
 
 Data is at t = 0, noise at t = T.  ``KacProcess`` is the noise, ``KacPath`` the training pair,
-``generate`` the sampler, ``train`` a complete training run; ``GaussianPath`` holds the baselines,
-``telegrapher`` solves the equation itself.
+``generate`` the sampler, ``log_likelihood`` the density that it draws from, ``EmpiricalField`` the
+exact field of finitely many points, ``train`` a complete training run; ``GaussianPath`` holds the
+baselines, ``telegrapher`` solves the equation itself.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from kacflow import _together, ops, telegrapher  # noqa: F401
+from kacflow.empirical import EmpiricalField
 from kacflow.gaussian import GaussianPath
 from kacflow.generate import generate
+from kacflow.likelihood import log_likelihood
 from kacflow.noise import BrownianProcess
 from kacflow.path import KacPath, Path, PathSample
 from kacflow.process import KacProcess
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BrownianProcess",
+    "EmpiricalField",
     "GaussianPath",
     "KacPath",
     "KacProcess",
@@ -31,6 +35,7 @@ __all__ = [
     "TrainConfig",
     "__version__",
     "generate",
+    "log_likelihood",
     "ops",
     "telegrapher",
     "train",

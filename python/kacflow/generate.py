@@ -137,10 +137,19 @@ def _given_grid(T: float, t_grid: Any) -> list[float]:
     return grid
 
 
-def _last_time(T: float, dtype: torch.dtype) -> float:
+def times_between(path: Any, steps: Any, t_grid: Any, t_min: Any, rho: Any) -> list[float]:
+    """The checked decreasing times of an integration, from T to its end."""
+    T = _horizon(path)
+    steps, end = integer("steps", steps, 1, MAX_STEPS), end_time(t_min, T)
+    if t_grid is None or isinstance(t_grid, str):
+        return time_grid(t_grid or "uniform", path, steps, end, rho)
+    return _given_grid(T, t_grid)
+
+
+def _last_time(T: float, dtype: torch.dtype, name: str) -> float:
     """The largest number of a type that is not beyond T."""
     if torch.finfo(dtype).max < T:
-        raise ValueError(f"x_T: got dtype {dtype}; allowed: a type that holds times up to {T:g}")
+        raise ValueError(f"{name}: got dtype {dtype}; allowed: a type that holds times up to {T:g}")
     return math.floor(T / _spacing(T, dtype)) * _spacing(T, dtype)
 
 
@@ -162,6 +171,58 @@ def check_velocity(said: str, velocity: Any, x: Tensor) -> Tensor:
     if velocity.device != x.device:
         raise ValueError(message + f"on {x.device}, where the points are")
     return velocity
+
+
+def learned_field(
+    model: Field,
+    points: Tensor,
+    path: HasHorizon,
+    grid: Sequence[float],
+    *,
+    labels: Tensor | None = None,
+    guidance: float = 0.0,
+    prediction: str = "velocity",
+    name: str = "x_T",
+) -> Callable[[Tensor, Any], Tensor]:
+    """The field u(x, t) that a model gives on a grid of decreasing times, arguments checked.
+
+    It takes and gives tensors of the working type of ``points``, called ``name`` in messages; the
+    model sees their own type.
+    """
+    if not callable(model):
+        raise TypeError(f"model: got {given(model)}; allowed: a function of (x, t)")
+    dtype = tensor(name, points).dtype
+    classes, weight = _classes(labels, points, name), _weight(guidance, labels)
+    choice("prediction", prediction, PREDICTIONS)
+    if prediction == "data" and not callable(getattr(path, "velocity", None)):
+        raise TypeError(f"path: got {given(path)}; allowed for 'data': a path with a velocity")
+    last_time = _last_time(_horizon(path), dtype, name)
+    working = _tensors.working_dtype(dtype)
+
+    def field(x: Tensor, t: Any) -> Tensor:
+        seen = x.to(dtype)
+        if isinstance(t, Tensor):  # a first trial step of an adaptive method may lead beyond an end
+            time = t.clamp(grid[-1], last_time).to(dtype)
+        else:
+            time = x.new_full((), min(t, last_time), dtype=dtype)  # on the device: nothing waits
+        time = time.expand(x.shape[0] if x.ndim else 1)
+        if classes is None:
+            return velocity(x, seen, time)
+        if not weight:
+            return velocity(x, seen, time, classes)
+        both = velocity(*(torch.cat((v, v)) for v in (x, seen, time)), guided)
+        with_label, without = both.chunk(2)
+        return (1.0 + weight) * with_label - weight * without
+
+    guided = None if classes is None else torch.cat((classes, torch.full_like(classes, -1)))
+
+    def velocity(x: Tensor, seen: Tensor, time: Tensor, *label: Tensor | None) -> Tensor:
+        found = check_velocity("model: returned", model(seen, time, *label), seen).to(working)
+        if prediction == "velocity":
+            return found
+        return path.velocity(x, time.to(working), found)  # type: ignore[attr-defined]
+
+    return field
 
 
 def generate(
@@ -251,52 +312,18 @@ def generate(
     >>> generate(lambda x, t: -x, torch.ones(2, 1), path, steps=50, method="rk4").flatten()
     tensor([2.7183, 2.7183])
     """
-    if not callable(model):
-        raise TypeError(f"model: got {given(model)}; allowed: a function of (x, t)")
-    dtype = tensor("x_T", x_T).dtype
-    classes, weight = _classes(labels, x_T), _weight(guidance, labels)
-    choice("prediction", prediction, PREDICTIONS)
-    if prediction == "data" and not callable(getattr(path, "velocity", None)):
-        raise TypeError(f"path: got {given(path)}; allowed for 'data': a path with a velocity")
     choice("method", method, (*FIXED_STEP, *ADAPTIVE))
     flag("return_trajectory", return_trajectory)
-    T = _horizon(path)
-    steps, end = integer("steps", steps, 1, MAX_STEPS), end_time(t_min, T)
-    if t_grid is None or isinstance(t_grid, str):
-        grid = time_grid(t_grid or "uniform", path, steps, end, rho)
-    else:
-        grid = _given_grid(T, t_grid)
+    dtype = tensor("x_T", x_T).dtype
+    grid = times_between(path, steps, t_grid, t_min, rho)
+    field = learned_field(
+        model, x_T, path, grid, labels=labels, guidance=guidance, prediction=prediction
+    )
     if method in FIXED_STEP and options:
         raise TypeError(f"options: got {sorted(options)}; allowed: none for {method!r}")
     if method in ADAPTIVE and x_T.is_meta:
         raise ValueError(f"x_T: is on meta; allowed: numbers, which method {method!r} looks at")
-    last_time = _last_time(T, dtype)
-    working = _tensors.working_dtype(dtype)
-
-    def field(x: Tensor, t: Any) -> Tensor:
-        seen = x.to(dtype)
-        if isinstance(t, Tensor):  # a first trial step of an adaptive method may lead beyond 0
-            time = t.clamp(grid[-1], last_time).to(dtype)
-        else:
-            time = x.new_full((), min(t, last_time), dtype=dtype)  # on the device: nothing waits
-        time = time.expand(x.shape[0] if x.ndim else 1)
-        if classes is None:
-            return velocity(x, seen, time)
-        if not weight:
-            return velocity(x, seen, time, classes)
-        both = velocity(*(torch.cat((v, v)) for v in (x, seen, time)), guided)
-        with_label, without = both.chunk(2)
-        return (1.0 + weight) * with_label - weight * without
-
-    guided = None if classes is None else torch.cat((classes, torch.full_like(classes, -1)))
-
-    def velocity(x: Tensor, seen: Tensor, time: Tensor, *label: Tensor | None) -> Tensor:
-        found = check_velocity("model: returned", model(seen, time, *label), seen).to(working)
-        if prediction == "velocity":
-            return found
-        return path.velocity(x, time.to(working), found)  # type: ignore[attr-defined]
-
-    start = x_T.to(working)
+    start = x_T.to(_tensors.working_dtype(dtype))
     if method in FIXED_STEP or not x_T.numel():
         points = FIXED_STEP.get(method, _euler)(field, grid, start)
         if return_trajectory:
@@ -306,21 +333,23 @@ def generate(
             pass
         return last.to(dtype)
     kept = grid if return_trajectory else [grid[0], grid[-1]]
-    solution = _adaptive(field, start, kept, method, _tolerances(options, method, dtype)).to(dtype)
+    solution = adaptive(field, start, kept, method, tolerances(options, method, dtype)).to(dtype)
     return solution if return_trajectory else solution[-1]
 
 
-def _classes(labels: Any, x_T: Tensor) -> Tensor | None:
+def _classes(labels: Any, points: Tensor, name: str) -> Tensor | None:
     """Labels beside the points."""
     if labels is None:
         return None
-    allowed = f"int64 of shape ({len(x_T) if x_T.ndim else 0},), or None"
+    allowed = f"int64 of shape ({len(points) if points.ndim else 0},), or None"
     if not isinstance(labels, Tensor) or labels.dtype != torch.int64:
         raise TypeError(f"labels: got {given(labels)}; allowed: a tensor of {allowed}")
-    if not x_T.ndim or labels.shape != x_T.shape[:1]:
+    if not points.ndim or labels.shape != points.shape[:1]:
         raise ValueError(f"labels: got shape {tuple(labels.shape)}; allowed: {allowed}")
-    if labels.device != x_T.device:
-        raise ValueError(f"labels: is on {labels.device}; allowed: {x_T.device}, where x_T is")
+    if labels.device != points.device:
+        raise ValueError(
+            f"labels: is on {labels.device}; allowed: {points.device}, where {name} is"
+        )
     return labels
 
 
@@ -334,7 +363,7 @@ def _weight(guidance: Any, labels: Any) -> float:
     return weight
 
 
-def _tolerances(options: dict[str, Any], method: str, dtype: torch.dtype) -> dict[str, Any]:
+def tolerances(options: dict[str, Any], method: str, dtype: torch.dtype) -> dict[str, Any]:
     """Checked arguments of torchdiffeq, with tolerances that 16-bit models can reach."""
     unknown = sorted(set(options) - {"rtol", "atol", "options"})
     if unknown:
@@ -355,13 +384,18 @@ def _tolerances(options: dict[str, Any], method: str, dtype: torch.dtype) -> dic
     return {**checked, "options": more or {}}
 
 
-def _adaptive(
-    field: Any, x: Tensor, grid: Sequence[float], method: str, options: dict[str, Any]
+def adaptive(
+    field: Any,
+    x: Tensor,
+    grid: Sequence[float],
+    method: str,
+    options: dict[str, Any],
+    name: str = "method",
 ) -> Tensor:
     """The points at the times of the grid, by torchdiffeq."""
-    odeint = require("torchdiffeq", f"method {method!r}").odeint
+    odeint = require("torchdiffeq", f"{name} {method!r}").odeint
     times = torch.tensor(grid, dtype=torch.float64, device=x.device)
-    # A step ends at t_min: interpolation to it would cost more accuracy than the tolerance.
+    # A step ends at the last: interpolation to it would cost more accuracy than the tolerance.
     options["options"] = {"step_t": times[-1:], **options["options"]}
     try:
         return odeint(lambda t, x: field(x, t), x, times, method=method, **options)
@@ -370,6 +404,6 @@ def _adaptive(
         if not frames[-1].f_globals.get("__name__", "").startswith("torchdiffeq"):
             raise
         raise ValueError(
-            f"method: {method!r} came to an end ({error}); allowed: a finite and smooth velocity, "
+            f"{name}: {method!r} came to an end ({error}); allowed: a finite and smooth velocity, "
             "looser rtol and atol, a larger max_num_steps, or a method with fixed steps"
         ) from None

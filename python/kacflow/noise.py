@@ -7,6 +7,7 @@ v(t, x) is that of the flow from the point 0 to its law.  The Kac process
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -24,6 +25,8 @@ class Noise(Protocol):
 
     A noise whose velocity cannot be read off a rounded draw, or is cheaper beside it, has one more
     method, ``pair``, with the arguments of ``sample`` and the result ``(N_t, v(t, N_t))``.
+    :func:`kacflow.log_likelihood` and :class:`kacflow.EmpiricalField` ask for ``log_prob(x, t)`` as
+    well, the log density of N_t at each element of ``x``; arguments as those of ``velocity``.
     """
 
     def sample(
@@ -115,6 +118,28 @@ class BrownianProcess:
         position, velocity = self._scales(time)
         rate = torch.where(position > 0, velocity / position, torch.zeros_like(position))
         return (rate * x).to(x.dtype)
+
+    def log_prob(self, x: Tensor, t: float | Tensor) -> Tensor:
+        """Logarithm of the density of N_t, elementwise, in the dtype of ``x``.
+
+        ``x`` is float32 or float64; ``t`` broadcasts with it.  At t = 0, where N_t is 0, it is inf
+        at 0 and -inf elsewhere.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from kacflow import BrownianProcess
+        >>> BrownianProcess(2.0).log_prob(torch.tensor([0.0, 1.0]), 0.25)  # N(0, 1)
+        tensor([-0.9189, -1.4189])
+        """
+        _arguments.tensor("x", x, _arguments.WORKING)
+        time = known_times(t, x.device, x.dtype)
+        _arguments.broadcast(x=x, t=time)
+        scale = self.sigma * self._scales(time)[0]
+        spread = scale > 0
+        scale = torch.where(spread, scale, torch.ones_like(scale))
+        density = -0.5 * (x / scale).square() - scale.log() - 0.5 * math.log(2.0 * math.pi)
+        return torch.where(spread, density, torch.where(x == 0, math.inf, -math.inf).to(x.dtype))
 
 
 class StraightProcess(BrownianProcess):

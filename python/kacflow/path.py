@@ -328,6 +328,22 @@ class Path:
         g = as_tensor(self._clock.value(times), times)
         return self.noise.velocity(noise, leading(g, noise.ndim))
 
+    def _log_prob(self, noise: Tensor, times: Tensor) -> Tensor:
+        """Log density of N(g(t)) at each element of ``noise``."""
+        g = as_tensor(self._clock.value(times), times)
+        return self.noise.log_prob(noise, leading(g, noise.ndim))
+
+
+def check_density(path: Any) -> None:
+    """TypeError unless ``path`` is one whose noise has a density."""
+    if not isinstance(path, Path):
+        raise TypeError(f"path: got {_arguments.given(path)}; allowed: a kacflow.Path")
+    if not callable(getattr(path.noise, "log_prob", None)):
+        raise TypeError(
+            f"path: its noise {_arguments.given(path.noise)} has no log_prob(x, t); allowed: a "
+            "noise with one, such as KacProcess or BrownianProcess"
+        )
+
 
 class KacPath(Path):
     """:class:`Path` on a Kac process: X_t = f(t) X_0 + K(g(t)), drawn in one pass over the data.
@@ -463,6 +479,9 @@ class KacPath(Path):
 
     def _velocity(self, noise: Tensor, times: Tensor) -> Tensor:
         return ops.velocity(noise, *self._aligned(noise, times))
+
+    def _log_prob(self, noise: Tensor, times: Tensor) -> Tensor:
+        return ops.logpdf(noise, *self._aligned(noise, times))
 
     def _aligned(self, noise: Tensor, times: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(g, a, c) with trailing axes to broadcast as in torch."""

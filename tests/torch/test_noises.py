@@ -144,6 +144,26 @@ def test_flow_matching_by_its_formula(dtype):
     torch.testing.assert_close(prior, e)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("path", "deviation"),
+    [
+        (GaussianPath("diffusion", 2.0, sigma=0.5), lambda t: 0.5 * t.sqrt()),
+        (GaussianPath("flow_matching", 2.0, sigma=0.5), lambda t: 0.25 * t),
+    ],
+)
+def test_log_density_of_gaussian_noises(dtype, path, deviation):
+    x, t = torch.linspace(-3, 3, 15, dtype=dtype), torch.tensor([[0.01], [0.7], [2.0]]).to(dtype)
+    want = torch.distributions.Normal(0.0, deviation(t)).log_prob(x)
+    got = path.noise.log_prob(x, t)
+    assert got.dtype == dtype and got.shape == (3, 15)
+    torch.testing.assert_close(got, want)
+    at_start = path.noise.log_prob(torch.tensor([0.0, 1e-3, -1.0]).to(dtype), 0.0)
+    assert at_start.tolist() == [float("inf"), -float("inf"), -float("inf")]
+    with pytest.raises(TypeError, match=r"x: got dtype torch\.bfloat16"):
+        path.noise.log_prob(x.bfloat16(), t)
+
+
 MAKERS = {
     "KacPath": lambda: KacPath(KacProcess(9.0, 3.0)),
     "diffusion": GaussianPath,
