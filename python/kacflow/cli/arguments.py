@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn
+
+from kacflow.training.processes import is_main
 
 
 class Parser(argparse.ArgumentParser):
@@ -30,6 +34,20 @@ def whole(least: int, most: int | None = None) -> Callable[[str], int]:
         return value
 
     return convert
+
+
+@contextmanager
+def one_line_warnings() -> Iterator[None]:
+    """Within, the main process says warnings in one line, and the others say none."""
+
+    def say(message: Warning | str, *_: object, **__: object) -> None:
+        if is_main():
+            print(f"kacflow: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = say
+        yield
 
 
 def failed(program: str, error: Exception) -> int:
