@@ -46,15 +46,12 @@ def load_teacher(
 class _Interval:
     """A path from the beginnings (B,) of intervals on: its time is that since the beginning."""
 
-    def __init__(
-        self, path: Any, network: nn.Module, start: Tensor, T: float, least: float
-    ) -> None:
-        self.T, self._path, self._network = T, path, network
-        self._start, self._least = start, least
+    def __init__(self, path: Any, network: nn.Module, start: Tensor, T: float) -> None:
+        self.T, self._path, self._network, self._start = T, path, network, start
 
     def _time(self, since: Tensor) -> Tensor:
         start = self._start.repeat(len(since) // len(self._start))  # guidance doubles the batch
-        return (start + since).clamp(self._least, self._path.T)
+        return (start + since).clamp(0.0, self._path.T)
 
     def __call__(self, x: Tensor, since: Tensor, *labels: Tensor) -> Tensor:
         found: Tensor = self._network(x, self._time(since), *labels)
@@ -69,13 +66,17 @@ class Distillation(Objective):
     """Squared distance of the end of a student's step from that of the teacher's integration.
 
     The target is the mean velocity (x_t - y)/h of the teacher over the step h = T/M, and with the
-    loss "velocity" the error is that of velocities; "position" is h^2 times as much.  A network
-    that predicts the data is compared in the velocity that :func:`kacflow.generate` makes of it, at
-    times >= h, where that is regular.
+    loss "velocity" the error is that of velocities; "position" is h^2 times as much.
 
-    The teacher is asked at the times at which ``generate`` would ask it, but nowhere below
-    min(t_min, h/2N) with N substeps: not at t = 0, where heun and rk4 end and no network is
-    trained.
+    The teacher is asked as :func:`kacflow.generate` would ask it, on the way to t = 0.  There heun
+    and rk4 evaluate the field, which a teacher that predicts the data does not have: it takes
+    another solver.
+
+    A student that predicts the data is compared in the velocity that ``generate`` makes of it.  At
+    its times, >= h, that is affine in the data on a Gaussian path.  On the Kac path it is not: at
+    the edge of the light cone it leaps by 2 c/(a g + 2), so that no data gives what lies between,
+    and beyond it is +-c plus the signal's part, whatever the noise.  A student there predicts
+    the velocity, whatever its teacher does.
 
     Parameters
     ----------
@@ -109,12 +110,12 @@ class Distillation(Objective):
     @torch.no_grad()
     def endpoint(self, x_t: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
         """Where the teacher leads from x_t in a time T/M."""
-        config, h, steps = self.config, self.length, self.config.teacher_substeps
-        least = min(config.t_min, 0.5 * h / steps)
-        interval = _Interval(self.path, self.teacher.network, t - h, h, least)
+        config = self.config
+        interval = _Interval(self.path, self.teacher.network, t - self.length, self.length)
         with self.precision(x_t):
             return generate(
-                interval, x_t, interval, steps=steps, method=config.teacher_solver, labels=labels,
+                interval, x_t, interval, steps=config.teacher_substeps,
+                method=config.teacher_solver, labels=labels,
                 guidance=self._guidance if labels is not None else 0.0,
                 prediction=self.teacher.config.prediction,
             )  # fmt: skip
@@ -157,6 +158,9 @@ def _check(
              f"{steps} / student_steps, for a teacher of {steps} steps")  # fmt: skip
         must(config.student_guidance == of.student_guidance, "student_guidance",
              f"{of.student_guidance}, which is in the teacher")  # fmt: skip
-    elif of.prediction == "data" and config.t_min == 0.0:
+    if config.path == "kac":
+        must(config.prediction == "velocity", "prediction", "'velocity', for a student on the Kac "
+             "path")  # fmt: skip
+    if of.prediction == "data":
         must(config.teacher_solver not in ("heun", "rk4"), "teacher_solver", "euler, ab2 or "
-             "midpoint, with t_min 0: the others ask for the data at t = 0")  # fmt: skip
+             "midpoint, since data gives no velocity at t = 0")  # fmt: skip

@@ -16,7 +16,7 @@ from kacflow import _arguments, plotting
 from kacflow.generate import _weight
 from kacflow.training import processes
 from kacflow.training.checkpoint import FILE_NAME, TrainedModel, load_checkpoint, load_model
-from kacflow.training.config import SOLVERS, STUDENT_LOSSES, TrainConfig
+from kacflow.training.config import SOLVERS, STUDENT_LOSSES
 from kacflow.training.distillation import digest
 from kacflow.training.loop import TrainResult, train
 from kacflow.training.sampling import default_steps, draw_samples
@@ -98,9 +98,8 @@ def distill(
 
     Notes
     -----
-    A student predicts what its teacher predicts, but for one case: on the Kac path with a constant
-    signal, data beyond the light cone has the velocity +-c whatever it is, and no gradient.  There
-    a student of a teacher that predicts data predicts the velocity.
+    A student predicts what its teacher predicts, but on the Kac path the velocity: not every one
+    has data that gives it (:class:`kacflow.training.distillation.Distillation`).
     """
     counts = _steps(steps)
     unknown = sorted(set(changes) - set(CHANGES))
@@ -136,7 +135,8 @@ def distill(
             teacher, out=str(folder / f"steps-{count}"), init=str(before), teacher=str(place),
             teacher_sha256=digest(place), teacher_solver=solver, student_steps=count,
             teacher_substeps=wanted or max(2, -(-TEACHER_STEPS // count)), steps=train_steps,
-            student_guidance=guidance, student_loss=loss, prediction=_prediction(of),
+            student_guidance=guidance, student_loss=loss,
+            prediction="velocity" if of.path == "kac" else of.prediction,
             **{"warmup": min(teacher.warmup, train_steps // 10), **changes},
         )  # fmt: skip
         if of.teacher:
@@ -174,12 +174,6 @@ def _check_others(folder: Path, run: str | os.PathLike[str], network: nn.Module 
                 f"out: got {str(folder)!r}, where {file.parent.name!r} is a student of another "
                 f"teacher ({found.teacher or 'none'!r}, as it was then); allowed: another folder"
             )
-
-
-def _prediction(teacher: TrainConfig) -> str:
-    """What a student predicts."""
-    dead = teacher.path == "kac" and teacher.signal == "constant"
-    return "velocity" if dead else teacher.prediction
 
 
 def _draw(
