@@ -180,9 +180,10 @@ def _draw(
     file: Path, run: Path, students: list[Path], guidance: float, network: nn.Module | None
 ) -> None:
     """The picture of the teacher and its students."""
-    rows = []
+    there = load_checkpoint(students[0], network).config.device != "cpu"
+    device, rows = "cuda" if there and torch.cuda.is_available() else "cpu", []
     for place in (run, *students):
-        model: TrainedModel = load_model(place, network=network)
+        model: TrainedModel = load_model(place, network=network, device=device)
         config, steps = model.config, default_steps(model.config)
         n = 16 if plotting.is_image(model.sample_shape) else 500
         labels = torch.arange(n) * model.classes // n if model.classes else None
