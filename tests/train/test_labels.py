@@ -109,6 +109,14 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         capsys.readouterr()
         assert main([*command, *more]) == 1
         assert message in capsys.readouterr().err
+    each = tmp_path / "each.npz"
+    options = ["--seed", "3", "--steps", "4", "--n", "20", "--out", str(each)]
+    assert main(["sample", run.out, "--label", "each", *options]) == 0
+    model, classes = load_model(run.out), torch.arange(10).repeat_interleave(2)
+    expected = draw_samples(model, 20, steps=4, seed=3, labels=classes)
+    np.testing.assert_array_equal(np.load(each)["samples"], expected.numpy())
+    with pytest.raises(SystemExit):
+        main(["sample", run.out, "--label", "every"])
     plain = dataclasses.replace(run, labels=False, out=str(tmp_path / "plain"))
     train(plain, progress=False)
     assert main(["sample", plain.out, "--n", "1", "--label", "1", "--out", str(file)]) == 1

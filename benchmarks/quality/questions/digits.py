@@ -39,7 +39,7 @@ SAMPLES, METHOD, CLASSES = 1000, "ab2", 10
 def configuration(condition: str, **options: Any) -> TrainConfig:
     """The demonstration's configuration with another noise and prediction."""
     noise, _, prediction = condition.rpartition("-")
-    base = configurations(Path(options["out"]), options["steps"])["kac"]
+    base = configurations(Path(options["out"]), options["steps"])["flow_matching"]
     return dataclasses.replace(base, prediction=prediction, **NOISES[noise], **options)
 
 

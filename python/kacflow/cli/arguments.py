@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from kacflow.training.processes import is_main
 
@@ -38,14 +38,17 @@ def whole(least: int, most: int | None = None) -> Callable[[str], int]:
 
 @contextmanager
 def one_line_warnings() -> Iterator[None]:
-    """Within, the main process says warnings in one line, and the others say none."""
-
-    def say(message: Warning | str, *_: object, **__: object) -> None:
-        if is_main():
-            print(f"kacflow: warning: {' '.join(str(message).split())}", file=sys.stderr)
-
+    """Within, the main process says a UserWarning in one line, and the others do not."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
+        before = warnings.showwarning
+
+        def say(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
+            if category is not UserWarning:
+                before(message, category, *where, **more)
+            elif is_main():
+                print(f"kacflow: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
         warnings.showwarning = say
         yield
 

@@ -22,9 +22,19 @@ _RUN = f"the folder of a run, or a {FILE_NAME}"
 _OF_RUN = ("loss", "strip", "samples")
 
 
+def _label(text: str) -> int | str:
+    """A class, or "each"."""
+    return text if text == "each" else whole(0)(text)
+
+
 def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", metavar="RUN", help=_RUN)
     parser.add_argument("--n", type=whole(1), default=64, help="samples (default: 64)")
+    add_generation(parser)
+
+
+def add_generation(parser: Any, label: str = "without") -> None:
+    """Add the options that say how a run generates; ``label`` says what it does without one."""
     parser.add_argument(
         "--steps", type=whole(1), help="steps from noise to data (default: 100; a student takes "
         "those it was made for)",
@@ -37,8 +47,8 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         "--seed", type=whole(0, 2**63 - 1), default=0, help="decides the noise (default: 0)"
     )
     parser.add_argument(
-        "--label", type=whole(0), metavar="CLASS", help="generate this class, with a run trained "
-        "on labels (default: without)",
+        "--label", type=_label, metavar="CLASS", help="generate this class, or 'each' equally "
+        f"often, with a run trained on labels (default: {label})",
     )  # fmt: skip
     parser.add_argument(
         "--guidance", type=float, default=0.0, metavar="W", help="weight of guidance towards the "
@@ -106,9 +116,11 @@ def _folder(arguments: argparse.Namespace) -> Path:
     return place if place.is_dir() else place.parent
 
 
-def _options(arguments: argparse.Namespace) -> dict[str, Any]:
+def _options(arguments: argparse.Namespace, model: TrainedModel) -> dict[str, Any]:
     given = {name: getattr(arguments, name) for name in ("steps", "method", "seed", "guidance")}
-    if arguments.label is not None:
+    if arguments.label == "each":
+        given["labels"] = torch.arange(arguments.n) * max(model.classes, 1) // arguments.n
+    elif arguments.label is not None:
         given["labels"] = torch.full((arguments.n,), arguments.label)
     return {**given, "t_grid": arguments.grid}
 
@@ -116,10 +128,11 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
 def _draw_alone_or_together(arguments: argparse.Namespace) -> Any:
     """The samples; processes that torchrun started divide the work."""
     if processes.launched() == 1:
-        return draw_samples(_model(arguments), arguments.n, **_options(arguments))
+        model = _model(arguments)
+        return draw_samples(model, arguments.n, **_options(arguments, model))
     accelerator = processes.accelerator(arguments.device)
     model = _model(arguments, accelerator.device)
-    return draw_samples_together(accelerator, model, arguments.n, **_options(arguments))
+    return draw_samples_together(accelerator, model, arguments.n, **_options(arguments, model))
 
 
 def _sample(arguments: argparse.Namespace) -> None:
@@ -178,6 +191,6 @@ def _plot_run(arguments: argparse.Namespace, wanted: set[str]) -> list[Path]:
             done.append(plotting.plot_strip(rows, times, folder / "strip.png"))
         if "samples" in wanted:
             with one_line_warnings():
-                samples = draw_samples(model, arguments.n, **_options(arguments))
+                samples = draw_samples(model, arguments.n, **_options(arguments, model))
             done.append(plotting.plot_samples(samples, folder / "samples.png", real=real))
     return done

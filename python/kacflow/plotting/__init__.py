@@ -113,6 +113,25 @@ def plot_samples(generated: ArrayLike, file: str | Path, *, real: ArrayLike | No
     return save(picture, file)
 
 
+def plot_pairs(left: ArrayLike, right: ArrayLike, file: str | Path) -> Path:
+    """Generated samples, each beside the real one that is nearest to it.
+
+    Parameters
+    ----------
+    left, right : array_like
+        (n, ...) of the same shape, as in :func:`plot_samples`.
+    file : path
+        Picture to write.
+    """
+    x, y = np.asarray(left), np.asarray(right)
+    if not is_image(x.shape[1:]):
+        return plot_samples(x, file, real=y)
+    picture = figure(8, 1.0 + math.ceil(len(x) / 4))
+    pairs = np.concatenate((x, np.zeros_like(x[..., :1]), y), axis=3)  # one image, grey between
+    _show_images(picture.add_subplot(), pairs, 4, "generated, and the nearest real one")
+    return save(picture, file)
+
+
 def plot_strip(
     rows: Sequence[tuple[str, Sequence[ArrayLike]]], times: Sequence[float], file: str | Path
 ) -> Path:
