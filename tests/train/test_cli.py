@@ -18,7 +18,9 @@ SMALL = ["--data", "grid9", "--steps", "20", "--width", "16", "--blocks", "1", "
          "--log-every", "5", "--device", "cpu", "--quiet"]  # fmt: skip
 
 
-@pytest.mark.parametrize("command", ["", "train", "presets", "sample", "evaluate", "plot", "info"])
+@pytest.mark.parametrize(
+    "command", ["", "train", "distill", "presets", "sample", "evaluate", "plot", "info"]
+)
 def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main([*command.split(), "--help"])

@@ -1,4 +1,4 @@
-"""The command ``kacflow``: train, presets, sample, evaluate, plot, info."""
+"""The command ``kacflow``: train, distill, presets, sample, evaluate, plot, info."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from kacflow.cli import evaluate, info, presets, results, train
+from kacflow.cli import distill, evaluate, info, presets, results, train
 from kacflow.cli.arguments import Parser, failed
 from kacflow.training.processes import process_group
 
@@ -17,6 +17,7 @@ process at time T, and a trained network leads back.
   kacflow train --out runs/digits          learn handwritten digits (a few minutes)
   kacflow presets                          the configurations of train --preset
   kacflow sample runs/digits --n 64        generate new ones from that run
+  kacflow distill runs/digits --out new    teach students that do so in 20, 4, 2 and 1 steps
   kacflow evaluate runs/digits --against digits   measure them against data
   kacflow plot runs/digits                 draw its loss, noising and samples
   kacflow info                             versions, backends, threads, processor
@@ -33,6 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     train.add_parser(commands)
+    distill.add_parser(commands)
     presets.add_parser(commands)
     results.add_sample_parser(commands)
     evaluate.add_parser(commands)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
-from typing import NoReturn
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+from kacflow.training.processes import is_main
 
 
 class Parser(argparse.ArgumentParser):
@@ -30,6 +34,23 @@ def whole(least: int, most: int | None = None) -> Callable[[str], int]:
         return value
 
     return convert
+
+
+@contextmanager
+def one_line_warnings() -> Iterator[None]:
+    """Within, the main process says a UserWarning in one line, and the others do not."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        before = warnings.showwarning
+
+        def say(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
+            if category is not UserWarning:
+                before(message, category, *where, **more)
+            elif is_main():
+                print(f"kacflow: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+        warnings.showwarning = say
+        yield
 
 
 def failed(program: str, error: Exception) -> int:

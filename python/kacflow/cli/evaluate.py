@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kacflow.cli import results
-from kacflow.cli.arguments import whole
+from kacflow.cli.arguments import one_line_warnings, whole
 from kacflow.evaluation import DATA_OPTIONS, NAMES, PROTOCOLS, evaluate
 from kacflow.training import processes
 from kacflow.training.checkpoint import write_atomically
@@ -84,13 +84,14 @@ def _run(arguments: argparse.Namespace) -> None:
     arguments.device = processes.usable_device(arguments.device, "--device")
     arguments.label = None if arguments.label == "each" else arguments.label
     data = {name: getattr(arguments, name) for name in DATA_OPTIONS}
-    report = evaluate(
-        arguments.source,
-        arguments.against,
-        ema=not arguments.last_weights,
-        **{name: getattr(arguments, name) for name in _OPTIONS},
-        **{name: value for name, value in data.items() if value is not None},
-    )
+    with one_line_warnings():
+        report = evaluate(
+            arguments.source,
+            arguments.against,
+            ema=not arguments.last_weights,
+            **{name: getattr(arguments, name) for name in _OPTIONS},
+            **{name: value for name, value in data.items() if value is not None},
+        )
     print(_text(report))
     if arguments.json is not None:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from kacflow import plotting
-from kacflow.cli.arguments import whole
+from kacflow.cli.arguments import one_line_warnings, whole
 from kacflow.plotting.process import PICTURES
 from kacflow.time_grids import NAMES
 from kacflow.training import processes
@@ -36,8 +36,9 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 def add_generation(parser: Any, label: str = "without") -> None:
     """Add the options that say how a run generates; ``label`` says what it does without one."""
     parser.add_argument(
-        "--steps", type=whole(1), default=100, help="steps from noise to data (default: 100)"
-    )
+        "--steps", type=whole(1), help="steps from noise to data (default: 100; a student takes "
+        "those it was made for)",
+    )  # fmt: skip
     parser.add_argument(
         "--method", default="euler", help="integrator: euler, heun, midpoint, ab2, rk4, or an "
         "adaptive one of torchdiffeq such as dopri5 (default: euler)",
@@ -139,7 +140,8 @@ def _sample(arguments: argparse.Namespace) -> None:
     for file in files:
         if file.suffix.lower() not in (".png", ".npz"):
             raise ValueError(f"--out: got {str(file)!r}; allowed: a file ending in .png or .npz")
-    samples = _draw_alone_or_together(arguments)
+    with one_line_warnings():
+        samples = _draw_alone_or_together(arguments)
     if not processes.is_main():
         return
     for file in files:
@@ -188,6 +190,7 @@ def _plot_run(arguments: argparse.Namespace, wanted: set[str]) -> list[Path]:
             rows, times = motion_strip(model, real[: 16 if image else None], steps=arguments.steps)
             done.append(plotting.plot_strip(rows, times, folder / "strip.png"))
         if "samples" in wanted:
-            samples = draw_samples(model, arguments.n, **_options(arguments, model))
+            with one_line_warnings():
+                samples = draw_samples(model, arguments.n, **_options(arguments, model))
             done.append(plotting.plot_samples(samples, folder / "samples.png", real=real))
     return done

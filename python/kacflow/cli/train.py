@@ -41,7 +41,7 @@ def add_parser(commands: Any) -> None:
     )
     hints = get_type_hints(TrainConfig)
     for item in dataclasses.fields(TrainConfig):
-        _add_option(parser, item, hints[item.name])
+        add_option(parser, item, hints[item.name])
     parser.add_argument(
         "--preset", choices=PRESETS, help="begin with these options (kacflow presets tells of "
         "them); those of --config and those given here win",
@@ -63,12 +63,15 @@ def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _add_option(parser: argparse.ArgumentParser, item: Any, kind: type) -> None:
+def add_option(
+    parser: argparse.ArgumentParser, item: Any, kind: type, default: str | None = None
+) -> None:
+    """The option of a field of the configuration; ``default`` says where its value comes from."""
     text = item.metadata["help"].replace("%", "%%")
     options: dict[str, Any] = {
         "dest": item.name,
         "default": argparse.SUPPRESS,
-        "help": f"{text} (default: {item.default})",
+        "help": f"{text} (default: {item.default if default is None else default})",
     }
     if kind is bool:
         options["action"] = argparse.BooleanOptionalAction

@@ -22,7 +22,7 @@ from kacflow.training.checkpoint import TrainedModel, load_model
 from kacflow.training.config import TrainConfig
 from kacflow.training.data import load_parts
 from kacflow.training.processes import usable_device
-from kacflow.training.sampling import draw_samples
+from kacflow.training.sampling import default_steps, draw_samples
 from kacflow_core import __version__
 
 __all__ = ["DATA_OPTIONS", "NAMES", "PROTOCOLS", "Features", "as_bytes", "evaluate"]
@@ -43,7 +43,7 @@ def evaluate(
     n: int | None = None,
     protocol: str = "standard",
     part: str | None = None,
-    steps: int = 100,
+    steps: int | None = None,
     method: str = "euler",
     seed: int = 0,
     label: int | None = None,
@@ -145,6 +145,7 @@ def evaluate(
         generated = _first(given, count if n is None and protocol == "paper" else n)
     else:
         n = count if n is None else n
+        steps = default_steps(config) if steps is None else steps
         asked = _labels(n, model.classes, label)
         generated = draw_samples(
             model, n, steps=steps, method=method, seed=seed, labels=asked, guidance=guidance,

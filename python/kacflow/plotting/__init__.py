@@ -166,6 +166,30 @@ def plot_strip(
     return save(picture, file)
 
 
+def plot_rows(rows: Sequence[tuple[str, ArrayLike]], file: str | Path) -> Path:
+    """Samples of several models: images in a row for each model, points in a panel for each.
+
+    Parameters
+    ----------
+    rows : sequence of (title, samples)
+        As :func:`plot_samples` takes them.
+    file : path
+        Picture to write.
+    """
+    first = np.asarray(rows[0][1])
+    image = is_image(first.shape[1:])
+    high, wide = (len(rows), 1) if image else (1, len(rows))
+    picture = figure(0.6 * len(first), 0.95 * high) if image else figure(2.6 * wide, 2.9)
+    for i, (title, samples) in enumerate(rows):
+        axes = picture.add_subplot(high, wide, i + 1)
+        if image:
+            _show_images(axes, samples, len(np.asarray(samples)), title)
+        else:
+            _show_points(axes, samples, _INK, title)
+            axes.set(title=title, aspect="equal", xticks=[], yticks=[])
+    return save(picture, file)
+
+
 def read_log(run: str | Path) -> list[dict[str, float]]:
     """The lines of a run's ``log.jsonl``.
 

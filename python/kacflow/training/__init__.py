@@ -12,6 +12,7 @@ from kacflow.training.data import Dataset, load_dataset, load_held_out
 from kacflow.training.loop import TrainResult, train
 from kacflow.training.networks import DiT, Perceptron, ResidualMLP, UNet, build_network
 from kacflow.training.paths import build_path
+from kacflow.training.students import distill
 
 __all__ = [
     "Dataset",
@@ -24,6 +25,7 @@ __all__ = [
     "UNet",
     "build_network",
     "build_path",
+    "distill",
     "load_dataset",
     "load_held_out",
     "load_model",

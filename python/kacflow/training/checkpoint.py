@@ -268,6 +268,18 @@ def _compare(
         raise ValueError(f"rng.cpu: {str(error).splitlines()[0]}") from None
 
 
+def load_weights(
+    model: nn.Module, place: str | os.PathLike[str], network: nn.Module | None = None
+) -> None:
+    """Give ``model`` the averaged weights of a run; ``network`` as in :func:`load_model`."""
+    saved = load_checkpoint(place, network)
+    try:
+        model.load_state_dict(saved.part("ema"))
+    except RuntimeError as error:
+        why = str(error).splitlines()[-1].strip()
+        raise ValueError(f"init: {str(place)!r} holds another network ({why})") from None
+
+
 @dataclass(frozen=True)
 class TrainedModel:
     """A trained network, ready for :func:`kacflow.generate`.

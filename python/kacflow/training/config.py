@@ -26,13 +26,16 @@ LR_SCHEDULES = ("cosine", "constant")
 PRECISIONS = ("no", "bf16")
 DEVICES = ("auto", "cpu", "cuda")
 TRACKERS = ("none", "tensorboard", "wandb")
+STUDENT_LOSSES = ("velocity", "position")
+SOLVERS = ("euler", "ab2", "heun", "midpoint", "rk4")
 
 #: Fields that checkpoints of format 3 may lack, which were written before: they have the defaults.
 ADDED = frozenset(
     {
         "key", "label_key", "held_out", "compile", "channels_last", "fused", "foreach", "workers",
         "validate_every", "sample_every", "tracker", "multipliers", "attention", "head_width",
-        "scale_shift", "patch", "dropout",
+        "scale_shift", "patch", "dropout", "init", "teacher", "teacher_sha256", "teacher_solver",
+        "teacher_substeps", "student_steps", "student_guidance", "student_loss",
     }
 )  # fmt: skip
 
@@ -40,7 +43,7 @@ ADDED = frozenset(
 RESUMABLE = frozenset(
     {
         "out", "steps", "device", "accumulate", "workers", "log_every", "checkpoint_every",
-        "validate_every", "sample_every", "tracker",
+        "validate_every", "sample_every", "tracker", "init", "teacher",
     }
 )  # fmt: skip
 
@@ -190,7 +193,7 @@ class TrainConfig:
         "uniform",
         "density of the times trained on, over [t_min, T]: 'uniform', 'logit_normal' (of a "
         "standard normal number: the middle more often), or 'power' (u^2: near the data); "
-        "all stratified over the batch",
+        "all stratified over the batch; a student is trained on the times of its steps",
         DENSITIES,
     )
     prediction: str = _option(
@@ -260,6 +263,40 @@ class TrainConfig:
         "share of the features within blocks that a step of training leaves out, in [0, 1), picked "
         "by torch's generator of each process",
         partial(_at_least_zero, below=1),
+    )
+
+    init: str = _option(
+        "", "run whose averaged weights the training begins with; '': drawn from the seed", _key
+    )
+    teacher: str = _option(
+        "",
+        "run whose student this is: the network learns where the teacher's integration over each "
+        "of student_steps equal intervals ends, not the velocity of the path; '': no student",
+        _key,
+    )
+    teacher_sha256: str = _option(
+        "", "SHA-256 of the teacher's checkpoint, which no other may stand for; '': any may", _key
+    )
+    teacher_solver: str = _option(
+        "ab2", "method that integrates the teacher; 'euler' for one that is a student", SOLVERS
+    )
+    teacher_substeps: int = _option(
+        8, "steps of the teacher for one of the student, >= 1", _whole(1, 10**6)
+    )
+    student_steps: int = _option(
+        1, "Euler steps of a student from T to 0, of equal length, >= 1", _whole(1, 10**6)
+    )
+    student_guidance: float = _option(
+        0.0,
+        "weight of guidance >= 0 with which the teacher is integrated, with labels: the student "
+        "has it in itself",
+        _at_least_zero,
+    )
+    student_loss: str = _option(
+        "velocity",
+        "squared distance of a student's endpoint from the teacher's ('position'), or the same "
+        "over the squared length of its step ('velocity')",
+        STUDENT_LOSSES,
     )
 
     steps: int = _option(6000, "optimiser steps in all, >= 1", _whole(1))

@@ -28,12 +28,14 @@ from kacflow.training.checkpoint import (
     checkpoint_file,
     flatten_optimizer,
     load_checkpoint,
+    load_weights,
     restore_optimizer,
     save_checkpoint,
     write_atomically,
 )
 from kacflow.training.config import RESUMABLE, TrainConfig
 from kacflow.training.data import Dataset, Order, load_parts, stream
+from kacflow.training.distillation import Distillation, load_teacher
 from kacflow.training.ema import Average
 from kacflow.training.feed import Feed
 from kacflow.training.monitor import LOG_FILE, Monitor, check_tracker
@@ -70,6 +72,9 @@ def train(
     weight: Weight | None = None, network: nn.Module | None = None,
 ) -> TrainResult:  # fmt: skip
     """Train a network on the mean squared error against the conditional velocity.
+
+    With ``config.teacher`` against where the teacher's integration ends: a student, one stage of
+    :func:`kacflow.training.distill`.
 
     Step k draws times t on [t_min, T] (stratified over the batch), noise and what else is random
     of sample i from (``config.seed``, k, i), where the network is: every device trains on the same
@@ -210,7 +215,13 @@ class _Run:
         self.step = 0 if saved is None else saved.step
         self.classes = data.classes if config.labels else 0
         self.objective = Objective(config, data, self.classes, weight)
-        network = build_network(config, data.sample_shape, self.classes, custom).to(self.device)
+        if config.teacher:
+            teacher = load_teacher(config, self.device, custom)
+            self.objective = Distillation(config, data, self.classes, weight, teacher)
+        network = build_network(config, data.sample_shape, self.classes, custom)
+        if saved is None and config.init:
+            load_weights(network, config.init, custom)
+        network = network.to(self.device)
         self.parameters = sum(p.numel() for p in network.parameters() if p.requires_grad)
         convolves = any(weights.ndim == 4 for weights in network.parameters())
         wanted = config.channels_last and convolves and self.device.type != "cpu"

@@ -80,14 +80,17 @@ class Pictures:
         )  # fmt: skip
         numbers = torch.arange(PICTURED, device=device) * max(classes, 1) // PICTURED
         self._labels = numbers if classes else None
+        self._how: dict[str, Any] = {"steps": PICTURE_STEPS, "method": "ab2"}
+        if config.teacher:
+            self._how = {"steps": config.student_steps, "method": "euler"}
         require("matplotlib")
 
     @torch.no_grad()
     def draw(self, network: nn.Module, step: int) -> Path:
         """Write the picture of ``step``."""
         samples = generate(
-            network, self._x_T, self._path, steps=PICTURE_STEPS, method="ab2",
-            labels=self._labels, prediction=self._prediction,
+            network, self._x_T, self._path, **self._how, labels=self._labels,
+            prediction=self._prediction,
         )  # fmt: skip
         return plotting.plot_samples(samples.cpu(), self._folder / f"step-{step:07d}.png")
 

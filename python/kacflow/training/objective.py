@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from kacflow import _arguments
+from kacflow.path import PathSample
 from kacflow.training.config import TrainConfig
 from kacflow.training.data import Dataset, torch_generator
 from kacflow.training.paths import build_path
@@ -38,6 +39,25 @@ class Objective:
         self.path = build_path(config)
         self.timer: AbstractContextManager[object] = nullcontext()  #: around the noise
 
+    def times(self, share: Tensor) -> Tensor:
+        """Times to train on, whose distribution function has the values ``share`` in [0, 1]."""
+        return self.config.time_of(share)
+
+    def target(self, sample: PathSample, *labels: Tensor) -> Tensor:
+        """What :meth:`compared` is to be."""
+        return sample.x_0 if self.config.prediction == "data" else sample.dx_t
+
+    def compared(self, predicted: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        """What is made of the network's prediction before it is compared with the target."""
+        return predicted
+
+    def precision(self, where: Tensor) -> AbstractContextManager[object]:
+        """Within, networks run in the precision of the configuration."""
+        if self.config.precision != "bf16":
+            return nullcontext()
+        # Not accelerate's autocast: its precision is fixed for the life of the process.
+        return torch.autocast(where.device.type, torch.bfloat16)
+
     def random(self, uniforms: Tensor, rows: range, of: int) -> tuple[Tensor, Tensor, Tensor]:
         """Times, two numbers for the samples, and which labels are left out, of ``rows`` of a batch
         ``of`` so many: of shapes (..., rows), (2, ..., rows) and (..., rows).
@@ -45,14 +65,14 @@ class Objective:
         ``uniforms``, of shape (4, ..., rows), are in [0, 1); the times are stratified over a batch.
         """
         strata = torch.arange(rows.start, rows.stop, device=uniforms.device)
-        times = self.config.time_of((strata + uniforms[0]) / of)
+        times = self.times((strata + uniforms[0]) / of)
         return times, uniforms[1:3], uniforms[3] < self.config.label_dropout
 
     def draw(
         self, raw: Tensor, labels: Tensor | None, random: tuple[Tensor, ...], first: int,
         *, seed: int, step: int,
     ) -> list[Tensor]:  # fmt: skip
-        """x_t, t, what the network is to return and, with labels, the classes.
+        """x_t, t, the target and, with labels, the classes.
 
         Parameters
         ----------
@@ -70,24 +90,20 @@ class Objective:
         noise = torch_generator(seed, "noise", step)
         with self.timer:
             sample = self.path.sample(x_0, t, generator=noise, first=first)
-        drawn = [sample.x_t, t, x_0 if self.config.prediction == "data" else sample.dx_t]
-        if labels is not None:
-            drawn.append(torch.where(dropped, -1, labels))
-        return drawn
+        classes = [] if labels is None else [torch.where(dropped, -1, labels)]
+        return [sample.x_t, t, self.target(sample, *classes), *classes]
 
     def loss(self, network: nn.Module, drawn: Sequence[Tensor]) -> Tensor:
         """The mean over what :meth:`draw` gave, in float32."""
         x_t, t, target, *labels = drawn
-        half = self.config.precision == "bf16"
-        # Not accelerate's autocast: its precision is fixed for the life of the process.
-        with torch.autocast(x_t.device.type, torch.bfloat16) if half else nullcontext():
+        with self.precision(x_t):
             predicted = network(x_t, t, *labels)
         if predicted.shape != target.shape:
             raise ValueError(
                 f"network: returned shape {tuple(predicted.shape)}; allowed: that of x_t, "
                 f"{tuple(target.shape)}"
             )
-        predicted = predicted.to(target.dtype)
+        predicted = self.compared(predicted.to(target.dtype), x_t, t)
         if self.weight is None:
             return nn.functional.mse_loss(predicted, target)
         factors = self.weight(t)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,13 +15,14 @@ from kacflow.training.paths import build_path
 
 if TYPE_CHECKING:
     from kacflow.training.checkpoint import TrainedModel
+    from kacflow.training.config import TrainConfig
 
 
 def draw_samples(
     model: TrainedModel,
     n: int,
     *,
-    steps: int = 100,
+    steps: int | None = None,
     method: str = "euler",
     seed: int = 0,
     first: int = 0,
@@ -39,7 +41,8 @@ def draw_samples(
     n : int
         >= 1.
     steps, method, **options
-        As in :func:`kacflow.generate`, ``guidance`` and ``t_grid`` among them.
+        As in :func:`kacflow.generate`, ``guidance`` and ``t_grid`` among them.  A student takes the
+        steps that it was made for by default, others 100; how else a student is used is warned of.
     seed : int
         Decides the noise the samples start from; the same for every number of steps.
     first : int
@@ -53,6 +56,8 @@ def draw_samples(
     chunk = _arguments.integer("chunk", chunk, 1)
     if labels is not None:
         labels = _checked_labels(labels, n, model)
+    _warn_of_other_use(model.config, steps, method, options)
+    steps = default_steps(model.config) if steps is None else steps
     path = build_path(model.config)
     device = next(model.network.parameters()).device
     done = []
@@ -70,6 +75,32 @@ def draw_samples(
             )  # fmt: skip
             done.append(x_0.cpu())
     return torch.cat(done)
+
+
+def default_steps(config: TrainConfig) -> int:
+    """Steps of the Euler method that a network generates with, if nothing is said."""
+    return config.student_steps if config.teacher else 100
+
+
+def _warn_of_other_use(
+    config: TrainConfig, steps: int | None, method: str, options: dict[str, Any]
+) -> None:
+    """Warn where a student is to be used otherwise than it was trained."""
+    made: dict[str, Any] = {"steps": config.student_steps, "method": "euler", "guidance": 0.0,
+                            "t_grid": "uniform", "t_min": 0.0}  # fmt: skip
+    used = {**made, "method": method, **{k: v for k, v in options.items() if v is not None}}
+    used["steps"] = made["steps"] if steps is None else steps
+    other = [f"{name}={used[name]!r}" for name in made if not _same(used[name], made[name])]
+    if config.teacher and other:
+        has = f", with guidance {config.student_guidance:g} in it" * (config.student_guidance > 0)
+        warnings.warn(
+            f"this student is made for {config.student_steps} equal Euler steps{has}; it is used "
+            f"with {str(', '.join(other))[:80]}", UserWarning, stacklevel=3,
+        )  # fmt: skip
+
+
+def _same(one: Any, other: Any) -> bool:
+    return isinstance(one, (str, int, float)) and one == other
 
 
 def _checked_labels(labels: Tensor, n: int, model: TrainedModel) -> Tensor:
@@ -118,7 +149,7 @@ def draw_samples_together(accelerator: Any, model: TrainedModel, n: int, **optio
 
 
 def motion_strip(
-    model: TrainedModel, real: Tensor, *, frames: int = 8, steps: int = 100, seed: int = 0
+    model: TrainedModel, real: Tensor, *, frames: int = 8, steps: int | None = None, seed: int = 0
 ) -> tuple[list[tuple[str, list[Tensor]]], list[float]]:
     """Samples turning into noise, and noise turning into samples.
 
@@ -130,7 +161,8 @@ def motion_strip(
     frames : int
         Number of times, evenly spaced from 0 to T, >= 2.
     steps : int
-        Euler steps from T to 0, rounded to a multiple of ``frames - 1``.
+        Euler steps from T to 0, rounded to a multiple of ``frames - 1``; by default 100, or those
+        of a student, of which there are frames as its steps allow.
     seed : int
         Decides the noise.
 
@@ -141,7 +173,10 @@ def motion_strip(
         ``times``: generation is to be read from right to left.
     """
     frames = _arguments.integer("frames", frames, 2)
-    steps = _arguments.integer("steps", steps, 1)
+    if steps is None and model.config.teacher:
+        steps = model.config.student_steps
+        frames = 1 + max(n for n in range(1, frames) if steps % n == 0)
+    steps = _arguments.integer("steps", 100 if steps is None else steps, 1)
     path = build_path(model.config)
     times = [model.config.T * i / (frames - 1) for i in range(frames)]
     noising = []
