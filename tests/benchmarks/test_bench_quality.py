@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from benchmarks.quality import __main__ as command
-from benchmarks.quality import measures, pool, questions, statistics, worker
+from benchmarks.quality import measures, page, pool, questions, statistics, worker
 from benchmarks.quality.plan import BUDGETS, RESULT, Task
 from benchmarks.quality.questions import digits, modes
 from kacflow.plotting import read_log
@@ -106,6 +106,13 @@ def test_measures_of_points(beside: float, found: float) -> None:
         "total_variation": pytest.approx(8.0 / 9.0),
         "outside": 1.0 - found,
     }
+
+
+def test_the_page_has_the_figures_of_the_results() -> None:
+    text = page.PAGE.read_text()
+    assert text.count("<!-- figures: ") >= 1
+    assert page.page(text) == text
+    assert page.page(text.replace("| 0.328 |", "| 0.3 |")) == text
 
 
 def test_real_points_are_those_that_networks_train_on() -> None:

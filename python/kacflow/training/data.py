@@ -290,7 +290,8 @@ class Order:
 
     def batch(self, number: int) -> Tensor:
         """Indices (batch,), int64, of batch ``number`` >= 0."""
-        return torch.from_numpy(np.concatenate(list(self._pieces(number))).astype(np.int64))
+        pieces = list(self._pieces(number))
+        return torch.from_numpy(pieces[0] if len(pieces) == 1 else np.concatenate(pieces))
 
 
 _STREAMS = {"order": 0, "batch": 1, "noise": 2, "sample": 3, "dropout": 4}

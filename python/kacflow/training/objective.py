@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from kacflow import _arguments
 from kacflow.path import PathSample
 from kacflow.training.config import TrainConfig
-from kacflow.training.data import Dataset, torch_generator
+from kacflow.training.data import Dataset, stream
 from kacflow.training.paths import build_path
+
+_STEPS = 64
 
 #: A loss weight: of times (B,), the factors (B,) of the samples' squared errors.
 Weight = Callable[[Tensor], Tensor]
@@ -37,6 +39,8 @@ class Objective:
     ) -> None:
         self.config, self.data, self.classes, self.weight = config, data, classes, weight
         self.path = build_path(config)
+        self._generator, self._block = torch.Generator(), (-1, -1)
+        self._words: list[int] = []
         self.timer: AbstractContextManager[object] = nullcontext()  #: around the noise
 
     def times(self, share: Tensor) -> Tensor:
@@ -68,6 +72,14 @@ class Objective:
         times = self.times((strata + uniforms[0]) / of)
         return times, uniforms[1:3], uniforms[3] < self.config.label_dropout
 
+    def _noise(self, seed: int, step: int) -> torch.Generator:
+        """A generator for the noise of a step; seeds are made for many steps at once."""
+        block, place = divmod(step, _STEPS)
+        if self._block != (seed, block):
+            self._block = seed, block
+            self._words = stream(seed, "noise", block).integers(2**63, size=_STEPS).tolist()
+        return self._generator.manual_seed(self._words[place])
+
     def draw(
         self, raw: Tensor, labels: Tensor | None, random: tuple[Tensor, ...], first: int,
         *, seed: int, step: int,
@@ -87,7 +99,7 @@ class Objective:
         """
         t, numbers, dropped = random
         x_0 = self.data.samples(raw, numbers)
-        noise = torch_generator(seed, "noise", step)
+        noise = self._noise(seed, step)
         with self.timer:
             sample = self.path.sample(x_0, t, generator=noise, first=first)
         classes = [] if labels is None else [torch.where(dropped, -1, labels)]

@@ -1,0 +1,51 @@
+"""The figures of docs/experiments.md, between its markers, from the recorded results.
+
+python -m benchmarks.quality.page           write them
+python -m benchmarks.quality.page --check   fail if the page has others
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Sequence
+
+from benchmarks import results
+from benchmarks.quality import tables
+
+PAGE = results.ROOT / "docs" / "experiments.md"
+_MARKED = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def figures(name: str) -> str:
+    """Where, when and how a question was measured, and its tables."""
+    file = results.ROOT / "benchmarks" / "results" / f"quality-{name}.json"
+    content = json.loads(file.read_text())
+    where = content["environment"]
+    place = where.get("gpu") or f"{where['processor']}, {where['cpus']} cores"
+    return (
+        f"    {content['command']}\n\n"
+        f"{place}; torch {where['torch']}, kacflow {where['kacflow']} at {where['commit']}, "
+        f"{where['date']}; {len(content['seeds'])} seeds, solver {content['method']}, "
+        f"{content['samples']} samples.\n\n{tables.all_tables(content)}\n"
+    )
+
+
+def page(text: str) -> str:
+    """The page with the figures of the results in place of those it has."""
+    return _MARKED.sub(lambda found: f"{found[1]}\n{figures(found[2])}\n{found[3]}", text)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write the page, or with ``--check`` compare it; returns the exit status."""
+    text = PAGE.read_text()
+    made = page(text)
+    if list(arguments) == ["--check"]:
+        return int(made != text)
+    PAGE.write_text(made)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
