@@ -120,6 +120,17 @@ def test_networks_of_another_shape_are_refused(small: Small) -> None:
         objective.loss(lambda x, t: x[:, :1], drawn)  # type: ignore[arg-type]
 
 
+def test_a_network_that_cannot_fit_is_refused_before_it_is_built(
+    small: Small, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=r"^width: the network has [\d,]+ parameters, whose trai"):
+        train(small(width=2**20), progress=False)
+    command = ["train", "--data", "grid9", "--width", str(2**20), "--out", str(tmp_path / "large")]
+    assert cli.main([*command, "--device", "cpu"]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not (tmp_path / "large" / "log.jsonl").exists()
+
+
 def test_what_does_not_fit_is_said_in_one_line(
     small: Small, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -18,10 +20,20 @@ KEPT_ON_CPU = 4 * 2**30  #: bytes of a data set that the CPU keeps; on a GPU hal
 _Read = tuple[Tensor, Tensor] | str
 
 
+def memory_of(device: torch.device) -> int:
+    """Bytes of memory that are free on a GPU, or that the machine has; unlimited if unknown."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not on this system
+        return sys.maxsize
+
+
 def kept_bytes(device: torch.device) -> int:
     """How large a data set may be to be kept on ``device``."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0] // 2
+        return memory_of(device) // 2
     return KEPT_ON_CPU
 
 

@@ -37,7 +37,7 @@ from kacflow.training.config import RESUMABLE, TrainConfig
 from kacflow.training.data import Dataset, Order, load_parts, stream
 from kacflow.training.distillation import Distillation, load_teacher
 from kacflow.training.ema import Average
-from kacflow.training.feed import Feed
+from kacflow.training.feed import Feed, memory_of
 from kacflow.training.monitor import LOG_FILE, Monitor, check_tracker
 from kacflow.training.networks import build_network, check_network
 from kacflow.training.objective import Objective, Weight
@@ -199,6 +199,20 @@ def _saved_run(
     return saved
 
 
+def _check_memory(network: nn.Module, device: torch.device) -> None:
+    """ValueError if what a network without memory needs for training is more than there is.
+
+    Weights, their gradients, two moments and the average; what a step computes comes on top.
+    """
+    count = sum(weights.numel() for weights in network.parameters())
+    needed, there = 20 * count / 2**30, memory_of(device) / 2**30
+    if needed > there:
+        raise ValueError(
+            f"width: the network has {count:,} parameters, whose training needs {needed:.1f} GiB; "
+            f"{device} has {there:.1f} GiB: allowed is what fits, by width, blocks and the like"
+        )
+
+
 class _Run:
     """One call of :func:`train`: the objects of the loop and their state."""
 
@@ -218,6 +232,10 @@ class _Run:
         if config.teacher:
             teacher = load_teacher(config, self.device, custom)
             self.objective = Distillation(config, data, self.classes, weight, teacher)
+        if custom is None:
+            with torch.device("meta"):
+                planned = build_network(config, data.sample_shape, self.classes)
+            _check_memory(planned, self.device)
         network = build_network(config, data.sample_shape, self.classes, custom)
         if saved is None and config.init:
             load_weights(network, config.init, custom)
