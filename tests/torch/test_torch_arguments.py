@@ -6,7 +6,15 @@ import pytest
 import torch
 from strange import Case, complaints
 
-from kacflow import BrownianProcess, GaussianPath, KacPath, KacProcess, Path
+from kacflow import (
+    BrownianProcess,
+    EmpiricalField,
+    GaussianPath,
+    KacPath,
+    KacProcess,
+    Path,
+    log_likelihood,
+)
 
 X, T = torch.full((2, 3), 0.25), torch.tensor([0.5, 0.75])
 ZERO = torch.zeros(2, 3)
@@ -48,11 +56,12 @@ def of_processes():
     )  # fmt: skip
     for name in ("divergence", "cdf"):
         yield Case(f"KacProcess.{name}", method(make, name), {"x": X, "t": 0.5}, "xt", ("x",))
-    yield Case(
-        "KacProcess.log_prob",
-        lambda **given: make().log_prob(**given).nan_to_num(neginf=0.0),
-        {"x": X, "t": 0.5}, "xt", ("x",),
-    )  # fmt: skip
+    for name, noise in PROCESSES.items():
+        yield Case(
+            f"{name}.log_prob",
+            lambda noise=noise, **given: noise().log_prob(**given).nan_to_num(neginf=0.0),
+            {"x": X, "t": 0.5}, "xt", ("x",),
+        )  # fmt: skip
     yield Case("KacProcess.icdf", method(make, "icdf"), {"q": X, "t": 0.5}, "qt")
     for name in ("variance", "atom_mass"):
         yield Case(f"KacProcess.{name}", method(make, name), {"t": T}, "t")
@@ -73,6 +82,18 @@ def of_paths():
         yield Case(f"{name}.velocity", method(make, "velocity"), at, data=("x_t", "x_0"))
     make = PATHS["KacPath"]
     yield Case("KacPath.divergence", method(make, "divergence"), at, data=("x_t", "x_0"))
+
+
+def of_densities():
+    """The exact field of a data set, and likelihoods under it."""
+    path = GaussianPath("flow_matching")
+    field = EmpiricalField(ZERO, path)
+    yield Case("EmpiricalField()", EmpiricalField, {"data": X, "path": path, "chunk": 64},
+               ("data",))  # fmt: skip
+    yield Case("EmpiricalField.__call__", field, {"x": X, "t": 0.5}, "x", ("x",))
+    steps = {"steps": 2, "t_min": 0.1, "probes": 1}
+    given = {"model": lambda x, t: -x, "x_0": X, "path": path, **steps}
+    yield Case("log_likelihood", log_likelihood, given, ("x_0",), ("x_0",))
 
 
 CONSTRUCTORS = [
@@ -118,7 +139,7 @@ def walk(cases):
             yield pytest.param(case, argument, id=f"{case.name}: {argument}")
 
 
-ALL = [*CONSTRUCTORS, *of_processes(), *of_paths(), *of_operators()]
+ALL = [*CONSTRUCTORS, *of_processes(), *of_paths(), *of_densities(), *of_operators()]
 
 
 @pytest.mark.parametrize(("case", "argument"), list(walk(ALL)))
