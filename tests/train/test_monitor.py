@@ -43,6 +43,21 @@ def test_held_out_loss_is_that_of_the_averaged_weights(prediction: str, small: S
     assert same.loss(model.network) == pytest.approx(found[10], rel=1e-5)
 
 
+def test_no_held_out_label_is_left_out(small: Small) -> None:
+    config = small(data="digits", labels=True, label_dropout=1.0, batch=100)
+    held_out, asked = load_held_out(config), []
+
+    def network(x: torch.Tensor, t: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        asked.append(labels)
+        return torch.zeros_like(x)
+
+    objective = Objective(config, load_dataset(config), 10)
+    monitor.Validation(objective, held_out, torch.device("cpu")).loss(network)  # type: ignore[arg-type]
+    assert [len(labels) for labels in asked] == [100] * 5
+    everything = held_out.labels(torch.arange(500))
+    assert torch.equal(torch.cat(asked).sort().values, everything.sort().values)
+
+
 def test_no_validation_where_none_is_wanted(small: Small) -> None:
     config = small(data="digits", validate_every=0)
     train(config, progress=False)

@@ -156,6 +156,21 @@ def test_options_of_speed_change_the_last_digits_at_most(
     torch.testing.assert_close(with_it, without, rtol=2e-4, atol=0.0)
 
 
+def test_processes_share_weights_and_not_the_masks_of_dropout(
+    small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accelerator, config = processes.accelerator("cpu"), small(data="digits", dropout=0.5)
+    weights, drawn = [], []
+    for rank in (0, 1):
+        monkeypatch.setattr(type(accelerator), "process_index", property(lambda _, n=rank: n))
+        monkeypatch.setattr(type(accelerator), "num_processes", property(lambda _: 2))
+        torch.manual_seed(config.seed)
+        run = loop._Run(config, load_dataset(config), accelerator, None)
+        weights.append(torch.nn.utils.parameters_to_vector(run.weights))
+        drawn.append(torch.rand(8))
+    assert torch.equal(*weights) and not torch.equal(*drawn)
+
+
 @pytest.mark.parametrize("wanted", [True, False])
 def test_channels_innermost_on_a_gpu(
     wanted: bool, small: Small, monkeypatch: pytest.MonkeyPatch
