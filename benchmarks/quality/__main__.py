@@ -40,6 +40,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, default=5, metavar="N", help="seeds 0 to N - 1")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="trainings at a time")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--data", default="", metavar="FILE",
+                        help="of cifar10: a zip of images in a folder a class, or the archive "
+                        "of its authors")  # fmt: skip
     parser.add_argument("--out", type=pathlib.Path, default=OUT, metavar="FOLDER",
                         help=f"of the runs (default: {OUT})")  # fmt: skip
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE",
@@ -59,11 +62,12 @@ def record(
     for task in tasks:
         found = worker.result_of(task)
         if found is not None:
-            config = dict(found.pop("description")["config"])
-            runs.append({"condition": task.condition, "seed": config.pop("seed"), **found})
-            configurations[task.condition] = config
-    seeds, budget = sorted({task.seed for task in tasks}), BUDGETS[first.budget]
-    floors = question.real(budget, seeds)
+            config = found.pop("description")["config"]
+            runs.append({"condition": task.condition, "seed": task.seed, **found})
+            if config is not None:
+                configurations[task.condition] = {k: v for k, v in config.items() if k != "seed"}
+    seeds = sorted({task.seed for task in tasks})
+    floors = question.real(first, seeds)
     return {
         "format": results.FORMAT,
         "question": name,
@@ -72,9 +76,8 @@ def record(
         "budget": first.budget,
         "seeds": seeds,
         "environment": environment,
-        "samples": budget.samples(question.SAMPLES),
+        "samples": first.samples,
         "method": question.METHOD,
-        "guidance": 0.0,
         "measures": {**question.MEASURES, **tables.COMMON},
         "reference": question.REFERENCE,
         "configurations": configurations,
@@ -85,12 +88,17 @@ def record(
     }
 
 
+def needs_data(name: str) -> bool:
+    """Whether a question is about a file that its user has."""
+    return getattr(questions.load(name), "NEEDS_DATA", False)
+
+
 def _tasks(name: str, options: argparse.Namespace) -> list[Task]:
     """All trainings of a question, seed by seed."""
     chosen = options.conditions or list(questions.load(name).CONDITIONS)
     out = options.out.resolve()
     return [
-        Task(name, condition, seed, options.budget, options.device, out)
+        Task(name, condition, seed, options.budget, options.device, out, options.data)
         for seed in range(options.seeds)
         for condition in chosen
     ]
@@ -98,7 +106,7 @@ def _tasks(name: str, options: argparse.Namespace) -> list[Task]:
 
 def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> list[str]:
     """The names of the questions that are asked, if the options make sense."""
-    names = list(options.only or questions.NAMES)
+    names = list(options.only or (n for n in questions.NAMES if options.data or not needs_data(n)))
     for option in ("seeds", "jobs"):
         value = getattr(options, option)
         if value < 1:
@@ -106,6 +114,11 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> list
     for option in ("json", "picture", "conditions"):
         if getattr(options, option) and len(names) > 1:
             parser.error(f"--{option}: needs --only with one question")
+    for name in names:
+        if needs_data(name) and not options.data:
+            parser.error(f"--data: got none; allowed with --only {name}: a file")
+    if options.data:
+        options.data = str(pathlib.Path(options.data).resolve())
     known = questions.load(names[0]).CONDITIONS
     unknown = sorted(set(options.conditions or ()) - set(known))
     if unknown:
@@ -119,7 +132,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     if options.list:
         for name in questions.NAMES:
-            print(f"{name:10} {questions.load(name).TITLE}")
+            print(f"{name:16} {questions.load(name).TITLE}")
         return 0
     names = _check(parser, options)
     try:
@@ -128,7 +141,8 @@ def main(arguments: Sequence[str]) -> int:
         parser.error(f"--device: {error}")
     environment["jobs"] = options.jobs
     print(", ".join(f"{key} {value}" for key, value in environment.items()), flush=True)
-    command = shlex.join(["python", "-m", "benchmarks.quality", *arguments])
+    shown = [pathlib.Path(text).name if text == options.data else text for text in arguments]
+    command = shlex.join(["python", "-m", "benchmarks.quality", *shown])
     began, failures = time.perf_counter(), 0
 
     def say(text: str) -> None:
@@ -137,7 +151,7 @@ def main(arguments: Sequence[str]) -> int:
     for name in names:
         tasks = _tasks(name, options)
         wanted = [task for task in tasks if worker.result_of(task) is None]
-        say(f"{questions.load(name).TITLE}: {len(wanted)} of {len(tasks)} trainings to do")
+        say(f"{questions.load(name).TITLE}: {len(wanted)} of {len(tasks)} tasks to do")
         try:
             failures += len(pool.run_all(wanted, options.jobs, say))
         except KeyboardInterrupt:

@@ -17,8 +17,13 @@ def curves(
     measure: str,
     labels: Mapping[str, str],
     styles: Mapping[str, Mapping[str, Any]],
+    *,
+    scale: str = "log",
 ) -> None:
-    """A measure against its points, a curve per condition; real data as a line across."""
+    """A measure against its points, a curve per condition; real data as a line across.
+
+    ``scale`` is that of the points: ``"symlog"`` where one of them is 0.
+    """
     conditions = content["summary"].get(measure, {})
     for condition in (name for name in labels if name in conditions):
         entries = {float(point): entry for point, entry in conditions[condition].items()}
@@ -29,7 +34,8 @@ def curves(
             [entries[x]["sd"] or 0.0 for x in shown],
             marker="o", ms=3, lw=1.4, capsize=2, label=labels[condition], **styles[condition],
         )  # fmt: skip
-    axes.set_xscale("log")
+    least = min((float(p) for found in conditions.values() for p in found if float(p)), default=1.0)
+    axes.set_xscale(scale, **({"linthresh": least} if scale == "symlog" else {}))
     points = sorted({float(point) for found in conditions.values() for point in found})
     if points and max(points) > 1.0:  # evaluations
         axes.set_xticks(points, [f"{point:g}" for point in points])

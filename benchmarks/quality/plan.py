@@ -9,8 +9,6 @@ from typing import Any
 
 from benchmarks.quality import questions
 
-RESULT = "measured.json"  #: beside the checkpoint of a run
-
 
 @dataclass(frozen=True)
 class Budget:
@@ -19,7 +17,7 @@ class Budget:
     Attributes
     ----------
     steps : int
-        Optimiser steps of each training.
+        Optimiser steps of each training, where a question does not say otherwise.
     evaluations : tuple of int
         Evaluations of the network per generated sample, each of which is measured.
     share : float
@@ -46,7 +44,7 @@ BUDGETS = {
 
 @dataclass(frozen=True)
 class Task:
-    """One training, and the measurements of what it generates.
+    """One condition of one question with one seed: a training, if it needs one, and measurements.
 
     Attributes
     ----------
@@ -58,6 +56,8 @@ class Task:
     device : {"cpu", "cuda"}
     out : pathlib.Path
         Folder of all runs.
+    data : str
+        File of the data, of a question that needs one.
     """
 
     question: str
@@ -66,6 +66,7 @@ class Task:
     budget: str
     device: str
     out: pathlib.Path
+    data: str = ""
 
     @property
     def name(self) -> str:
@@ -73,28 +74,50 @@ class Task:
         return f"{self.question}, {self.condition}, seed {self.seed}"
 
     @property
+    def asked(self) -> Any:
+        """The module of the question."""
+        return questions.load(self.question)
+
+    @property
+    def amount(self) -> Budget:
+        """How much is done."""
+        return BUDGETS[self.budget]
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of the training."""
+        found: int = getattr(self.asked, "STEPS", {}).get(self.budget, self.amount.steps)
+        return found
+
+    @property
+    def samples(self) -> int:
+        """Samples that are generated for a measurement."""
+        return self.amount.samples(self.asked.SAMPLES)
+
+    @property
     def folder(self) -> pathlib.Path:
-        """Folder of the run."""
-        return self.out / self.question / self.budget / f"{self.condition}-seed{self.seed}"
+        """Folder of the run: questions about the same trainings share it."""
+        training = getattr(self.asked, "TRAINING", self.question)
+        return self.out / training / self.budget / f"{self.condition}-seed{self.seed}"
+
+    @property
+    def result(self) -> pathlib.Path:
+        """What was measured."""
+        return self.folder / f"measured-{self.question}.json"
 
     @functools.cached_property
     def config(self) -> Any:
-        """The :class:`kacflow.TrainConfig`."""
-        return questions.load(self.question).configuration(
-            self.condition,
-            steps=BUDGETS[self.budget].steps,
-            seed=self.seed,
-            device=self.device,
-            out=str(self.folder),
-        )
+        """The :class:`kacflow.TrainConfig`; None for a condition that needs no training."""
+        return self.asked.configuration(self)
 
     @property
     def description(self) -> dict[str, Any]:
         """What decides the numbers, as JSON holds it: results of another are not used."""
-        decided = {k: v for k, v in self.config.to_dict().items() if k not in ("out", "device")}
-        budget = BUDGETS[self.budget]
+        config = None if self.config is None else self.config.to_dict()
+        for name in ("out", "device", "data") if self.data else ("out", "device"):
+            (config or {}).pop(name, None)
         return {
-            "config": decided,
-            "evaluations": list(budget.evaluations),
-            "samples": budget.samples(questions.load(self.question).SAMPLES),
+            "config": config,
+            "evaluations": list(self.amount.evaluations),
+            "samples": self.samples,
         }

@@ -27,7 +27,7 @@ def _start(task: Task) -> subprocess.Popen[bytes]:
     """The worker of a task.  In a session of its own: the terminal's Ctrl-C goes to us alone."""
     task.folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "benchmarks.quality.worker", task.question, task.condition]
-    command += [str(task.seed), task.budget, task.device, str(task.out.resolve())]
+    command += [str(task.seed), task.budget, task.device, str(task.out.resolve()), task.data]
     environment = {**os.environ, **dict.fromkeys(_ONE_THREAD, "1")}
     with open(task.folder / LOG, "wb") as log:
         return subprocess.Popen(

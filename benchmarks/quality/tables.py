@@ -47,7 +47,7 @@ def all_tables(content: Mapping[str, Any]) -> str:
             for name, found in conditions.items()
             if any("difference" in entry for entry in found.values())
         ]
-        if compared and measure in question.MEASURES:
+        if compared and measure in getattr(question, "COMPARED", question.MEASURES):
             reference = question.CONDITIONS[content["reference"]]
             parts.append(f"the same less that of {reference}, seed by seed; mean ± 95 % interval")
             parts.append(markdown([f"{measure}, difference", *points], compared))

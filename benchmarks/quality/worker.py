@@ -1,7 +1,7 @@
 """One training in a process of its own: ``python -m benchmarks.quality.worker TASK``.
 
 It trains, or goes on with what an earlier process has left, generates, measures, and writes
-``measured.json`` beside the checkpoint.
+``measured-QUESTION.json`` beside the checkpoint.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import torch
 
 import kacflow
 from benchmarks import results
-from benchmarks.quality import questions
-from benchmarks.quality.plan import BUDGETS, RESULT, Task
+from benchmarks.quality import measures
+from benchmarks.quality.plan import Task
 from kacflow.plotting import read_log
-from kacflow.training import load_model, train
+from kacflow.training import TrainedModel, load_model, train
 from kacflow.training.checkpoint import FILE_NAME, write_atomically
 
 
@@ -41,22 +41,33 @@ def of_log(folder: pathlib.Path, batch: int) -> tuple[float, float]:
     return total / weight, seconds
 
 
-def run(task: Task) -> dict[str, Any]:
-    """Train and measure; the content of ``measured.json``."""
+def trained(task: Task) -> tuple[TrainedModel | None, measures.Measured]:
+    """The model of a task, and its loss and seconds; no model where none is needed, or it diverged.
+
+    What a diverged run has of a log counts as its own.
+    """
     config = task.config
-    train(config, resume=(task.folder / FILE_NAME).exists(), progress=False)
-    began = time.perf_counter()
-    model = load_model(task.folder, device=task.device)
-    measured = questions.load(task.question).measure(model, BUDGETS[task.budget], task.seed)
+    if config is None:
+        return None, {}
+    try:
+        train(config, resume=(task.folder / FILE_NAME).exists(), progress=False)
+        model = load_model(task.folder, device=task.device)
+    except FloatingPointError:
+        return None, {}
     loss, seconds = of_log(task.folder, config.batch)
+    point = str(config.steps)
+    return model, {"training_loss": {point: loss}, "training_seconds": {point: seconds}}
+
+
+def run(task: Task) -> dict[str, Any]:
+    """Train and measure; the content of the file of results."""
+    model, of_training = trained(task)
+    began = time.perf_counter()
+    measured = task.asked.measure(model, task)
     cuda = task.device == "cuda"
     content = {
         "description": task.description,
-        "measured": {
-            **measured,
-            "training_loss": {str(config.steps): loss},
-            "training_seconds": {str(config.steps): seconds},
-        },
+        "measured": {**measured, **of_training},
         "measuring_seconds": time.perf_counter() - began,
         "where": {
             "device": torch.cuda.get_device_name() if cuda else results.processor(),
@@ -66,14 +77,15 @@ def run(task: Task) -> dict[str, Any]:
         },
     }
     text = json.dumps(content, indent=1, allow_nan=False) + "\n"
-    write_atomically(task.folder / RESULT, text.encode())
+    task.folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(task.result, text.encode())
     return content
 
 
 def result_of(task: Task) -> dict[str, Any] | None:
     """What an earlier process has measured of exactly this task, None if nothing."""
     try:
-        content = json.loads((task.folder / RESULT).read_text())
+        content = json.loads(task.result.read_text())
         same = content["description"] == task.description
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -83,8 +95,8 @@ def result_of(task: Task) -> dict[str, Any] | None:
 def main(arguments: list[str]) -> int:
     """Run the task that the arguments name, on one CPU thread."""
     torch.set_num_threads(1)
-    question, condition, seed, budget, device, out = arguments
-    run(Task(question, condition, int(seed), budget, device, pathlib.Path(out)))
+    question, condition, seed, budget, device, out, data = arguments
+    run(Task(question, condition, int(seed), budget, device, pathlib.Path(out), data))
     return 0
 
 

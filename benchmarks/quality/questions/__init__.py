@@ -2,14 +2,17 @@
 
 A question has
 
-- ``TITLE``, one line, and ``MEASURES``, the label of each measure by name;
+- ``TITLE``, one line, and ``MEASURES``, the label of each measure by name; ``COMPARED``, those
+  whose differences from the reference have a table of their own (default: all);
 - ``CONDITIONS``, the label of each condition by name, and ``REFERENCE``, the one that the others
   are compared with;
 - ``SAMPLES``, generated for each measurement, and ``METHOD``, the solver;
-- ``configuration(condition, *, steps, seed, device, out)``, a :class:`kacflow.TrainConfig`;
-- ``measure(model, budget, seed)``, {measure: {point: number or None}} of a trained model, where a
-  point is a number of evaluations unless the measure says otherwise;
-- ``real(budget, seeds)``, {measure: [number, ...]}: the same of real data in place of generated;
+- ``configuration(task)``, a :class:`kacflow.TrainConfig`, or None where nothing is to be trained;
+  ``TRAINING``, the question whose trainings these are (default: its own), ``STEPS``, the optimiser
+  steps by budget (default: those of the budget), ``NEEDS_DATA`` if there is a file to name;
+- ``measure(model, task)``, {measure: {point: number or None}} of a trained model, None if there is
+  none or it diverged; a point is a number of evaluations unless the measure says otherwise;
+- ``real(task, seeds)``, {measure: [number, ...]}: the same of real data in place of generated;
 - ``draw(figure, content)``, which pictures a record.
 """
 
@@ -19,7 +22,10 @@ import importlib
 from typing import Any
 
 #: In the order in which they are asked.
-NAMES = ("digits", "modes")
+NAMES = (
+    "digits", "modes", "steps_digits", "steps_modes", "field_digits", "field_modes", "precision",
+    "guidance", "learning_rate", "cost", "cifar10", "dimension",
+)  # fmt: skip
 
 
 def load(name: str) -> Any:

@@ -23,3 +23,30 @@ COLOURS = {
     "diffusion": "#c4693a",
     "flow-matching": "#8a5aa8",
 }
+#: The exact field of the data beside a network, drawn with dashes.
+EXACT = "-exact"
+
+
+def with_exact(conditions: dict[str, str]) -> dict[str, str]:
+    """The conditions, and after each the exact field with its noise."""
+    return {
+        name + end: label + (", exact field" if end else "")
+        for name, label in conditions.items()
+        for end in ("", EXACT)
+    }
+
+
+def noise_of(condition: str) -> str:
+    """The noise that a condition's name begins with."""
+    return next(name for name in NOISES if condition.startswith(name))
+
+
+def styles(conditions: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """A colour per noise, dashes for exact fields and where the data is predicted."""
+    return {
+        name: {
+            "color": COLOURS[noise_of(name)],
+            "linestyle": "--" if name.endswith((EXACT, "-data")) else "-",
+        }
+        for name in conditions
+    }

@@ -18,6 +18,7 @@ from torch import Tensor
 from kacflow import _arguments, metrics, plotting
 from kacflow.evaluation import _samples
 from kacflow.evaluation._features import NAMES, Features, as_bytes
+from kacflow.evaluation._samples import everything
 from kacflow.training.checkpoint import TrainedModel, load_model
 from kacflow.training.config import TrainConfig
 from kacflow.training.data import load_parts
@@ -25,7 +26,10 @@ from kacflow.training.processes import usable_device
 from kacflow.training.sampling import default_steps, draw_samples
 from kacflow_core import __version__
 
-__all__ = ["DATA_OPTIONS", "NAMES", "PROTOCOLS", "Features", "as_bytes", "evaluate"]
+__all__ = [
+    "DATA_OPTIONS", "NAMES", "PROTOCOLS", "Features", "as_bytes", "balanced_labels", "compared",
+    "evaluate", "everything",
+]  # fmt: skip
 
 #: Of each protocol the side that images are resized to, and the samples that a run generates.
 PROTOCOLS: dict[str, tuple[int | None, int]] = {"standard": (None, 10_000), "paper": (75, 50_000)}
@@ -146,7 +150,7 @@ def evaluate(
     else:
         n = count if n is None else n
         steps = default_steps(config) if steps is None else steps
-        asked = _labels(n, model.classes, label)
+        asked = balanced_labels(n, model.classes, label)
         generated = draw_samples(
             model, n, steps=steps, method=method, seed=seed, labels=asked, guidance=guidance,
             t_grid=grid,
@@ -170,7 +174,7 @@ def evaluate(
         "protocol": protocol,
         "n": len(x),
         "seed": seed,
-        **_compared(x, y, seed),
+        **compared(x, y, seed),
         "nearest": {
             **_summary(distances), "held_out": None if near is None else _summary(near[0])
         },
@@ -213,7 +217,7 @@ class _Data:
     def read(self, seed: int) -> None:
         """Fill ``parts``: samples, and labels if there are."""
         self.parts = {
-            name: _samples.everything(data, seed, number)
+            name: everything(data, seed, number)
             for number, (name, data) in enumerate(self._found.items())
             if data is not None
         }
@@ -251,7 +255,7 @@ def _first(given: Any, n: int | None) -> Tensor:
     return given.detach()[:n].cpu().float()
 
 
-def _labels(n: int, classes: int, label: int | None) -> Tensor | None:
+def balanced_labels(n: int, classes: int, label: int | None = None) -> Tensor | None:
     """``label`` for all, or equally many of each class."""
     if label is not None:
         return torch.full((n,), _arguments.integer("label", label))
@@ -268,7 +272,7 @@ def _check(generated: Tensor) -> None:
         )
 
 
-def _compared(x: np.ndarray, y: np.ndarray, seed: int) -> dict[str, Any]:
+def compared(x: np.ndarray, y: np.ndarray, seed: int) -> dict[str, Any]:
     """The measures of two sets."""
     smallest = min(len(x), len(y))
     size, neighbours = min(_SUBSET, max(2, smallest // 10)), min(_NEIGHBOURS, smallest - 1)

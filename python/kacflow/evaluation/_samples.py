@@ -87,11 +87,12 @@ def everything(
     data: Dataset, seed: int, part: int = 0, rows: Tensor | None = None
 ) -> tuple[Tensor, Tensor | None]:
     """All samples, or ``rows``, and their labels, if there are; of a law some that are drawn."""
+    law = isinstance(data, Grid9)
     if rows is None:
-        rows = (
-            torch.arange(_LAW) % data.size if isinstance(data, Grid9) else torch.arange(data.size)
-        )
+        rows = torch.arange(_LAW) % data.size if law else torch.arange(data.size)
     uniforms = torch.rand(2, len(rows), generator=torch_generator(seed, "batch", part))
+    if not law:
+        uniforms.fill_(0.5)  # no image is mirrored
     pieces = [
         data.samples(data.raw(some), of_them)
         for some, of_them in zip(rows.split(_PIECE), uniforms.split(_PIECE, dim=1), strict=True)

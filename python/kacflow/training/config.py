@@ -35,7 +35,8 @@ ADDED = frozenset(
         "key", "label_key", "held_out", "compile", "channels_last", "fused", "foreach", "workers",
         "validate_every", "sample_every", "tracker", "multipliers", "attention", "head_width",
         "scale_shift", "patch", "dropout", "init", "teacher", "teacher_sha256", "teacher_solver",
-        "teacher_substeps", "student_steps", "student_guidance", "student_loss",
+        "teacher_substeps", "student_steps", "student_guidance", "student_loss", "evaluate_every",
+        "evaluate_samples", "evaluate_features",
     }
 )  # fmt: skip
 
@@ -43,7 +44,8 @@ ADDED = frozenset(
 RESUMABLE = frozenset(
     {
         "out", "steps", "device", "accumulate", "workers", "log_every", "checkpoint_every",
-        "validate_every", "sample_every", "tracker", "init", "teacher",
+        "validate_every", "sample_every", "tracker", "init", "teacher", "evaluate_every",
+        "evaluate_samples", "evaluate_features",
     }
 )  # fmt: skip
 
@@ -359,6 +361,19 @@ class TrainConfig:
         0, "steps between two pictures of samples, from the same noise each time, >= 0; 0: none",
         _whole(0),
     )  # fmt: skip
+    evaluate_every: int = _option(
+        0, "steps between two evaluations: distances of samples to data that was held out, if some "
+        "was, in the log; >= 0; 0: none", _whole(0),
+    )  # fmt: skip
+    evaluate_samples: int = _option(
+        1000, "samples of an evaluation, from the same noise each time, >= 2", _whole(2)
+    )
+    evaluate_features: str = _option(
+        "pixels",
+        "what an evaluation compares: 'pixels', 'efficientnet-lite0', 'inception', or a "
+        "TorchScript file, as 'kacflow evaluate' has them",
+        _text,
+    )
     tracker: str = _option(
         "none", "send the lines of the log to 'tensorboard' or 'wandb' as well", TRACKERS
     )

@@ -397,7 +397,7 @@ class _Run:
             write_atomically(self.out / CONFIG_FILE, (config.to_json() + "\n").encode())
             _cut_log(self.out / LOG_FILE, first)
         monitor = Monitor(
-            self.objective, self.accelerator, self.ema.module, self.data.sample_shape, held_out,
+            self.objective, self.accelerator, self.ema.module, self.data, held_out,
             step=first, parameters=self.parameters, progress=progress,
         )  # fmt: skip
         with monitor, _interruptible() as stop:

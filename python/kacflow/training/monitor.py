@@ -1,4 +1,4 @@
-"""What is seen of a run: the loss on held-out samples, pictures, trackers, the noise's share."""
+"""What is seen of a run: losses on held-out samples, distances to them, pictures, trackers."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ from kacflow import plotting
 from kacflow._optional import require
 from kacflow.generate import generate
 from kacflow.training._uniforms import Uniforms
+from kacflow.training.checkpoint import TrainedModel
 from kacflow.training.config import TrainConfig
 from kacflow.training.data import Dataset, torch_generator
 from kacflow.training.objective import Objective
+from kacflow.training.sampling import draw_samples
 
 LOG_FILE = "log.jsonl"
 PICTURES = "samples"
@@ -95,6 +97,53 @@ class Pictures:
         return plotting.plot_samples(samples.cpu(), self._folder / f"step-{step:07d}.png")
 
 
+class Evaluation:
+    """Distances of samples of the network as it is now to data; the same noise each time.
+
+    Parameters
+    ----------
+    objective : Objective
+    average : nn.Module
+        The network.
+    data : Dataset
+        What the samples are compared with.
+    device : torch.device
+    """
+
+    def __init__(
+        self, objective: Objective, average: nn.Module, data: Dataset, device: torch.device
+    ) -> None:
+        from kacflow import evaluation  # builds on training
+
+        config = objective.config
+        self._evaluation = evaluation
+        with torch.random.fork_rng(
+            devices=[]
+        ):  # a network's weights are drawn before they are read
+            self._extract = evaluation.Features(config.evaluate_features, device=device)
+        self._extract.check(data.sample_shape)
+        self._real = self._extract(evaluation.everything(data, config.seed)[0])
+        self._model = TrainedModel(average, config, data.sample_shape, objective.classes, 0)
+        self._how: dict[str, Any] = {"seed": config.seed, "method": "ab2", "steps": PICTURE_STEPS}
+        if config.teacher:
+            self._how = {"seed": config.seed}
+
+    def distances(self) -> dict[str, float]:
+        """``frechet_distance``, ``kid``, ``precision`` and ``recall``, if all samples are finite.
+
+        And the share of the samples that are, ``finite``.
+        """
+        n, evaluation = self._model.config.evaluate_samples, self._evaluation
+        labels = evaluation.balanced_labels(n, self._model.classes)
+        samples = draw_samples(self._model, n, labels=labels, **self._how)
+        finite = float(samples.flatten(1).isfinite().all(1).double().mean())
+        if finite < 1.0:
+            return {"finite": finite}
+        found = evaluation.compared(self._extract(samples), self._real, self._how["seed"])
+        names = ("frechet_distance", "kid", "precision", "recall")
+        return {"finite": finite, **{name: found[name] for name in names}}
+
+
 class Stopwatch:
     """Adds up the time of what runs within, on a GPU by events, which nothing waits for."""
 
@@ -131,8 +180,8 @@ class Monitor:
     accelerator : accelerate.Accelerator
     average : nn.Module
         The averaged weights, which are validated and pictured.
-    shape : sequence of int
-        Of a sample.
+    data : Dataset
+        What is trained on.
     held_out : Dataset, optional
         What to validate on.
     step : int
@@ -144,19 +193,23 @@ class Monitor:
     """
 
     def __init__(
-        self, objective: Objective, accelerator: Any, average: nn.Module, shape: Sequence[int],
+        self, objective: Objective, accelerator: Any, average: nn.Module, data: Dataset,
         held_out: Dataset | None, *, step: int, parameters: int, progress: bool,
     ) -> None:  # fmt: skip
         config, device = objective.config, accelerator.device
         self._config, self._objective, self._accelerator = config, objective, accelerator
         self._average, self._parameters = average, parameters
         self._noise: Stopwatch | None = Stopwatch(device)
-        self._validation, self._pictures = None, None
+        self._validation, self._pictures, self._evaluation = None, None, None
         main = accelerator.is_main_process
         if main and config.validate_every and held_out is not None:
             self._validation = Validation(objective, held_out, device)
         if main and config.sample_every:
-            self._pictures = Pictures(objective, shape, Path(config.out) / PICTURES, device)
+            folder = Path(config.out) / PICTURES
+            self._pictures = Pictures(objective, data.sample_shape, folder, device)
+        if main and config.evaluate_every:
+            known = data if held_out is None else held_out
+            self._evaluation = Evaluation(objective, average, known, device)
         if config.tracker != "none":
             accelerator.init_trackers("kacflow", config=config.to_dict())
         file = Path(config.out) / LOG_FILE if main else os.devnull
@@ -181,15 +234,16 @@ class Monitor:
         """To be called when a step is done, by all processes; ``means`` gives a line of the log."""
         config, last = self._config, step == self._config.steps
         validates = bool(config.validate_every) and step % config.validate_every == 0
-        if step % config.log_every == 0 or last or validates:
-            self._log(step, means(), validates or last)
+        evaluates = bool(config.evaluate_every) and step % config.evaluate_every == 0
+        if step % config.log_every == 0 or last or validates or evaluates:
+            self._log(step, means(), validates or last, evaluates or last)
         if self._pictures is not None and (step % config.sample_every == 0 or last):
             self._pictures.draw(self._average, step)
         if step == self._first + 1 and self._noise is not None:  # the first one compiles and loads
             self._objective.timer, self._timed = self._noise, (step, time.perf_counter())
         self._bar.update()
 
-    def _log(self, step: int, line: dict[str, float], validates: bool) -> None:
+    def _log(self, step: int, line: dict[str, float], validates: bool, evaluates: bool) -> None:
         now = time.perf_counter()
         samples = (step - self._marked) * self._config.batch
         line["samples_per_second"] = samples / max(now - self._time, 1e-9)
@@ -199,6 +253,8 @@ class Monitor:
             self._objective.timer, self._noise = nullcontext(), None
         if validates and self._validation is not None:
             line["validation_loss"] = self._validation.loss(self._average)
+        if evaluates and self._evaluation is not None:
+            line.update(self._evaluation.distances())
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
         self._accelerator.log(line, step=step)
