@@ -77,8 +77,9 @@ def measured(
     task: Task,
     names: Sequence[str],
     judge: Callable[[np.ndarray], Mapping[str, float | None]],
+    most: int = 10**6,
 ) -> measures.Measured:
-    """What ``judge`` finds, by solver and evaluations.
+    """What ``judge`` finds, by solver and evaluations, of which there are at most ``most``.
 
     A solver that cannot reach its tolerance has none there.
     """
@@ -91,7 +92,7 @@ def measured(
     for name in names:
         each = SOLVERS[name]
         for evaluations in task.amount.evaluations if each else ():
-            if evaluations % each == 0:
+            if evaluations % each == 0 and evaluations <= most:
                 steps = evaluations // each
                 samples, calls = integrated(field, path, shape, task.seed, method=name, steps=steps)
                 add(name, str(calls), judge(samples))

@@ -24,7 +24,8 @@ from typing import Any
 #: In the order in which they are asked.
 NAMES = (
     "digits", "modes", "steps_digits", "steps_modes", "field_digits", "field_modes", "precision",
-    "guidance", "learning_rate", "cost", "cifar10", "dimension",
+    "guidance", "learning_rate", "cost", "few_steps_digits", "few_steps_modes",
+    "transport_digits", "transport_modes", "cifar10", "dimension",
 )  # fmt: skip
 
 

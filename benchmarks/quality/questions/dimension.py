@@ -47,7 +47,7 @@ COMPARED = ("field_error", "sample_error")
 CONDITIONS = dict(LABELS)
 REFERENCE = "flow-matching"
 SAMPLES, METHOD, EVALUATIONS = 32, "ab2", 16
-STEPS = {"smoke": 10, "short": 200, "long": 2_000, "full": 20_000}
+STEPS = {"smoke": 10, "short": 100, "long": 2_000, "full": 20_000}
 
 
 def configuration(task: Task) -> None:
@@ -102,7 +102,7 @@ def quality(task: Task, path: NoisePath, d: int, folder: Path) -> dict[str, floa
     np.save(folder / "data.npy", data.numpy())
     config = TrainConfig(
         data=str(folder / "data.npy"), out=str(folder / "run"), held_out=0.0, network="perceptron",
-        width=128, blocks=3, batch=32, steps=task.steps, warmup=20, ema=0.0, validate_every=0,
+        width=128, blocks=3, batch=16, steps=task.steps, warmup=20, ema=0.0, validate_every=0,
         checkpoint_every=task.steps, seed=task.seed, device=task.device, **NOISES[task.condition],
     )  # fmt: skip
     train(config, progress=False)

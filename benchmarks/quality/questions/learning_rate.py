@@ -38,7 +38,7 @@ COMPARED = ("frechet_distance",)
 CONDITIONS = dict(LABELS)
 REFERENCE = "flow-matching"
 SAMPLES, METHOD, STEPS_TAKEN = 1000, "ab2", 32
-STEPS = {"short": 400, "long": 2_000, "full": 10_000}
+STEPS = {"short": 300, "long": 2_000, "full": 10_000}
 
 
 def configuration(task: Task) -> None:

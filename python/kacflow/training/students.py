@@ -30,7 +30,8 @@ PICTURE = "students.png"
 CHANGES = (
     "label_dropout", "dropout", "batch", "accumulate", "lr", "lr_schedule", "warmup", "clip", "ema",
     "precision", "compile", "channels_last", "fused", "foreach", "workers", "device", "seed",
-    "log_every", "checkpoint_every", "validate_every", "sample_every", "tracker",
+    "log_every", "checkpoint_every", "validate_every", "sample_every", "evaluate_every",
+    "evaluate_samples", "evaluate_features", "tracker",
 )  # fmt: skip
 
 
