@@ -21,6 +21,7 @@ NAMES = (
     "threads",
     "latency",
     "training",
+    "share",
     "startup",
     "accuracy",
     "bandwidth",
