@@ -1,7 +1,7 @@
 """Few steps by distillation, on handwritten digits with guidance.
 
 Teachers are the networks of the question ``digits`` that predict the velocity, with guidance 1;
-each teaches students of 20, 4, 2 and 1 Euler steps (:func:`kacflow.training.distill`), 500 steps of
+each teaches students of 20, 4, 2 and 1 Euler steps (:func:`kacflow.training.distill`), 300 steps of
 64 digits each, integrated by Adams-Bashforth.  The distance falls with guidance or rises: teacher
 and students are compared at the same.
 """
@@ -26,7 +26,7 @@ CONDITIONS = {name: LABELS[name] for name in ("kac-9-3", "kac-25-2", "flow-match
 REFERENCE = "flow-matching"
 SAMPLES, METHOD = 1000, "ab2 for the teacher, euler for students"
 #: Of the students; teachers have those of the question "digits".
-STEPS = {"short": 500, "long": 5_000, "full": 20_000}
+STEPS = {"short": 300, "long": 5_000, "full": 20_000}
 
 
 def configuration(task: Task) -> None:

@@ -1,7 +1,7 @@
 """Few steps by distillation, on nine modes in the plane.
 
 Teachers are the networks of the question ``modes``; each teaches students of 20, 4, 2 and 1 Euler
-steps, 1,000 steps of 256 points each.
+steps, 500 steps of 256 points each.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CONDITIONS = {name: LABELS[name] for name in ("kac-9-3", "kac-25-2", "flow-match
 REFERENCE = "flow-matching"
 SAMPLES, METHOD = modes.SAMPLES, "ab2 for the teacher, euler for students"
 #: Of the students; teachers have those of the question "modes".
-STEPS = {"short": 1_000, "long": 10_000, "full": 50_000}
+STEPS = {"short": 500, "long": 10_000, "full": 50_000}
 
 
 def configuration(task: Task) -> None:

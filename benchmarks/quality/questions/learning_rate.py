@@ -1,6 +1,6 @@
 """Learning rates from 1 to 30 times the usual one, on handwritten digits.
 
-The network of the question ``digits`` for a tenth of its steps, gradients clipped as there, with
+The network of the question ``digits`` for few steps, gradients clipped as there, with
 the learning rate constant after a warm-up of 50 steps.  A run has diverged if a loss or gradient is
 not finite, or if it ends with a loss above that of the first step, where the network returns 0.
 """
@@ -38,7 +38,7 @@ COMPARED = ("frechet_distance",)
 CONDITIONS = dict(LABELS)
 REFERENCE = "flow-matching"
 SAMPLES, METHOD, STEPS_TAKEN = 1000, "ab2", 32
-STEPS = {"short": 300, "long": 2_000, "full": 10_000}
+STEPS = {"short": 200, "long": 2_000, "full": 10_000}
 
 
 def configuration(task: Task) -> None:
