@@ -76,6 +76,48 @@ def test_pictures_start_from_the_same_noise(small: Small, tmp_path: Path) -> Non
     assert all(np.array_equal(first, other) for other in others) and first.std() > 10
 
 
+def test_evaluations_are_those_of_the_command(small: Small, tmp_path: Path) -> None:
+    """The last line of the log has what ``kacflow evaluate`` finds, and training is the same."""
+    from kacflow.evaluation import evaluate
+
+    config = small(
+        data="digits", labels=True, dropout=0.3, steps=5, log_every=2, evaluate_every=2,
+        evaluate_samples=40,
+    )  # fmt: skip
+    train(config, progress=False)
+    found = {line["step"]: line for line in lines(config)}
+    assert [step for step, line in found.items() if "frechet_distance" in line] == [2, 4, 5]
+    report = evaluate(config.out, "digits", n=40, steps=50, method="ab2", seed=config.seed)
+    for name in ("frechet_distance", "kid", "precision", "recall"):
+        assert found[5][name] == pytest.approx(report[name], rel=1e-4, abs=1e-6)
+    assert found[5]["finite"] == 1.0
+
+    other = small(
+        out=str(tmp_path / "other"), data="digits", labels=True, dropout=0.3, steps=5, log_every=2
+    )
+    train(other, progress=False)
+    one, two = (load_model(run.out).network.state_dict() for run in (config, other))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_evaluation_of_what_is_not_finite(small: Small) -> None:
+    """Its share is said; there is no distance."""
+    config = small(data="digits", path="flow_matching", evaluate_samples=10)
+    held_out = load_held_out(config)
+
+    class Nowhere(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.value = torch.nn.Parameter(torch.tensor(torch.inf))
+
+        def forward(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+            return torch.where(x[:, :, :1, :1] > 0, self.value, torch.zeros_like(x))
+
+    objective = Objective(config, load_dataset(config), 0)
+    found = monitor.Evaluation(objective, Nowhere(), held_out, torch.device("cpu")).distances()
+    assert set(found) == {"finite"} and 0.0 < found["finite"] < 1.0
+
+
 def test_trackers(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     """An event file with the lines of the log; one line where the package is missing."""
     pytest.importorskip("tensorboard")
