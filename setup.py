@@ -28,10 +28,10 @@ Environment:
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import json
 import os
-import platform
 import re
 import shlex
 import shutil
@@ -217,14 +217,21 @@ class BuildExtensions(build_ext):
         return self.compiler.compiler_type == "unix"
 
     def compile_one(self, ext: Extension, source: str, flags: Sequence[str] = ()) -> str:
-        """Compiles one C++ file."""
+        """Compiles one C++ file.
+
+        Only the bindings are shown Python's headers, so that a cache of compiled files serves the
+        kernels of every Python.
+        """
         import pybind11
 
-        [target] = self.compiler.compile(
+        compiler, folders = copy.copy(self.compiler), [pybind11.get_include()]
+        if "python" not in Path(source).parts:
+            compiler.include_dirs, folders = [], []
+        [target] = compiler.compile(
             [source],
             output_dir=self.build_temp,
             macros=ext.define_macros,
-            include_dirs=[pybind11.get_include()],
+            include_dirs=folders,
             extra_postargs=[*(UNIX_FLAGS if self._unix() else MSVC_FLAGS), *flags],
         )
         return target
@@ -276,7 +283,7 @@ class BuildExtensions(build_ext):
         source.write_text(PROBE)
         probe = Extension("probe", [])
         self.compile_one(probe, str(source))
-        if not self._unix() or platform.machine() not in ("x86_64", "AMD64"):
+        if not self._unix() or not self.plat_name.endswith("-x86_64"):  # what is built for
             return {}
         found = {}
         for level, flags in X86_LEVELS.items():

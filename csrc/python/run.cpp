@@ -302,7 +302,8 @@ void register_run(py::module_& m) {
 
 }  // namespace kacflow
 
-PYBIND11_MODULE(_native, m) {
+// Nothing here changes after the import; a job touches its own bytes and the arrays it was given.
+PYBIND11_MODULE(_native, m, pybind11::mod_gil_not_used()) {
   m.doc() = "Compiled CPU kernels of kacflow; use them through kacflow_core.";
   kacflow::register_info(m);
   kacflow::register_run(m);

@@ -135,6 +135,71 @@ def test_the_choice_of_a_level_links_with_those_built(levels: list[str], tmp_pat
     assert done.stdout.strip() in [name.lower() for name in names]
 
 
+@x86
+@gxx
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="needs /proc/cpuinfo")
+def test_the_levels_of_this_processor_are_those_the_system_names(tmp_path: Path):
+    """And none of them depends on a compiler's runtime library, which may say no to all."""
+    source = (ROOT / "csrc" / "native" / "levels.cpp").read_text()
+    assert "__builtin_cpu_supports(" not in source
+    lines = [
+        f'const Kernels kKernels{n} = {{"{n.lower()}"}};' for n in ("Baseline", "Avx2", "Avx512")
+    ]
+    (tmp_path / "main.cpp").write_text(
+        f'#include "{ROOT}/csrc/native/kernels.h"\n#include <cstdio>\nnamespace kacflow {{\n'
+        + "\n".join(lines)
+        + "\n}\nint main() {\n  const kacflow::Kernels* const* k = kacflow::usable_kernels();\n"
+        "  for (; *k; ++k) std::puts((*k)->level);\n}\n"
+    )
+    sources = [tmp_path / "main.cpp", ROOT / "csrc" / "native" / "levels.cpp"]
+    defined = ["-DKACFLOW_AVX2", "-DKACFLOW_AVX512"]
+    subprocess.run(
+        ["g++", "-std=c++17", *defined, *sources, "-o", tmp_path / "program"], check=True
+    )
+    done = subprocess.run(tmp_path / "program", capture_output=True, text=True, check=True)
+    told = Path("/proc/cpuinfo").read_text().splitlines()
+    flags = set(next(line for line in told if line.startswith("flags")).split())
+    wanted = ["baseline"]
+    if flags >= {"avx2", "fma", "bmi2"}:
+        wanted.insert(0, "avx2")
+        if flags >= {"avx512f", "avx512dq", "avx512bw", "avx512vl"}:
+            wanted.insert(0, "avx512")
+    assert done.stdout.split() == wanted
+
+
+@gxx
+@pytest.mark.parametrize(("plat", "levels"), [("linux-x86_64", True), ("linux-aarch64", False)])
+def test_levels_are_those_of_the_processor_that_is_built_for(
+    plat: str, levels: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    def work(command, _):
+        command.plat_name = plat
+        return command.simd_levels()
+
+    accepts_all = script(tmp_path / "c++", 'touch "$(echo "$@" | sed "s/.*-o \\([^ ]*\\).*/\\1/")"')
+    found = build(monkeypatch, tmp_path, work, CXX=str(accepts_all))
+    assert bool(found) == levels
+
+
+@gxx
+def test_kernels_are_compiled_without_the_headers_of_python(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """So that a compiler cache serves the kernels of every Python."""
+    wrapper = script(tmp_path / "c++", f'echo "$@" >> {tmp_path}/told; exec g++ "$@"')
+    for name in ("native", "python"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "tiny.cpp").write_text(TINY)
+
+    def work(command, ext):
+        for name in ("native", "python"):
+            command.compile_one(ext, str(tmp_path / name / "tiny.cpp"))
+
+    build(monkeypatch, tmp_path, work, CXX=str(wrapper))
+    native, python = (tmp_path / "told").read_text().splitlines()
+    assert " -I" not in native and "pybind11" in python
+
+
 def test_the_flags_of_a_level_are_stated_once():
     stated = "-m" + "avx"
     files = [ROOT / "setup.py", ROOT / "Makefile"]

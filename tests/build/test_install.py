@@ -87,7 +87,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Skips where pip reaches no package index."""
     folder = tmp_path_factory.mktemp("index")
     pip = [sys.executable, "-m", "pip", "-q", "--retries", "0", "--timeout", "10"]
-    done = run(*pip, "download", "--no-deps", "-d", folder, "pybind11>=2.12", cwd=folder)
+    done = run(*pip, "download", "--no-deps", "-d", folder, "pybind11>=2.13", cwd=folder)
     if done.returncode != 0:
         pytest.skip("no package index can be reached")
 

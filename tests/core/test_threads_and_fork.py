@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import sysconfig
 
 import numpy as np
 import pytest
@@ -149,6 +150,52 @@ def test_first_use_from_several_threads(backend: str):
     expected = dict(enumerate(pool.map(work, range(4), [2] * 4)))""",
     )
     assert run(program, BACKEND=backend) == "equal"
+
+
+SMALL = """
+import os, sys, threading
+import numpy as np
+import kacflow_core as kc
+at = dict(a=9.0, c=3.0, threads=1, backend=os.environ["BACKEND"])
+x = np.linspace(-1, 1, 33)
+q = np.linspace(0.01, 0.99, 33)
+
+def call(seed):
+    draws = dict(seed=seed, **at)
+    x_0 = np.full((3, 5), seed, dtype=np.float32)
+    return np.concatenate([np.ravel(part) for part in (
+        kc.sample(0.5, (3, 5), **draws),
+        *kc.sample_pair(x_0, signal=0.5, dsignal=-1.0, clock=0.5, dclock=1.0, **draws),
+        *kc.sample_path(np.linspace(0, 1, 5), (3,), **draws),
+        kc.simulate_events(1.0, (3,), **draws).times,
+        kc.velocity(x, 0.5, **at), *kc.velocity_grad(x, 0.5, **at),
+        kc.logpdf(x, 0.5, **at), kc.cdf(x, 0.5, **at), kc.ppf(q, 0.5, **at),
+    )])
+
+wrong = []
+def many():
+    start.wait()
+    for i in range(100):
+        if not np.array_equal(call(i % 8), want[i % 8], equal_nan=True):
+            wrong.append(i)
+
+sys.setswitchinterval(1e-5)
+want = [call(seed) for seed in range(8)]
+start = threading.Barrier(8)
+threads = [threading.Thread(target=many) for _ in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+gil = getattr(sys, "_is_gil_enabled", lambda: True)()
+print(wrong, gil)
+"""
+
+
+def test_many_small_calls_at_once():
+    """Eight threads, thousands of calls; a CPython without the GIL goes on without it."""
+    if "native" not in kacflow_core.available_backends():
+        pytest.skip("no compiled core")
+    free = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+    assert run(SMALL, BACKEND="native") == f"[] {not free}"
 
 
 def test_the_environment_sets_the_number_of_threads(monkeypatch: pytest.MonkeyPatch):

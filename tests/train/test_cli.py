@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -94,9 +95,12 @@ def test_failures_are_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert stop.value.code == 2
 
 
-def test_info(capsys: pytest.CaptureFixture[str]) -> None:
+def test_info(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KACFLOW_DEBUG", "1")
     assert main(["info"]) == 0
     text = capsys.readouterr().out
+    assert re.search("^KACFLOW_DEBUG +1$", text, re.MULTILINE)
+    assert re.search("^gil +(on|off)$", text, re.MULTILINE)
     for word in ("kacflow", "core backends", "core threads", "core simd", "torch version"):
         assert word in text
     assert main(["info", "--json"]) == 0

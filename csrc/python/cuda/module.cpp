@@ -104,7 +104,8 @@ py::dict info() {
 }  // namespace device
 }  // namespace kacflow
 
-PYBIND11_MODULE(_cuda, m) {
+// Nothing here changes after the import.
+PYBIND11_MODULE(_cuda, m, py::mod_gil_not_used()) {
   using namespace kacflow::device;
   m.doc() = "Compiled GPU kernels of kacflow; use them through kacflow_core.";
   m.def("info", &info);

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
+import sys
 from importlib import metadata
 from typing import Any
 
@@ -26,13 +28,15 @@ def add_parser(commands: Any) -> None:
 
 
 def collect() -> dict[str, Any]:
-    """Versions of kacflow, Python and packages; torch's and the core's settings."""
+    """Versions of kacflow, Python and packages; torch's and the core's settings, and variables
+    of the environment that change them."""
     import torch
 
     import kacflow_core
 
     return {
         "python": platform.python_version(),
+        "gil": getattr(sys, "_is_gil_enabled", lambda: True)(),
         "platform": platform.platform(),
         "core": kacflow_core.build_info(),
         "torch": {
@@ -40,6 +44,11 @@ def collect() -> dict[str, Any]:
             "threads": torch.get_num_threads(),
             "cuda": torch.version.cuda,
             "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        },
+        "environment": {
+            name: value
+            for name, value in sorted(os.environ.items())
+            if name.startswith(("KACFLOW_", "OMP_"))
         },
         "packages": {name: _version(name) for name in ("numpy", "numba", *_EXTRAS)},
     }
@@ -66,13 +75,15 @@ def _run(arguments: argparse.Namespace) -> None:
     core = dict(info["core"])
     missing = core.pop("missing", {})
     rows = [("kacflow", core.pop("version", None)), ("python", info["python"])]
-    rows += [("platform", info["platform"])]
+    rows += [("gil", "on" if info["gil"] else "off"), ("platform", info["platform"])]
     rows += [(f"core {name}", value) for name, value in core.items()]
     rows += [(f"no backend {name}", reason) for name, reason in missing.items()]
     rows += [(f"torch {name}", value) for name, value in info["torch"].items()]
     rows += list(info["packages"].items())
     for name, value in rows:
         print(f"{name.replace('_', ' '):<24} {_text(value)}")
+    for name, value in info["environment"].items():
+        print(f"{name:<24} {value}")
     absent = [name for name in _EXTRAS if info["packages"][name] is None]
     if absent:
         print(f"for training, install also {', '.join(absent)}: pip install 'kacflow[train]'")
