@@ -55,7 +55,7 @@ $(DOCS)/.deps: $(VENV)/.deps
 	@touch $@
 
 docs: $(VENV)/.installed $(DOCS)/.deps  ## build the site into site/ and check its links and names
-	$(DOCS)/bin/python -m sphinx -q -W --keep-going -d build/doctrees docs site
+	$(DOCS)/bin/sphinx-build -q -W --keep-going -d build/doctrees docs site
 	$(DOCS)/bin/python scripts/check_site.py site
 
 sanitize:  ## the C++ core under AddressSanitizer and UndefinedBehaviorSanitizer

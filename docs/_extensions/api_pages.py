@@ -9,10 +9,12 @@ import argparse
 import inspect
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from public_names import has_list, homes, public_names, resolve
-from sphinx.application import Sphinx
+
+if TYPE_CHECKING:  # the tests read the pages without it
+    from sphinx.application import Sphinx
 
 
 def _title(text: str, mark: str = "=") -> str:
@@ -109,21 +111,27 @@ def _write(path: Path, text: str) -> None:
         path.write_text(text)
 
 
-def write_pages(app: Sphinx) -> None:
-    """Write the pages, and remove those of names that are gone."""
-    folder = Path(app.srcdir) / "reference" / "api"
-    folder.mkdir(parents=True, exist_ok=True)
+def api_pages() -> dict[str, str]:
+    """The text of every page, by the name of the module or object that it is about."""
     names = public_names()
     pages = homes(names)
     texts = {module: _module_page(module, listed, pages) for module, listed in names.items()}
     for module, listed in names.items():
         if has_list(module):
             texts |= {page: _object_page(page) for page in _own_pages(module, listed, pages)}
+    return texts
+
+
+def write_pages(app: Sphinx) -> None:
+    """Write the pages, and remove those of names that are gone."""
+    folder = Path(app.srcdir) / "reference" / "api"
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = api_pages()
     for stale in {path.stem for path in folder.glob("*.rst")} - set(texts):
         (folder / f"{stale}.rst").unlink()
     for name, text in texts.items():
         _write(folder / f"{name}.rst", text)
-    modules = "".join(f"   api/{module}\n" for module in names)
+    modules = "".join(f"   api/{module}\n" for module in public_names())
     _write(folder.parent / "modules.rst", _title("Modules") + f".. toctree::\n\n{modules}")
     _write(folder.parent / "commands.rst", _commands())
 
