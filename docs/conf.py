@@ -37,7 +37,7 @@ myst_enable_extensions = ["attrs_inline", "deflist", "dollarmath"]
 myst_heading_anchors = 4
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
-nb_execution_timeout = 300
+nb_execution_timeout = 1800  # a cell takes seconds, unless the machine is busy
 nb_execution_in_temp = True
 
 autodoc_member_order = "bysource"
