@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 from public_names import has_list, homes, public_names, resolve
 
@@ -100,7 +102,8 @@ def _commands() -> str:
     text = _title("The command line")
     text += "``kacflow COMMAND --help`` says what is below.\n\n"
     for heading, command in [("kacflow", parser), *action.choices.items()]:
-        lines = command.format_help().replace("\n", "\n   ")
+        with mock.patch.dict(os.environ, {"COLUMNS": "88", "NO_COLOR": "1"}):
+            lines = command.format_help().replace("\n", "\n   ")
         text += _title(heading, "-") + f".. code-block:: text\n\n   {lines}\n\n"
     return text
 

@@ -97,7 +97,7 @@ def test_snippets_run(
         if kind == "python":
             exec(compile(text, f"{path.name}: {text[:40]!r}", "exec"), names)
         elif kind == "console":
-            for line in text.splitlines():
+            for line in text.replace("\\\n", " ").splitlines():
                 assert line.startswith("$ kacflow "), line
                 status = main(shlex.split(line)[2:])
                 assert status == 0, f"{line}\n{capsys.readouterr().err}"
