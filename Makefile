@@ -7,13 +7,14 @@ LOWEST := .venv-lowest
 # What fails with torch 2.5.
 NOT_LOWEST := compil or export or nested_vmap or one_graph or opcheck
 WHEELS := .venv-wheels
+DOCS := .venv-docs
 TORCH := torch==2.13.0
 TORCHCFM := torchcfm==1.0.7  # its requirements bring torchvision, and with it another torch
 SOURCES := $(shell find csrc kacflow_core python -name '*.py' -o -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.txt' -o -name '*.json')
-PYTHON_FILES := setup.py kacflow_core python benchmarks scripts tests
+PYTHON_FILES := setup.py kacflow_core python benchmarks docs scripts tests
 CXX_FILES := $(shell find csrc tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' | grep -v coefficients.h)
 
-.PHONY: help test test-lowest demo wheels lint forge format bench sanitize develop clean
+.PHONY: help test test-lowest demo docs wheels lint forge format bench sanitize develop clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -78,6 +79,19 @@ format: $(VENV)/.deps  ## rewrite the sources in the house style
 	$(BIN)/ruff format $(PYTHON_FILES)
 	$(BIN)/clang-format -i $(CXX_FILES)
 
+# An environment on top of $(VENV): it sees kacflow and torch there, and puts nothing there.
+$(DOCS)/.deps: $(VENV)/.deps
+	$(BIN)/python -m venv $(DOCS)
+	packages="import sysconfig; print(sysconfig.get_path('purelib'))"; \
+		$(BIN)/python -c "$$packages" > "$$($(DOCS)/bin/python -c "$$packages")/kacflow.pth"
+	$(BIN)/python scripts/requirements.py docs > $(DOCS)/requirements.txt
+	$(DOCS)/bin/python -m pip install -q -r $(DOCS)/requirements.txt
+	@touch $@
+
+docs: $(VENV)/.installed $(DOCS)/.deps  ## build the site into site/ and check its links and names
+	$(DOCS)/bin/sphinx-build -q -W --keep-going -d build/doctrees docs site
+	$(DOCS)/bin/python scripts/check_site.py site
+
 sanitize:  ## the C++ core under AddressSanitizer and UndefinedBehaviorSanitizer
 	scripts/sanitize.sh
 
@@ -88,4 +102,4 @@ develop: $(VENV)/.deps  ## build the extension in place, for work on the sources
 	$(BIN)/python setup.py build_ext --inplace
 
 clean:  ## remove what was built
-	rm -rf build dist *.egg-info $(VENV) $(LOWEST) $(WHEELS) kacflow_core/_native*.so kacflow_core/_cuda*.so
+	rm -rf build dist site *.egg-info $(VENV) $(LOWEST) $(WHEELS) $(DOCS) kacflow_core/_native*.so kacflow_core/_cuda*.so

@@ -1,4 +1,8 @@
-"""Print what kacflow and its extras need, one requirement a line, for ``pip install -r``."""
+"""Print what kacflow and its extras need, one requirement a line, for ``pip install -r``.
+
+With the names of extras as arguments: what these need alone.  Without: kacflow and all extras but
+those for GPUs and for the site.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +19,9 @@ def main() -> None:
     root = pathlib.Path(__file__).resolve().parent.parent
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    groups = [
+    groups = [extras[name] for name in sys.argv[1:]] or [
         project["dependencies"],
-        *(lines for name, lines in extras.items() if not name.startswith("cuda")),  # GPUs only
+        *(lines for name, lines in extras.items() if not name.startswith(("cuda", "docs"))),
     ]
     wanted = {line for group in groups for line in group if not line.startswith("kacflow")}
     print("\n".join(sorted(wanted)))

@@ -1,0 +1,167 @@
+"""Writes the pages of the reference: one for every public module, name and command.
+
+They are made anew at every build, in ``docs/reference/api`` and ``docs/reference/commands.rst``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+from public_names import has_list, homes, public_names, resolve
+
+if TYPE_CHECKING:  # the tests read the pages without it
+    from sphinx.application import Sphinx
+
+
+def _title(text: str, mark: str = "=") -> str:
+    return f"{text}\n{mark * len(text)}\n\n"
+
+
+def _from_elsewhere(value: type) -> bool:
+    """Whether a class inherits from one of another project, whose members would fill the page."""
+    return any(
+        base is not object and not base.__module__.startswith("kacflow") for base in value.__mro__
+    )
+
+
+def _entry(name: str) -> str:
+    """The directive of a function, a class, an exception or a constant."""
+    value = resolve(name)
+    if not inspect.isclass(value):
+        return f".. {'autofunction' if callable(value) else 'autodata'}:: {name}\n"
+    kind = "autoexception" if issubclass(value, BaseException) else "autoclass"
+    text = f".. {kind}:: {name}\n   :members:\n"
+    if not _from_elsewhere(value):
+        text += "   :inherited-members:\n"
+    if "__call__" in vars(value):
+        text += "   :special-members: __call__\n"
+    return text
+
+
+def _object_page(name: str) -> str:
+    """A page of one name."""
+    module, _, last = name.rpartition(".")
+    return _title(last) + f".. currentmodule:: {module}\n\n{_entry(name)}"
+
+
+def _module_page(module: str, names: list[str], pages: dict[str, str]) -> str:
+    """The docstring of a module, a table of its names, and their pages below it.
+
+    What a module without an ``__all__`` defines is on its own page.
+    """
+    text = _title(module) + f".. automodule:: {module}\n   :no-members:\n\n"
+    rows = [(name, pages[f"{module}.{name}"]) for name in names]
+    if rows:
+        text += ".. list-table::\n   :widths: 30 70\n\n"
+    for name, page in rows:
+        value = resolve(f"{module}.{name}")
+        role = "mod" if inspect.ismodule(value) else "obj"
+        text += f"   * - :py:{role}:`{name} <{page}>`\n     - {_summary(value)}\n"
+    own = _own_pages(module, names, pages)
+    if not has_list(module):
+        text += "\n" + "\n".join(_entry(name) for name in own)
+    elif own:
+        text += "\n.. toctree::\n   :hidden:\n\n"
+        text += "".join(f"   {page.rpartition('.')[2]} <{page}>\n" for page in own)
+    return text
+
+
+def _own_pages(module: str, names: list[str], pages: dict[str, str]) -> list[str]:
+    """The names of a module that have no shorter one, submodules aside."""
+    every = [f"{module}.{name}" for name in names]
+    return [n for n in every if pages[n] == n and not inspect.ismodule(resolve(n))]
+
+
+def _summary(value: Any) -> str:
+    """The first sentence of a docstring; of a constant its value."""
+    if not (callable(value) or inspect.ismodule(value)):
+        return f"``{value!r}``"
+    return _escaped(" ".join((inspect.getdoc(value) or "").split("\n\n")[0].split()))
+
+
+def _escaped(text: str) -> str:
+    """Text outside of literals with its bars and stars meant as they stand."""
+    parts = re.split(r"(``.*?``|:\w+:`.*?`)", text)
+    return "".join(
+        part if i % 2 else re.sub(r"([|*])", r"\\\1", part) for i, part in enumerate(parts)
+    )
+
+
+def _commands() -> str:
+    """What ``kacflow COMMAND --help`` says, for every command."""
+    from kacflow.cli import build_parser
+
+    parser = build_parser()
+    (action,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+    text = _title("The command line")
+    text += "``kacflow COMMAND --help`` says what is below.\n\n"
+    for heading, command in [("kacflow", parser), *action.choices.items()]:
+        with mock.patch.dict(os.environ, {"COLUMNS": "88", "NO_COLOR": "1"}):
+            lines = command.format_help().replace("\n", "\n   ")
+        text += _title(heading, "-") + f".. code-block:: text\n\n   {lines}\n\n"
+    return text
+
+
+def _write(path: Path, text: str) -> None:
+    """Leave a file alone that says so already: Sphinx reads changed ones anew."""
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
+
+
+def api_pages() -> dict[str, str]:
+    """The text of every page, by the name of the module or object that it is about."""
+    names = public_names()
+    pages = homes(names)
+    texts = {module: _module_page(module, listed, pages) for module, listed in names.items()}
+    for module, listed in names.items():
+        if has_list(module):
+            texts |= {page: _object_page(page) for page in _own_pages(module, listed, pages)}
+    return texts
+
+
+def write_pages(app: Sphinx) -> None:
+    """Write the pages, and remove those of names that are gone."""
+    folder = Path(app.srcdir) / "reference" / "api"
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = api_pages()
+    for stale in {path.stem for path in folder.glob("*.rst")} - set(texts):
+        (folder / f"{stale}.rst").unlink()
+    for name, text in texts.items():
+        _write(folder / f"{name}.rst", text)
+    modules = "".join(f"   api/{module}\n" for module in public_names())
+    _write(folder.parent / "modules.rst", _title("Modules") + f".. toctree::\n\n{modules}")
+    _write(folder.parent / "commands.rst", _commands())
+
+
+def escape(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Bars and stars of formulas in docstrings stand for themselves, not for markup."""
+    literal: int | None = None  # indentation of the text before a literal block
+    for i, line in enumerate(lines):
+        indent = len(line) - len(line.lstrip())
+        if literal is not None and line.strip() and indent <= literal:
+            literal = None
+        if literal is None and not re.match(r"\s*(>>> |\.\.\. )", line):
+            bullet, text = re.match(r"(\s*(?:[*-] )?)(.*)", line).groups()  # type: ignore[union-attr]
+            lines[i] = bullet + _escaped(text)
+        if literal is None and line.rstrip().endswith("::"):
+            literal = indent
+
+
+def skip(app: Sphinx, what: str, name: str, obj: Any, skipped: bool, options: Any) -> bool | None:
+    """Fields of a NamedTuple without a word of their own, and its methods, have no entry."""
+    doc = getattr(obj, "__doc__", None) or ""
+    tuple_method = getattr(tuple, name, None) is not None and not isinstance(obj, property)
+    return True if doc.startswith("Alias for field number") or tuple_method else None
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    app.connect("builder-inited", write_pages)
+    app.connect("autodoc-process-docstring", escape, priority=400)  # before napoleon
+    app.connect("autodoc-skip-member", skip)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
