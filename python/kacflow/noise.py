@@ -20,6 +20,16 @@ from kacflow._normal import centred, normal, uniform
 from kacflow.ops._rules import leading
 from kacflow.ops._tensors import drawn_dtype, known_times, place, plain
 
+__all__ = [
+    "BrownianProcess",
+    "Noise",
+    "ScaledProcess",
+    "StraightProcess",
+    "UniformProcess",
+    "normal",
+    "uniform",
+]
+
 
 class Noise(Protocol):
     """What a path needs of its noise.
