@@ -242,10 +242,17 @@ class KacProcess:
         seed, offset = draw_seed(generator, where), first_element(first, extents)
         a, c = self._parameters(where, kind)
         none, one = (scalar(value, kind, where) for value in (0.0, 1.0))
-        pair: tuple[Tensor, Tensor] = torch.ops.kacflow.sample_pair(
-            torch.zeros(extents, dtype=kind, device=where), a, c, none, none,
-            times(t, where, kind), one, seed, offset,
-        )  # fmt: skip
+        data, time = none.expand(extents), times(t, where, kind)
+        try:
+            pair: tuple[Tensor, Tensor] = torch.ops.kacflow.sample_pair(
+                data, a, c, none, none, time, one, seed, offset
+            )
+        except ValueError as error:  # the operator calls the time a clock
+            raise ValueError(f"t: {error}") from None
+        except RuntimeError as error:
+            if "DefaultCPUAllocator" not in str(error):
+                raise
+            raise MemoryError(f"shape: got {extents}, more than there is memory for") from None
         return pair
 
     def velocity(self, x: Tensor, t: float | Tensor) -> Tensor:
