@@ -48,7 +48,7 @@ def moved(path: Path, noise: Tensor, t: float, s: float) -> Tensor:
     before, after = (path.clock.value(torch.tensor(u, dtype=torch.float64)) for u in (t, s))
     noise = noise.double()
     if not isinstance(path, KacPath):  # both Gaussian: the scales are those of one draw
-        old, new = (path.noise._scales(g)[0] for g in (before, after))
+        old, new = (path.noise.scales(g)[0] for g in (before, after))
         return noise * (new / old)
     process, reach = path.process, path.process.c.double()
     edge = noise.abs() >= reach * before

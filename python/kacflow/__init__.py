@@ -3,7 +3,8 @@
 Data is at t = 0, noise at t = T.  ``KacProcess`` is the noise, ``KacPath`` the training pair,
 ``generate`` the sampler, ``log_likelihood`` the density that it draws from, ``EmpiricalField`` the
 exact field of finitely many points, ``train`` a complete training run; ``GaussianPath`` holds the
-baselines, ``telegrapher`` solves the equation itself.
+baselines, ``telegrapher`` solves the equation itself.  ``Path`` takes any noise: Brownian motion,
+``UniformProcess``, ``QuantileProcess``, which can be learned, or one of your own.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from kacflow.empirical import EmpiricalField
 from kacflow.gaussian import GaussianPath
 from kacflow.generate import generate
 from kacflow.likelihood import log_likelihood
-from kacflow.noise import BrownianProcess
+from kacflow.noise import BrownianProcess, StraightProcess, UniformProcess
 from kacflow.path import KacPath, Path, PathSample
 from kacflow.process import KacProcess
+from kacflow.quantile import QuantileProcess
 from kacflow_core import __version__
 
 if TYPE_CHECKING:
@@ -32,7 +34,10 @@ __all__ = [
     "KacProcess",
     "Path",
     "PathSample",
+    "QuantileProcess",
+    "StraightProcess",
     "TrainConfig",
+    "UniformProcess",
     "__version__",
     "generate",
     "log_likelihood",

@@ -1,7 +1,8 @@
-"""Standard normal numbers by counter, from the sampler of the Kac process."""
+"""Standard normal and uniform numbers by counter, from the sampler of the Kac process."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -46,3 +47,25 @@ def normal(
     seed = draw_seed(generator, where)
     offset = first_element(first, shape)
     return draw(one, rate, speed, seed, offset, tuple(shape), dtype)
+
+
+def centred(n: Tensor) -> Tensor:
+    """2 U - 1 in [-1, 1] of standard normal numbers, U = Phi(n) their distribution function."""
+    return torch.erf(n * math.sqrt(0.5))
+
+
+def uniform(
+    shape: Sequence[int],
+    *,
+    generator: torch.Generator | None = None,
+    first: int = 0,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """Independent uniform numbers, Phi of those of :func:`normal`, which see for the arguments.
+
+    They lie in (0, 1), so that quantiles of them are finite: the normal numbers are bounded, and
+    what would round to 1 becomes the number below it.
+    """
+    n = normal(shape, generator=generator, first=first, dtype=dtype, device=device)
+    return torch.special.ndtr(n).clamp(max=1.0 - 0.5 * torch.finfo(dtype).eps)

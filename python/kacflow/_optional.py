@@ -20,7 +20,7 @@ _COMMANDS = {
     ),
     "torch_fidelity": "pip install torch-fidelity, and the torchvision that fits your torch",
 }
-_PIP_NAMES = {"sklearn": "scikit-learn", "PIL": "pillow"}
+_PIP_NAMES = {"sklearn": "scikit-learn", "PIL": "pillow", "ot": "pot"}
 
 
 def require(module: str, purpose: str = "this") -> Any:

@@ -229,7 +229,11 @@ class Path:
         else:
             noise = self.noise.sample(g, x_0.shape, **options)
             velocity = self.noise.velocity(noise, leading(g, x_0.ndim))
-        data = x_0.to(working)
+        return self._joined(x_0, times, noise, velocity)
+
+    def _joined(self, x_0: Tensor, times: Tensor, noise: Tensor, velocity: Tensor) -> PathSample:
+        """The point and the velocity of data with a draw N(g(t)) and v(g(t), N)."""
+        data = x_0.to(noise.dtype)
         f, df = (
             spread(self._signal.value(times), data),
             spread(self._signal.derivative(times), data),

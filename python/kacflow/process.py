@@ -223,6 +223,38 @@ class KacProcess:
         seed = draw_seed(generator, where)
         return draw(times(t, where, kind), a, c, seed, offset, extents, kind)
 
+    def pair(
+        self,
+        t: float | Tensor,
+        shape: int | Sequence[int],
+        *,
+        generator: torch.Generator | None = None,
+        first: int = 0,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """(K(t), v(t, K(t))) of one draw, the velocity at the unrounded one.
+
+        Arguments as :meth:`sample`; a and c align with the leading axes of ``shape``.
+        """
+        extents, kind = _arguments.shape(shape), drawn_dtype(dtype, t)
+        where = place(device, t, self._a, self._c)
+        seed, offset = draw_seed(generator, where), first_element(first, extents)
+        a, c = self._parameters(where, kind)
+        none, one = (scalar(value, kind, where) for value in (0.0, 1.0))
+        data, time = none.expand(extents), times(t, where, kind)
+        try:
+            pair: tuple[Tensor, Tensor] = torch.ops.kacflow.sample_pair(
+                data, a, c, none, none, time, one, seed, offset
+            )
+        except ValueError as error:  # the operator calls the time a clock
+            raise ValueError(f"t: {error}") from None
+        except RuntimeError as error:
+            if "DefaultCPUAllocator" not in str(error):
+                raise
+            raise MemoryError(f"shape: got {extents}, more than there is memory for") from None
+        return pair
+
     def velocity(self, x: Tensor, t: float | Tensor) -> Tensor:
         """Conditional velocity v(t, x) of the flow that starts at 0, |v| <= c.
 

@@ -4,6 +4,7 @@
 module                         stands for
 =============================  =====================================================================
 ``adapters.telegraphers``      the samplers and velocities of the paper's own scripts
+``adapters.adapting_noise``    the Kac sampler and velocity of *Adapting Noise to Data*
 ``adapters.torchcfm``          a ``ConditionalFlowMatcher`` of torchcfm
 ``adapters.flow_matching``     a ``ProbPath`` of flow_matching
 ``adapters.diffusers``         schedulers and an unconditional pipeline of diffusers

@@ -1,6 +1,7 @@
 """Checkpoints: one safetensors file with weights, averages, optimiser and generator states.
 
-Tensors ``model.*``, ``ema.*``, ``optimizer.<parameter>.<name>``, ``rng.*`` and ``state.*``; the
+Tensors ``model.*``, ``ema.*``, ``optimizer.<parameter>.<name>``, ``rng.*`` and ``state.*``, and
+``noise.*`` of a noise that is learned, whose parameters follow the network's in the optimiser; the
 metadata holds strict JSON under ``kacflow``: format, step, configuration, sample shape, classes,
 and as
 ``sha256`` the digest of the whole file with zeros in its own place.  The file is written beside its
@@ -27,10 +28,13 @@ import torch
 from torch import Tensor, nn
 
 from kacflow import _arguments
+from kacflow import path as paths
 from kacflow._optional import require
 from kacflow.training.config import ADDED, TrainConfig
 from kacflow.training.data import sample_shape_of
+from kacflow.training.learned_noise import TERMS
 from kacflow.training.networks import build_network, check_network
+from kacflow.training.paths import build_path
 from kacflow.training.processes import usable_device
 
 FILE_NAME = "checkpoint.safetensors"
@@ -220,10 +224,27 @@ def _expected(
     found["rng.cpu"] = torch.get_rng_state()
     for name, value in network.state_dict().items():
         found[f"model.{name}"] = found[f"ema.{name}"] = value
-    for i, value in enumerate(network.parameters() if step else ()):  # Adam's, from the first step
+    learned = _noise_shapes(config, sample_shape)
+    found.update((f"noise.{name}", value) for name, value in learned.items())
+    if learned and not config.teacher:
+        found.update((f"state.{name}_sum", found["state.loss_sum"]) for name in TERMS)
+    trained = [*network.parameters(), *(learned.values() if config.learned_steps else ())]
+    for i, value in enumerate(trained if step else ()):  # Adam's, from the first step
         found[f"optimizer.{i}.step"] = number
         found[f"optimizer.{i}.exp_avg"] = found[f"optimizer.{i}.exp_avg_sq"] = value
     return found
+
+
+def _noise_shapes(config: TrainConfig, sample_shape: tuple[int, ...]) -> dict[str, Tensor]:
+    """Tensors like the parameters of the noise of ``config``, without memory."""
+    noise = build_path(config).noise
+    if not isinstance(noise, nn.Module):
+        return {}
+    own = sample_shape if config.noise_components == "each" else ()
+    return {
+        name: torch.empty((*own, *value.shape), dtype=value.dtype, device="meta")
+        for name, value in noise.named_parameters()
+    }
 
 
 def _compare(
@@ -242,6 +263,8 @@ def _compare(
         expected = _expected(config, sample_shape, classes, step, custom)
     except (RuntimeError, OverflowError) as error:
         raise ValueError(f"its configuration gives no network: {error}") from None
+    of_network = sum(k[:10] == "optimizer." and k[-5:] == ".step" for k in expected)
+    of_network -= sum(k[:6] == "noise." for k in expected) if config.learned_steps else 0
     if custom is not None:  # Adam keeps nothing of weights that have had no gradient
         used = {name.rpartition(".")[0] for name in tensors}
         kept = {k for k in expected if k.rpartition(".")[0] in used or k[:10] != "optimizer."}
@@ -256,9 +279,11 @@ def _compare(
                 f"{name}: got {_arguments.given(value)}; allowed: shape {tuple(like.shape)} and "
                 f"dtype {like.dtype}"
             )
-    counted = [v for k, v in tensors.items() if k.startswith("optimizer.") and k.endswith(".step")]
+    counted = {k: v for k, v in tensors.items() if k[:10] == "optimizer." and k[-5:] == ".step"}
     exact = min(step, 2**24)  # Adam counts in float32
-    if tensors["state.n_averaged"] != step or any(value != exact for value in counted):
+    late = min(exact, config.learned_steps)  # where the noise stopped
+    done = {k: late if int(k.split(".")[1]) >= of_network else exact for k in counted}
+    if tensors["state.n_averaged"] != step or any(counted[k] != done[k] for k in counted):
         raise ValueError(f"step: got {step}, but its optimiser or average has done others")
     if not 0 <= tensors["state.loss_count"] <= step:
         raise ValueError(f"state.loss_count: got a number that is not in [0, {step}]")
@@ -269,15 +294,22 @@ def _compare(
 
 
 def load_weights(
-    model: nn.Module, place: str | os.PathLike[str], network: nn.Module | None = None
-) -> None:
-    """Give ``model`` the averaged weights of a run; ``network`` as in :func:`load_model`."""
+    model: nn.Module, place: str | os.PathLike[str], network: nn.Module | None = None,
+    noise: nn.Module | None = None,
+) -> None:  # fmt: skip
+    """Give ``model`` the averaged weights of a run, and ``noise`` those of its noise, if any;
+    ``network`` as in :func:`load_model`.
+    """
     saved = load_checkpoint(place, network)
+    what = "network"
     try:
         model.load_state_dict(saved.part("ema"))
+        found, what = saved.part("noise"), "noise"
+        if found and noise is not None and list(noise.parameters()):
+            noise.load_state_dict(found)
     except RuntimeError as error:
         why = str(error).splitlines()[-1].strip()
-        raise ValueError(f"init: {str(place)!r} holds another network ({why})") from None
+        raise ValueError(f"init: {str(place)!r} holds another {what} ({why})") from None
 
 
 @dataclass(frozen=True)
@@ -294,6 +326,9 @@ class TrainedModel:
         Number of classes, 0 for a network without labels.
     step : int
         Steps trained.
+    path : kacflow.Path
+        From data to noise, with what was learned of the noise, on the CPU; by default that of
+        ``config`` before anything is learned.
     """
 
     network: nn.Module
@@ -301,6 +336,11 @@ class TrainedModel:
     sample_shape: tuple[int, ...]
     classes: int
     step: int
+    path: paths.Path = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.path is None:
+            object.__setattr__(self, "path", build_path(self.config, self.sample_shape))
 
 
 def load_model(
@@ -331,4 +371,8 @@ def load_model(
         model = build_network(saved.config, saved.sample_shape, saved.classes, network)
     model.load_state_dict(saved.part("ema" if ema else "model"))
     model.to(place_of_weights).eval().requires_grad_(False)
-    return TrainedModel(model, saved.config, saved.sample_shape, saved.classes, saved.step)
+    path = build_path(saved.config, saved.sample_shape)
+    if isinstance(path.noise, nn.Module):
+        path.noise.load_state_dict(saved.part("noise"))
+        path.noise.requires_grad_(False)
+    return TrainedModel(model, saved.config, saved.sample_shape, saved.classes, saved.step, path)

@@ -15,8 +15,11 @@ import torch
 from torch import Tensor
 
 from kacflow import _arguments
+from kacflow.quantile import TAILS
 
-PATHS = ("kac", "diffusion", "flow_matching")
+PATHS = ("kac", "diffusion", "flow_matching", "uniform", "quantile")
+NOISE_STARTS = ("gaussian", "kac")
+NOISE_COMPONENTS = ("one", "each")
 SIGNALS = ("constant", "linear", "exp", "cosine", "lambda")
 CLOCKS = ("linear", "square")
 DENSITIES = ("uniform", "logit_normal", "power")
@@ -36,7 +39,9 @@ ADDED = frozenset(
         "validate_every", "sample_every", "tracker", "multipliers", "attention", "head_width",
         "scale_shift", "patch", "dropout", "init", "teacher", "teacher_sha256", "teacher_solver",
         "teacher_substeps", "student_steps", "student_guidance", "student_loss", "evaluate_every",
-        "evaluate_samples", "evaluate_features",
+        "evaluate_samples", "evaluate_features", "b", "noise_start", "noise_components",
+        "noise_bins", "noise_bound", "noise_tails", "noise_steps", "noise_lr", "noise_ot",
+        "noise_entropy",
     }
 )  # fmt: skip
 
@@ -91,6 +96,13 @@ def _at_least_zero(name: str, value: Any, below: float = math.inf) -> float:
     number = _arguments.real(name, value, allowed)
     if not 0.0 <= number < below:
         raise ValueError(f"{name}: got {number}; allowed: {allowed}")
+    return number
+
+
+def _bound(name: str, value: Any) -> float:
+    number = _arguments.real(name, value, "a float in [0.1, 8]")
+    if not 0.1 <= number <= 8.0:
+        raise ValueError(f"{name}: got {number}; allowed: a float in [0.1, 8]")
     return number
 
 
@@ -163,7 +175,8 @@ class TrainConfig:
         "kac",
         "the noise: 'kac' (Kac process), or the baselines 'diffusion' (its Gaussian limit, of "
         "variance c^2/a per unit of time) and 'flow_matching' (straight lines to a standard "
-        "Gaussian)",
+        "Gaussian); 'uniform' (uniform at every time, up to b), or 'quantile' (straight lines to a "
+        "law that is learned)",
         PATHS,
     )
     a: float = _option(
@@ -174,6 +187,10 @@ class TrainConfig:
         "speed of the Kac process, in units of the data per unit of time, > 0",
         _arguments.positive,
     )
+    b: float = _option(
+        1.0, "bound of the numbers of path 'uniform', and the time they take, > 0",
+        _arguments.positive,
+    )  # fmt: skip
     T: float = _option(1.0, "time at which the data has become noise, > 0", _arguments.positive)
     signal: str = _option(
         "linear",
@@ -183,6 +200,53 @@ class TrainConfig:
     )
     clock: str = _option(
         "linear", "how the noise's own time runs: t ('linear') or T (t/T)^2 ('square')", CLOCKS
+    )
+    noise_start: str = _option(
+        "gaussian",
+        "law at T that path 'quantile' begins with: the standard Gaussian, or that of the Kac "
+        "process of rate a and speed c",
+        NOISE_STARTS,
+    )
+    noise_components: str = _option(
+        "one",
+        "quantile functions of path 'quantile': one for all components, or each its own",
+        NOISE_COMPONENTS,
+    )
+    noise_bins: int = _option(
+        32, "bins of the spline of path 'quantile', in [2, 512]", _whole(2, 512)
+    )
+    noise_bound: float = _option(
+        5.0,
+        "standard deviations of a normal number, in [0.1, 8], at which the spline ends",
+        _bound,
+    )
+    noise_tails: str = _option(
+        "linear",
+        "beyond its ends the spline goes on as a line ('linear': Gaussian tails), or the law has "
+        "compact support ('none')",
+        TAILS,
+    )
+    noise_steps: int = _option(
+        3000,
+        "first steps in which path 'quantile' learns its noise, >= 0; then it stays as it is",
+        _whole(0),
+    )
+    noise_lr: float = _option(
+        1e-3,
+        "highest learning rate of the noise, > 0; it rises and falls as that of the network does",
+        _arguments.positive,
+    )
+    noise_ot: float = _option(
+        1.0,
+        "weight of the squared Wasserstein distance, per component, of the noise at T from the "
+        "data, by optimal transport within the samples of a process's step, >= 0; the pairs "
+        "that it finds are trained on. 0: neither",
+        _at_least_zero,
+    )
+    noise_entropy: float = _option(
+        0.0,
+        "weight of the entropy, in nats per component, that keeps the noise spread out, >= 0",
+        _at_least_zero,
     )
     t_min: float = _option(
         1e-3,
@@ -399,6 +463,11 @@ class TrainConfig:
             return self.network
         image = len(sample_shape) == 3
         return "unet" if image and math.prod(sample_shape) > 256 else "mlp"
+
+    @property
+    def learned_steps(self) -> int:
+        """First steps in which the noise is learned: 0 for a path without, and for a student."""
+        return self.noise_steps if self.path == "quantile" and not self.teacher else 0
 
     def listed(self, name: str) -> tuple[int, ...]:
         """The numbers of a field with dashes between them; () for ``"none"``."""

@@ -97,6 +97,7 @@ class Distillation(Objective):
     ) -> None:  # fmt: skip
         super().__init__(config, data, classes, weight)
         _check(config, tuple(data.sample_shape), classes, teacher)
+        self.path = teacher.path  # with the noise that it learned
         grid = time_grid("uniform", self.path, config.student_steps)
         self.teacher, self.length = teacher, config.T / config.student_steps
         self._ends = torch.tensor(grid[-2::-1])  # T/M, ..., T
@@ -144,7 +145,8 @@ def _check(
         if not good:
             raise ValueError(f"{name}: got {getattr(config, name)!r}; allowed: {allowed}")
 
-    for name in ("path", "a", "c", "T", "signal", "clock"):
+    for name in ("path", "a", "c", "b", "T", "signal", "clock", "noise_start", "noise_components",
+                 "noise_bins", "noise_bound", "noise_tails"):  # fmt: skip
         must(getattr(config, name) == getattr(of, name), name, f"{getattr(of, name)!r}, as of the "
              "teacher")  # fmt: skip
     must(teacher.sample_shape == sample_shape, "data", f"samples of shape {teacher.sample_shape}, "

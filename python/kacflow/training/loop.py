@@ -38,6 +38,7 @@ from kacflow.training.data import Dataset, Order, load_parts, stream
 from kacflow.training.distillation import Distillation, load_teacher
 from kacflow.training.ema import Average
 from kacflow.training.feed import Feed, memory_of
+from kacflow.training.learned_noise import TERMS, LearnedNoise
 from kacflow.training.monitor import LOG_FILE, Monitor, check_tracker
 from kacflow.training.networks import build_network, check_network
 from kacflow.training.objective import Objective, Weight
@@ -73,6 +74,9 @@ def train(
 ) -> TrainResult:  # fmt: skip
     """Train a network on the mean squared error against the conditional velocity.
 
+    With ``config.path`` "quantile" the noise is learned along with it, for ``config.noise_steps``
+    steps (:mod:`kacflow.training.learned_noise`); it is part of the checkpoint.
+
     With ``config.teacher`` against where the teacher's integration ends: a student, one stage of
     :func:`kacflow.training.distill`.
 
@@ -84,7 +88,7 @@ def train(
     Under ``torchrun`` (or ``accelerate launch``) the processes share the run: sample i of a step
     is the same, with its time and noise, whichever process computes it, and a checkpoint resumes
     with any number of processes that divides the batch.  The weights agree up to the order in which
-    the gradient's sum over the batch is rounded.
+    the gradient's sum over the batch is rounded; but optimal transport pairs what one process has.
 
     Parameters
     ----------
@@ -228,17 +232,24 @@ class _Run:
         )
         self.step = 0 if saved is None else saved.step
         self.classes = data.classes if config.labels else 0
-        self.objective = Objective(config, data, self.classes, weight)
+        self.objective: Objective
         if config.teacher:
             teacher = load_teacher(config, self.device, custom)
             self.objective = Distillation(config, data, self.classes, weight, teacher)
+        elif config.path == "quantile":
+            self.objective = LearnedNoise(config, data, self.classes, weight)
+        else:
+            self.objective = Objective(config, data, self.classes, weight)
+        noise = self.objective.path.noise
+        self.noise = noise if isinstance(noise, nn.Module) else nn.Module()
         if custom is None:
             with torch.device("meta"):
                 planned = build_network(config, data.sample_shape, self.classes)
             _check_memory(planned, self.device)
         network = build_network(config, data.sample_shape, self.classes, custom)
         if saved is None and config.init:
-            load_weights(network, config.init, custom)
+            load_weights(network, config.init, custom, self.noise)
+        self.noise.to(self.device).requires_grad_(config.learned_steps > 0)
         network = network.to(self.device)
         self.parameters = sum(p.numel() for p in network.parameters() if p.requires_grad)
         convolves = any(weights.ndim == 4 for weights in network.parameters())
@@ -247,13 +258,20 @@ class _Run:
         if self.layout is not None:
             network = network.to(memory_format=self.layout)  # type: ignore[call-overload]
         self.ema = Average(network, config.ema, foreach=config.foreach)
+        self.learned = list(self.noise.parameters()) if config.learned_steps else []
+        groups = [{"params": list(values)} for values in (network.parameters(), self.learned)]
         optimizer = torch.optim.Adam(
-            network.parameters(), lr=config.lr,
+            groups[: 1 + bool(self.learned)], lr=config.lr,
             fused=config.fused and self.device.type in ("cpu", "cuda"),
         )  # fmt: skip
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
         self.loss_count = 0
+        terms = TERMS if isinstance(self.objective, LearnedNoise) else ()
+        self.term_sums = {name: torch.zeros_like(self.loss_sum) for name in terms}
         if saved is not None:
+            self.noise.load_state_dict(saved.part("noise"))
+            for name in terms:
+                self.term_sums[name] += saved.tensors[f"state.{name}_sum"].to(self.device)
             network.load_state_dict(saved.part("model"))
             self.ema.module.load_state_dict(saved.part("ema"))
             self.ema.updates = int(saved.tensors["state.n_averaged"])
@@ -287,6 +305,7 @@ class _Run:
     def checkpoint(self) -> Path | None:
         """Write the state of the run; called by all processes, done by the main one."""
         loss_sum = self.accelerator.reduce(self.loss_sum, "mean")
+        terms = {k: self.accelerator.reduce(v, "mean") for k, v in self.term_sums.items()}
         self.check_finite(loss_sum.item())
         if not self.accelerator.is_main_process:
             return None
@@ -294,11 +313,13 @@ class _Run:
             "model": self.bare.state_dict(),
             "ema": self.ema.module.state_dict(),
             "optimizer": flatten_optimizer(self.optimizer),
+            "noise": self.noise.state_dict(),
             "rng": {"cpu": torch.get_rng_state()},
             "state": {
                 "n_averaged": torch.tensor(self.ema.updates),
                 "loss_sum": loss_sum,
                 "loss_count": torch.tensor(self.loss_count),
+                **{f"{name}_sum": value for name, value in terms.items()},
             },
         }
         tensors = {f"{part}.{k}": v for part, content in parts.items() for k, v in content.items()}
@@ -322,6 +343,7 @@ class _Run:
         if pieces == 1:
             loss = self.objective.loss(self.network, drawn)
             loss.backward()
+            self.objective.add_gradient(drawn)
             return loss.detach()
         chunks = (value.chunk(pieces) for value in drawn)
         total = torch.zeros_like(self.loss_sum)
@@ -331,13 +353,15 @@ class _Run:
                 loss = self.objective.loss(self.network, part) / pieces
                 loss.backward()
             total += loss.detach()
+        self.objective.add_gradient(drawn)
         return total
 
     def one_step(self) -> Tensor:
         """One step of the optimiser; returns the norm of the gradient before clipping."""
         rate = self.config.learning_rate(self.step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        highest = self.config.lr, self.config.noise_lr  # of the network, and of a learned noise
+        for group, most in zip(self.optimizer.param_groups, highest, strict=False):
+            group["lr"] = rate * (most / self.config.lr)
         self.optimizer.zero_grad(set_to_none=True)
         try:
             loss = self.accumulated_gradient()
@@ -348,9 +372,16 @@ class _Run:
                 f"a smaller batch or width, or precision 'bf16' ({str(error).splitlines()[0]})"
             ) from None
         norm = nn.utils.clip_grad_norm_(self.weights, self.config.clip)
+        finite = norm.isfinite()
+        if self.step < self.config.learned_steps:
+            for weights in self.learned:
+                weights.grad = self.accelerator.reduce(weights.grad, "mean")
+            finite = finite & nn.utils.clip_grad_norm_(self.learned, self.config.clip).isfinite()
         self.optimizer.step()
         self.ema.update(self.bare)
-        self.loss_sum += torch.where(norm.isfinite(), loss, math.nan)
+        self.loss_sum += torch.where(finite, loss, math.nan)
+        for name, total in self.term_sums.items():
+            total += self.objective.terms[name]
         self.loss_count += 1
         self.step += 1
         return norm
@@ -369,11 +400,16 @@ class _Run:
         loss_sum: Tensor = self.accelerator.reduce(self.loss_sum, "mean")
         self.last_loss = loss_sum.item() / self.loss_count
         self.check_finite(self.last_loss)
+        terms = {}
+        for name, total in self.term_sums.items():
+            terms[name] = self.accelerator.reduce(total, "mean").item() / self.loss_count
+            total.zero_()
         self.loss_sum.zero_()
         self.loss_count = 0
         return {
             "step": self.step,
             "loss": self.last_loss,
+            **terms,
             "grad_norm": float(norm),
             "lr": self.config.learning_rate(self.step - 1),
         }

@@ -76,10 +76,7 @@ class Pictures:
     ) -> None:
         config, classes = objective.config, objective.classes
         self._folder, self._prediction, self._path = folder, config.prediction, objective.path
-        self._x_T = objective.path.sample_prior(
-            (PICTURED, *shape), generator=torch_generator(config.seed, "sample"), device=device,
-            dtype=torch.float32,
-        )  # fmt: skip
+        self._shape, self._device, self._seed = (PICTURED, *shape), device, config.seed
         numbers = torch.arange(PICTURED, device=device) * max(classes, 1) // PICTURED
         self._labels = numbers if classes else None
         self._how: dict[str, Any] = {"steps": PICTURE_STEPS, "method": "ab2"}
@@ -90,8 +87,12 @@ class Pictures:
     @torch.no_grad()
     def draw(self, network: nn.Module, step: int) -> Path:
         """Write the picture of ``step``."""
+        x_T = self._path.sample_prior(  # anew, since the noise may be learned
+            self._shape, generator=torch_generator(self._seed, "sample"), device=self._device,
+            dtype=torch.float32,
+        )  # fmt: skip
         samples = generate(
-            network, self._x_T, self._path, **self._how, labels=self._labels,
+            network, x_T, self._path, **self._how, labels=self._labels,
             prediction=self._prediction,
         )  # fmt: skip
         return plotting.plot_samples(samples.cpu(), self._folder / f"step-{step:07d}.png")
@@ -123,7 +124,8 @@ class Evaluation:
             self._extract = evaluation.Features(config.evaluate_features, device=device)
         self._extract.check(data.sample_shape)
         self._real = self._extract(evaluation.everything(data, config.seed)[0])
-        self._model = TrainedModel(average, config, data.sample_shape, objective.classes, 0)
+        shape, classes, path = data.sample_shape, objective.classes, objective.path
+        self._model = TrainedModel(average, config, shape, classes, 0, path)
         self._how: dict[str, Any] = {"seed": config.seed, "method": "ab2", "steps": PICTURE_STEPS}
         if config.teacher:
             self._how = {"seed": config.seed}

@@ -38,10 +38,11 @@ class Objective:
         self, config: TrainConfig, data: Dataset, classes: int, weight: Weight | None = None
     ) -> None:
         self.config, self.data, self.classes, self.weight = config, data, classes, weight
-        self.path = build_path(config)
+        self.path = build_path(config, data.sample_shape)
         self._generator, self._block = torch.Generator(), (-1, -1)
         self._words: list[int] = []
         self.timer: AbstractContextManager[object] = nullcontext()  #: around the noise
+        self.terms: dict[str, Tensor] = {}  #: what the log tells of the last batch beside the loss
 
     def times(self, share: Tensor) -> Tensor:
         """Times to train on, whose distribution function has the values ``share`` in [0, 1]."""
@@ -115,7 +116,16 @@ class Objective:
                 f"network: returned shape {tuple(predicted.shape)}; allowed: that of x_t, "
                 f"{tuple(target.shape)}"
             )
-        predicted = self.compared(predicted.to(target.dtype), x_t, t)
+        return self.mean_error(self.compared(predicted.to(target.dtype), x_t, t), t, target)
+
+    def add_gradient(self, drawn: Sequence[Tensor]) -> None:
+        """Add what has not gone through the network to the gradients, after those of :meth:`loss`.
+
+        ``drawn`` is what the last :meth:`draw` gave.
+        """
+
+    def mean_error(self, predicted: Tensor, t: Tensor, target: Tensor) -> Tensor:
+        """The mean squared error, with the factors of ``weight``."""
         if self.weight is None:
             return nn.functional.mse_loss(predicted, target)
         factors = self.weight(t)

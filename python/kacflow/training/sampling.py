@@ -11,7 +11,6 @@ from torch import Tensor
 from kacflow import _arguments
 from kacflow.generate import generate
 from kacflow.training.data import torch_generator
-from kacflow.training.paths import build_path
 
 if TYPE_CHECKING:
     from kacflow.training.checkpoint import TrainedModel
@@ -58,7 +57,7 @@ def draw_samples(
         labels = _checked_labels(labels, n, model)
     _warn_of_other_use(model.config, steps, method, options)
     steps = default_steps(model.config) if steps is None else steps
-    path = build_path(model.config)
+    path = model.path
     device = next(model.network.parameters()).device
     done = []
     with torch.no_grad():
@@ -177,7 +176,7 @@ def motion_strip(
         steps = model.config.student_steps
         frames = 1 + max(n for n in range(1, frames) if steps % n == 0)
     steps = _arguments.integer("steps", 100 if steps is None else steps, 1)
-    path = build_path(model.config)
+    path = model.path
     times = [model.config.T * i / (frames - 1) for i in range(frames)]
     noising = []
     for time in times:  # the same noise at every time, so that each number moves continuously

@@ -1,0 +1,268 @@
+"""Noise with a quantile function that can be learned."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kacflow import _arguments, _spline
+from kacflow._normal import centred, normal
+from kacflow.noise import ScaledProcess, StraightProcess
+from kacflow.ops._tensors import check_same_device, place
+
+TAILS = ("linear", "none")
+_MOST = 2**28  #: components
+_NARROWEST = 0.01  #: width of a bin over that of K equal ones
+_FLATTEST = 1e-3  #: slope of a start over its mean slope: where it has an atom, Q is not constant
+_LOG_2_PI = math.log(2.0 * math.pi)
+
+
+class QuantileProcess(nn.Module, ScaledProcess):
+    """N_t = t Q(U) with U uniform and a quantile function Q that can be learned, with the velocity
+    Q(U) = x/t.
+
+    Q is a monotone rational-quadratic spline S of one of two coordinates:
+
+    ``tails="linear"``
+        Q(u) = S(z) with z = Phi^-1(u), the standard normal quantile.  The knots lie between
+        z = -bound and bound; beyond, S goes on linearly: the tails there, of mass 6e-7 for a bound
+        of 5, are those of a Gaussian.
+    ``tails="none"``
+        Q(u) = S(2 u - 1): the law has the compact support [S(-1), S(1)].
+
+    U needs no margin from 0 and 1: it is never formed.  What is drawn is z, a normal number by
+    counter, which the sampler bounds (abs(z) < 7 in float32, 9 in float64), and S is finite there;
+    so is 2 u - 1 = erf(z/sqrt(2)).
+
+    Parameters
+    ----------
+    shape : int or sequence of int
+        Of the components that have a Q of their own: () is one for all, the shape of a sample one
+        for each component, ``(C, 1, 1)`` one for each channel.  It broadcasts, as in torch, with
+        the last axes of the data.
+    bins : int
+        Bins of the spline, in [2, 512].
+    bound : float
+        In [0.1, 8], in standard deviations of z: where the knots end ("linear"), or where the law
+        of ``start`` is cut off ("none").
+    tails : {"linear", "none"}
+        See above.
+    start : Noise, optional
+        The process whose law Q begins with, one with ``icdf(q, t)`` such as
+        :class:`kacflow.KacProcess`: Q has its quantiles at time ``at``, over ``at``, in the knots.
+        By default the standard Gaussian, which with linear tails is met exactly.  An atom becomes
+        a short interval.
+    at : float
+        That time, > 0.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, what was given and what is allowed.
+
+    Notes
+    -----
+    A ``torch.nn.Module`` with the parameters ``widths``, ``heights``, ``slopes`` and ``middle``, in
+    float32: draws, pairs and ``log_prob`` have gradients in them.  ``velocity(x, t)`` is x/t
+    whatever they are, its gradients come through ``x``.  Draws consume one number of the generator,
+    as those of :class:`kacflow.KacProcess`.
+
+    References
+    ----------
+    Chemseddine, Kornhardt, Duong, Steidl, arXiv 2510.12636; Durkan, Bekasov, Murray,
+    Papamakarios, arXiv 1906.04032.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from kacflow import KacProcess, QuantileProcess
+    >>> noise = QuantileProcess((2,), bins=16, start=KacProcess(9.0, 3.0))
+    >>> x, v = noise.pair(0.5, (1000, 2))
+    >>> bool((x == 0.5 * v).all())
+    True
+    >>> (-noise.log_prob(x.detach(), 0.5)).mean().backward()  # fit the law to these numbers
+    >>> noise.heights.grad.shape
+    torch.Size([2, 16])
+    >>> noise.icdf(torch.tensor([0.5, 0.5]), 1.0).abs().max().item() < 1e-6
+    True
+    """
+
+    def __init__(
+        self,
+        shape: int | Sequence[int] = (),
+        *,
+        bins: int = 32,
+        bound: float = 5.0,
+        tails: str = "linear",
+        start: Any = None,
+        at: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.shape = _arguments.shape(shape)
+        if not 1 <= math.prod(self.shape) <= _MOST:
+            raise ValueError(f"shape: got {self.shape}; allowed: of 1 to {_MOST} components")
+        self.bins = _arguments.integer("bins", bins, 2, 512)
+        self.bound = _arguments.real("bound", bound, "a float in [0.1, 8]")
+        if not 0.1 <= self.bound <= 8.0:
+            raise ValueError(f"bound: got {self.bound}; allowed: a float in [0.1, 8]")
+        self.tails = _arguments.choice("tails", tails, TAILS)
+        width, y, slope = self._begin(start, _arguments.positive("at", at))
+        self.widths = self._parameter(width.log())
+        self.heights = self._parameter(y.diff().log())
+        self.slopes = self._parameter(slope.log())
+        self.middle = self._parameter(y[self.bins // 2])
+
+    def _parameter(self, value: Tensor) -> nn.Parameter:
+        return nn.Parameter(value.to(torch.float32).expand((*self.shape, *value.shape)).clone())
+
+    def _begin(self, start: Any, at: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Shares of the bins, and ordinates and slopes in the knots, for the law of ``start``.
+
+        The knots have equal distances of z, with tails "none" before the least width is added.
+        """
+        law = StraightProcess() if start is None else start
+        if not callable(getattr(law, "icdf", None)):
+            raise TypeError(
+                f"start: got {_arguments.given(start)}; allowed: None, or a process with "
+                "icdf(q, t), such as KacProcess"
+            )
+        edge = self._edge
+        x = torch.linspace(
+            -self.bound, self.bound, self.bins + 1, dtype=torch.float64, device="cpu"
+        )
+        width = (x if self.tails == "linear" else centred(x)).diff()
+        width = width / width.sum()
+        x = self._abscissas(width[None])[0]
+
+        def quantile(x: Tensor) -> Tensor:
+            if self.tails == "none":
+                x = torch.special.ndtri(0.5 + x * (_phi(self.bound) - 0.5))
+            return law.icdf(torch.special.ndtr(x), at) / at
+
+        step = 1e-4 * x.diff().min()
+        with torch.no_grad():
+            y = quantile(x)
+            low, high = x - step, x + step
+            if self.tails == "none":
+                low, high = low.clamp(min=-edge), high.clamp(max=edge)
+            slope = (quantile(high) - quantile(low)) / (high - low)
+        if not bool(y.isfinite().all() & slope.isfinite().all()) or not bool(y[-1] > y[0]):
+            raise ValueError("start: has quantiles that are not finite, or all equal")
+        least = _FLATTEST * (y[-1] - y[0]) / (2.0 * edge)
+        middle = y[self.bins // 2].clone()
+        y = torch.maximum(y.diff(), least * x.diff()).cumsum(0)
+        y = torch.cat((torch.zeros(1, dtype=y.dtype, device="cpu"), y))
+        return width, y - y[self.bins // 2] + middle, slope.clamp(min=least)
+
+    def _abscissas(self, width: Tensor) -> Tensor:
+        """The knots (C, K + 1) for shares of the bins (C, K), which sum to 1."""
+        width = _NARROWEST / self.bins + (1.0 - _NARROWEST) * width
+        ends = torch.full_like(width[:, :1], self._edge)
+        return torch.cat((-ends, self._edge * (2.0 * width.cumsum(1)[:, :-1] - 1.0), ends), 1)
+
+    @property
+    def _edge(self) -> float:
+        """Where the knots end."""
+        return self.bound if self.tails == "linear" else 1.0
+
+    @property
+    def _tensors(self) -> tuple[Tensor, ...]:
+        return (self.middle,)
+
+    def extra_repr(self) -> str:
+        return f"{self.shape}, bins={self.bins}, bound={self.bound:g}, tails={self.tails!r}"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.extra_repr()})"
+
+    def _knots(self, dtype: torch.dtype) -> _spline.Knots:
+        """The knots of all splines, (C, K + 1)."""
+        width, rise, slope = (
+            value.to(dtype).reshape(-1, value.shape[-1])
+            for value in (self.widths, self.heights, self.slopes)
+        )
+        rise = nn.functional.pad(rise.exp().cumsum(1), (1, 0))
+        half = self.bins // 2
+        y = rise - rise[:, half : half + 1] + self.middle.to(dtype).reshape(-1, 1)
+        return _spline.Knots(self._abscissas(width.softmax(1)), y, slope.exp())
+
+    def _rows(self, value: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """``value`` as (C, N), beside the C splines, and what brings such rows into its shape."""
+        check_same_device("the data", value, "the noise", self.middle.device)
+        if math.prod(self.shape) == 1:
+            full = value.expand(torch.broadcast_shapes(value.shape, self.shape))
+            return full.reshape(1, -1), lambda rows: rows.reshape(full.shape)
+        try:
+            full = value.expand(torch.broadcast_shapes(value.shape, self.shape))
+        except RuntimeError:
+            raise ValueError(
+                f"x: got shape {tuple(value.shape)}; allowed: one that broadcasts with "
+                f"{self.shape}, that of the noise"
+            ) from None
+        before = full.ndim - len(self.shape)
+        own = [before + i for i, n in enumerate(self.shape) if n > 1]
+        order = own + [i for i in range(full.ndim) if i not in own]
+        turned = full.permute(order)
+        back = [order.index(i) for i in range(full.ndim)]
+        return (
+            turned.reshape(math.prod(self.shape), -1).contiguous(),
+            lambda rows: rows.reshape(turned.shape).permute(back),
+        )
+
+    def scales(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        return t, torch.ones_like(t)
+
+    def base_pair(self, shape: Sequence[int], **options: Any) -> tuple[Tensor, Tensor]:
+        """(Q(U), log Q'(U)) of one draw: the mean of the second is the entropy of Q(U), in nats.
+
+        Arguments as :meth:`base_sample`.
+        """
+        if len(shape) < len(self.shape) or any(
+            n not in (1, m) for n, m in zip(self.shape[::-1], shape[::-1], strict=False)
+        ):
+            raise ValueError(
+                f"shape: got {tuple(shape)}; allowed: one whose last axes are those of the noise, "
+                f"{self.shape}"
+            )
+        n = normal(shape, **{**options, "device": place(options.get("device"), self.middle)})
+        rows, back = self._rows(n if self.tails == "linear" else centred(n))
+        value, slope = _spline.evaluate(self._knots(n.dtype), rows)
+        log_slope = back(slope.log())
+        if self.tails == "linear":
+            return back(value), log_slope + 0.5 * (n.square() + _LOG_2_PI)
+        return back(value), log_slope + math.log(2.0)
+
+    def base_sample(self, shape: Sequence[int], **options: Any) -> Tensor:
+        return self.base_pair(shape, **options)[0]
+
+    def base_log_prob(self, z: Tensor) -> Tensor:
+        rows, back = self._rows(z)
+        knots = self._knots(z.dtype)
+        x = _spline.invert(knots, rows)
+        density = -_spline.evaluate(knots, x)[1].log()
+        if self.tails == "linear":
+            return back(density - 0.5 * (x.square() + _LOG_2_PI))
+        within = (rows >= knots.y[:, :1]) & (rows <= knots.y[:, -1:])
+        return back(torch.where(within, density - math.log(2.0), -math.inf))
+
+    def base_cdf(self, z: Tensor) -> Tensor:
+        rows, back = self._rows(z)
+        x = _spline.invert(self._knots(z.dtype), rows)
+        if self.tails == "linear":
+            return back(torch.special.ndtr(x))
+        return back((0.5 * (1.0 + x)).clamp(0.0, 1.0))
+
+    def base_icdf(self, q: Tensor) -> Tensor:
+        rows, back = self._rows(torch.special.ndtri(q) if self.tails == "linear" else 2.0 * q - 1.0)
+        value = _spline.evaluate(self._knots(q.dtype), rows)[0]
+        if self.tails == "linear":  # where S itself would be inf - inf
+            value = torch.where(rows.isinf(), rows, value)
+        return back(value)
+
+
+def _phi(z: float) -> float:
+    return 0.5 * (1.0 + math.erf(z * math.sqrt(0.5)))
