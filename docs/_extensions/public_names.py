@@ -20,7 +20,6 @@ PACKAGES = ("kacflow", "kacflow_core")
 #: Protocols and helpers that the guides speak of, in modules without an ``__all__``.
 ALSO = {
     "kacflow.likelihood": ["bits_per_dim"],
-    "kacflow.noise": ["Noise", "StraightProcess"],
     "kacflow.schedules": ["Schedule"],
 }
 
