@@ -10,24 +10,41 @@ import json
 import re
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from benchmarks import results
 from benchmarks.quality import tables
+from benchmarks.tables import markdown
 
 PAGE = results.ROOT / "docs" / "experiments.md"
 _MARKED = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
+def _shares(content: dict[str, Any]) -> str:
+    """The rows of a record of the suite that have a share."""
+    rows = [row for row in content["questions"]["share"] if "share" in row["more"]]
+    head = ["step", "noise", "threads", "time of a step", "share of the noise"]
+    body = [
+        [row["case"], row["name"], str(row["threads"]), results.duration(row["seconds"]["mid"]),
+         f"{row['more']['share']:.2%}"]
+        for row in rows
+    ]  # fmt: skip
+    return markdown(head, body)
+
+
 def figures(name: str) -> str:
     """Where, when and how a question was measured, and its tables."""
-    file = results.ROOT / "benchmarks" / "results" / f"quality-{name}.json"
+    folder = results.ROOT / "benchmarks" / "results"
+    file = folder / (f"{name}.json" if name == "share" else f"quality-{name}.json")
     content = json.loads(file.read_text())
     where = content["environment"]
     place = where.get("gpu") or f"{where['processor']}, {where['cpus']} cores"
+    made = f"torch {where['torch']}, kacflow {where['kacflow']} at {where['commit']}"
+    how = f"    {content['command']}\n\n{place}; {made}, {where['date']}"
+    if name == "share":
+        return f"{how}.\n\n{_shares(content)}\n"
     return (
-        f"    {content['command']}\n\n"
-        f"{place}; torch {where['torch']}, kacflow {where['kacflow']} at {where['commit']}, "
-        f"{where['date']}; {len(content['seeds'])} seeds, solver {content['method']}, "
+        f"{how}; {len(content['seeds'])} seeds, solver {content['method']}, "
         f"{content['samples']} samples.\n\n{tables.all_tables(content)}\n"
     )
 

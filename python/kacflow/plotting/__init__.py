@@ -225,7 +225,7 @@ def plot_loss(runs: Sequence[tuple[str, str | Path]], file: str | Path) -> Path:
     for label, run in runs:
         log = read_log(run)
         axes.plot([line["step"] for line in log], [line["loss"] for line in log], label=label)
-    axes.set(xlabel="step", ylabel="mean squared error of the velocity", yscale="log")
+    axes.set(xlabel="step", ylabel="mean squared error of what is predicted", yscale="log")
     axes.grid(alpha=0.3, which="both")
     axes.legend()
     return save(picture, file)
