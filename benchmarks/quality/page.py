@@ -10,7 +10,6 @@ import json
 import re
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 from benchmarks import results
 from benchmarks.quality import tables
@@ -20,14 +19,16 @@ PAGE = results.ROOT / "docs" / "experiments.md"
 _MARKED = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-def _shares(content: dict[str, Any]) -> str:
-    """The rows of a record of the suite that have a share."""
-    rows = [row for row in content["questions"]["share"] if "share" in row["more"]]
+def _shares(rows: Sequence[results.Row]) -> str:
+    """The rows of the suite's question that have a share."""
     head = ["step", "noise", "threads", "time of a step", "share of the noise"]
     body = [
-        [row["case"], row["name"], str(row["threads"]), results.duration(row["seconds"]["mid"]),
-         f"{row['more']['share']:.2%}"]
+        [
+            row.case, row.name, str(row.threads), results.duration(row.seconds.mid),
+            f"{row.more['share']:.1%}",
+        ]
         for row in rows
+        if "share" in row.more
     ]  # fmt: skip
     return markdown(head, body)
 
@@ -42,7 +43,7 @@ def figures(name: str) -> str:
     made = f"torch {where['torch']}, kacflow {where['kacflow']} at {where['commit']}"
     how = f"    {content['command']}\n\n{place}; {made}, {where['date']}"
     if name == "share":
-        return f"{how}.\n\n{_shares(content)}\n"
+        return f"{how}.\n\n{_shares(results.read(file)['questions'][name])}\n"
     return (
         f"{how}; {len(content['seeds'])} seeds, solver {content['method']}, "
         f"{content['samples']} samples.\n\n{tables.all_tables(content)}\n"
