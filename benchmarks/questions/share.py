@@ -76,14 +76,18 @@ def run(plan: Plan) -> list[Row]:
         return drawn.x_t, drawn.dx_t
 
     def normal(x_0: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        return gaussian.pair_eager(x_0, _cases.trailing(t, x_0.shape))
+        return gaussian.pair_eager(x_0, t.reshape(-1, *(1,) * (x_0.ndim - 1)))
 
-    error = {
+    x_0, t = torch.zeros(64, 8, device=plan.device), _cases.times((64, 8), plan)
+    of_normal = checks.gaussian_error(normal, x_0, _cases.trailing(t, x_0.shape))
+    of = {
         "kacflow": (checks.pair_error(kac, RATE, SPEED, device=plan.device), checks.VELOCITY),
         plan.table_name: (
             checks.pair_error(plan.table.pair, RATE, SPEED, device=plan.device), checks.VELOCITY
         ),
+        "Gaussian": (of_normal, checks.GAUSSIAN),
     }  # fmt: skip
+    error = {**of, **{f"{name}, pair alone": found for name, found in of.items()}}
     compiler = plan.pick(smoke="aot_eager", short="inductor", full="inductor")
     rows: list[Row] = []
     for case, (network, shape) in _networks().items():

@@ -239,6 +239,11 @@ class QuantileProcess(nn.Module, ScaledProcess):
     def base_sample(self, shape: Sequence[int], **options: Any) -> Tensor:
         return self.base_pair(shape, **options)[0]
 
+    def _base(self, name: str, x: Tensor, t: float | Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        if isinstance(x, Tensor):
+            check_same_device(name, x, "the noise", self.middle.device)
+        return super()._base(name, x, t)
+
     def base_log_prob(self, z: Tensor) -> Tensor:
         rows, back = self._rows(z)
         knots = self._knots(z.dtype)

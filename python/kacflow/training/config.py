@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, get_type_hints
 
@@ -16,6 +15,15 @@ from torch import Tensor
 
 from kacflow import _arguments
 from kacflow.quantile import TAILS
+from kacflow.training._fields import at_least_zero as _at_least_zero
+from kacflow.training._fields import bound as _bound
+from kacflow.training._fields import channels as _channels
+from kacflow.training._fields import dashed as _dashed
+from kacflow.training._fields import key as _key
+from kacflow.training._fields import option as _option
+from kacflow.training._fields import positive_or_inf as _positive_or_inf
+from kacflow.training._fields import text as _text
+from kacflow.training._fields import whole as _whole
 
 PATHS = ("kac", "diffusion", "flow_matching", "uniform", "quantile")
 NOISE_STARTS = ("gaussian", "kac")
@@ -53,74 +61,6 @@ RESUMABLE = frozenset(
         "evaluate_samples", "evaluate_features",
     }
 )  # fmt: skip
-
-
-_LARGE = 2**53  #: Integers up to here are exact as floating-point numbers, too.
-
-Check = Callable[[str, Any], Any]
-
-
-def _option(default: Any, text: str, check: Check | tuple[str, ...]) -> Any:
-    """A field: its default, its help, and the check or the names of what it may be."""
-    choices = None
-    if isinstance(check, tuple):
-        choices, check = check, partial(_arguments.choice, allowed=check)
-    return field(default=default, metadata={"help": text, "check": check, "choices": choices})
-
-
-def _whole(least: int, most: int = _LARGE) -> Check:
-    return partial(_arguments.integer, least=least, most=most)
-
-
-def _text(name: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{name}: got {_arguments.given(value)}; allowed: a str")
-    if not value or "\0" in value:
-        raise ValueError(f"{name}: got {value!r}; allowed: a name or path that is not empty")
-    return value
-
-
-def _key(name: str, value: Any) -> str:
-    return "" if isinstance(value, str) and not value else _text(name, value)
-
-
-def _channels(name: str, value: Any) -> int:
-    number = _arguments.integer(name, value)
-    if number not in (1, 3):
-        raise ValueError(f"{name}: got {number}; allowed: 1 or 3")
-    return number
-
-
-def _at_least_zero(name: str, value: Any, below: float = math.inf) -> float:
-    allowed = f"a float in [0, {below})"
-    number = _arguments.real(name, value, allowed)
-    if not 0.0 <= number < below:
-        raise ValueError(f"{name}: got {number}; allowed: {allowed}")
-    return number
-
-
-def _bound(name: str, value: Any) -> float:
-    number = _arguments.real(name, value, "a float in [0.1, 8]")
-    if not 0.1 <= number <= 8.0:
-        raise ValueError(f"{name}: got {number}; allowed: a float in [0.1, 8]")
-    return number
-
-
-def _dashed(name: str, value: Any, words: tuple[str, ...] = ()) -> str:
-    """Up to ten whole numbers with dashes between them, or one of the words."""
-    allowed = ", or ".join(("one to ten integers >= 1 such as '2-1'", *map(repr, words)))
-    if not isinstance(value, str):
-        raise TypeError(f"{name}: got {_arguments.given(value)}; allowed: {allowed}")
-    if value not in words and not re.fullmatch("[1-9][0-9]{0,4}(-[1-9][0-9]{0,4}){0,9}", value):
-        raise ValueError(f"{name}: got {value[:80]!r}; allowed: {allowed}")
-    return value
-
-
-def _positive_or_inf(name: str, value: Any) -> float:
-    number = _arguments.real(name, value, "a float > 0, or inf")
-    if not number > 0.0:
-        raise ValueError(f"{name}: got {number}; allowed: a float > 0, or inf")
-    return number
 
 
 @dataclass(frozen=True)
@@ -332,7 +272,9 @@ class TrainConfig:
     )
 
     init: str = _option(
-        "", "run whose averaged weights the training begins with; '': drawn from the seed", _key
+        "",
+        "run whose averaged weights the training begins with; '': drawn from the seed",
+        _key,
     )
     teacher: str = _option(
         "",
@@ -341,7 +283,9 @@ class TrainConfig:
         _key,
     )
     teacher_sha256: str = _option(
-        "", "SHA-256 of the teacher's checkpoint, which no other may stand for; '': any may", _key
+        "",
+        "SHA-256 of the teacher's checkpoint, which no other may stand for; '': any may",
+        _key,
     )
     teacher_solver: str = _option(
         "ab2", "method that integrates the teacher; 'euler' for one that is a student", SOLVERS
@@ -383,7 +327,9 @@ class TrainConfig:
     )
     warmup: int = _option(200, "steps over which the learning rate rises linearly, >= 0", _whole(0))
     clip: float = _option(
-        1.0, "largest Euclidean norm of the gradient, > 0 ('inf': no clipping)", _positive_or_inf
+        1.0,
+        "largest Euclidean norm of the gradient, > 0 ('inf': no clipping)",
+        _positive_or_inf,
     )
     ema: float = _option(
         0.999,
@@ -412,7 +358,9 @@ class TrainConfig:
     )
     device: str = _option("auto", "where to train; 'auto': a GPU if there is one", DEVICES)
     seed: int = _option(
-        0, "decides weights, order of the data, times and noise; in [0, 2^63)", _whole(0, 2**63 - 1)
+        0,
+        "decides weights, order of the data, times and noise; in [0, 2^63)",
+        _whole(0, 2**63 - 1),
     )
 
     log_every: int = _option(50, "steps between two lines of the log, >= 1", _whole(1))
