@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from benchmarks.quality import measures, worker
+from benchmarks.quality import measures, pictures, worker
 from kacflow.training import TrainedModel, distill, load_model
 from kacflow.training.sampling import draw_samples
 
@@ -76,3 +76,21 @@ def measured(
             str(steps): value / best for steps, value in of_students.items() if value and best
         },
     }
+
+
+def draw(
+    figure: Any,
+    content: Mapping[str, Any],
+    labels: Mapping[str, str],
+    styles: Mapping[str, Mapping[str, Any]],
+    y_label: str,
+) -> None:
+    """Teachers beside students, on one scale."""
+    for number, name in enumerate((TEACHER, STUDENTS), 1):
+        axes = figure.add_subplot(1, 2, number)
+        pictures.curves(axes, content, name, labels, styles)
+        axes.set(yscale="log", xlabel="evaluations", ylabel=y_label, title=name)
+        if number == 1:
+            axes.legend(fontsize=6)
+        else:
+            axes.sharey(figure.axes[0])

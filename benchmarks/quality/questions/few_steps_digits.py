@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.quality import measures, pictures, students
+from benchmarks.quality import measures, students
 from benchmarks.quality.questions import digits
 from benchmarks.quality.questions._noises import LABELS, styles
 
@@ -50,12 +50,4 @@ def real(task: Task, seeds: Sequence[int]) -> dict[str, list[float]]:
 
 def draw(figure: Any, content: dict[str, Any]) -> None:
     """Teachers beside students."""
-    shown = {students.TEACHER: "teacher", students.STUDENTS: "students"}
-    for number, (name, title) in enumerate(shown.items(), 1):
-        axes = figure.add_subplot(1, 2, number)
-        pictures.curves(axes, content, name, CONDITIONS, styles(CONDITIONS))
-        axes.set(yscale="log", xlabel="evaluations", ylabel="Frechet distance", title=title)
-        if number == 1:
-            axes.legend(fontsize=6)
-        else:
-            axes.sharey(figure.axes[0])
+    students.draw(figure, content, CONDITIONS, styles(CONDITIONS), "Frechet distance")

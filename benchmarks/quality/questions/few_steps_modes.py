@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.quality import measures, pictures, students
+from benchmarks.quality import measures, students
 from benchmarks.quality.questions import modes
 from benchmarks.quality.questions._noises import LABELS, styles
 
@@ -54,12 +54,4 @@ def real(task: Task, seeds: Sequence[int]) -> dict[str, list[float]]:
 
 def draw(figure: Any, content: dict[str, Any]) -> None:
     """Teachers beside students."""
-    shown = {students.TEACHER: "teacher", students.STUDENTS: "students"}
-    for number, (name, title) in enumerate(shown.items(), 1):
-        axes = figure.add_subplot(1, 2, number)
-        pictures.curves(axes, content, name, CONDITIONS, styles(CONDITIONS))
-        axes.set(yscale="log", xlabel="evaluations", ylabel="2-Wasserstein distance", title=title)
-        if number == 1:
-            axes.legend(fontsize=6)
-        else:
-            axes.sharey(figure.axes[0])
+    students.draw(figure, content, CONDITIONS, styles(CONDITIONS), "2-Wasserstein distance")
