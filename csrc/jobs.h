@@ -70,11 +70,12 @@ struct PairJob {
   void* dx_t;       // [layout]
 };
 
-/// A function of the position: the velocity, its two derivatives, or the law.
+/// A function of the position: the velocity, its two derivatives, the law, or the transport.
 struct PointJob {
   Layout layout;
   Tiling tiling;
   Parameter t, a, c;
+  Parameter s;  ///< the other time, of the transport alone
   const void* x;  // [layout]
   void* out;      // [layout]
   void* out_dt;   // [layout], the second result where there are two

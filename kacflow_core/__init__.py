@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kacflow_core._api import sample, sample_pair, velocity, velocity_grad
 from kacflow_core._dispatch import available_backends
-from kacflow_core._distribution import cdf, logpdf, pdf, ppf
+from kacflow_core._distribution import cdf, logpdf, pdf, ppf, transport
 from kacflow_core._events import Events
 from kacflow_core._info import build_info
 from kacflow_core._law import atom_mass, char_fn, variance
@@ -38,6 +38,7 @@ __all__ = [
     "sample_path",
     "simulate_events",
     "testing",
+    "transport",
     "variance",
     "velocity",
     "velocity_grad",

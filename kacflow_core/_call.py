@@ -157,12 +157,18 @@ class Call:
 
 def at_points(
     operation: str, name: str, x: Any, t: Any, a: Any, c: Any,
-    backend: str | None, threads: int | None, *, outputs: int = 1, sixteen_bit: bool = True,
+    backend: str | None, threads: int | None, *, ends: Sequence[Any] = (), outputs: int = 1,
+    sixteen_bit: bool = True,
 ) -> list[Any]:  # fmt: skip
-    """A function of the position ``x``, called ``name`` in messages; results of its dtype."""
+    """A function of the position ``x``, called ``name`` in messages; results of its dtype.
+
+    ``ends`` has the other time s of the transport.
+    """
     with Call(name, x, backend, threads) as call:
         data = call.data(name, x, sixteen_bit=sixteen_bit)
-        values = call.process(t, a, c, working(call.library.dtype(data)))
-        parameters = dict(zip("tac", values, strict=True))
+        kind = working(call.library.dtype(data))
+        parameters = dict(zip("tac", call.process(t, a, c, kind), strict=True))
+        for s in ends:
+            parameters["s"] = call.process(s, a, c, kind, "s")[0]
         results = _run.points(call.target, operation, name, data, parameters, outputs)
         return call.give_back(results)

@@ -70,6 +70,11 @@ class Backend(Protocol):
         t: Array, a: Array, c: Array, *, threads: int,
     ) -> None: ...  # fmt: skip
 
+    def transport(
+        self, x: Array, out: Array, layout: Layout, t: Array, s: Array, a: Array, c: Array,
+        *, threads: int,
+    ) -> None: ...  # fmt: skip
+
 
 #: Names, fastest first.
 ORDER = ("cuda", "cupy", "native", "numba", "reference")

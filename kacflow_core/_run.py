@@ -243,7 +243,10 @@ def points(
     target: Target, operation: str, name: str, x: Any, parameters: Mapping[str, Any],
     outputs: int = 1,
 ) -> list[Any]:  # fmt: skip
-    """A function of the position, in shape; ``parameters`` are t, a and c, all broadcast."""
+    """A function of the position, in shape; ``parameters`` are t, a and c, all broadcast.
+
+    Of the transport also s, the last of them.
+    """
     library, kernels = target.library, target.kernels
     shape = tuple(x.shape)
     if not broadcasts_to(shape, parameters):
@@ -256,14 +259,16 @@ def points(
         arrays = [library.host(array).reshape(-1) for array in (data, *results)]
         if operation in ("velocity", "velocity_grad"):
             getattr(kernels, operation)(*arrays, layout, *rows, threads=target.threads)
+        elif operation == "transport":
+            t, a, c, s = rows
+            kernels.transport(*arrays, layout, t, s, a, c, threads=target.threads)
         else:
             kernels.distribution(operation, *arrays, layout, *rows, threads=target.threads)
 
     def make(layout: _layout.Layout, rows: Sequence[Parameter]) -> Launch:
-        t, a, c = rows
         first, *others = (target.address(array, layout.size) for array in (data, *results))
         return _jobs.point(
-            operation, library.dtype(data), layout, first, others, t, a, c, host=kernels.host
+            operation, library.dtype(data), layout, first, others, *rows, host=kernels.host
         )
 
     run(target, shape, parameters, make, call)

@@ -51,6 +51,7 @@ def main() -> int:
                 kc.cdf(x, times, **where)
                 kc.logpdf(x, times, **where)
                 kc.ppf(rng.random(shape).astype(dtype), times, **where)
+                kc.transport(x, times, times[::-1], **where)
                 grid = np.linspace(0.1, 1.0, 21)
                 kc.sample_path(grid, shape, seed=1, dtype=dtype, **where)
     kc.simulate_events(1.0, 500, a=9.0, c=3.0, seed=1, backend=backend)

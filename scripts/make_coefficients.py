@@ -81,6 +81,11 @@ def expm1_tail(r: Real) -> Real:
     return (mp.expm1(r) - r) / r**2
 
 
+def decay_ratio(w: Real) -> Real:
+    """(1 - e^-w) / w, with 1 at 0."""
+    return -mp.expm1(-w) / w if w else mp.mpf(1)
+
+
 def sin2_ratio(t: Real) -> Real:
     """sin^2(pi v / 2) / t with t = v^2, and pi^2/4 at 0."""
     if t == 0:
@@ -302,6 +307,14 @@ def fits() -> list[Fit]:
                 "expm1_tail", real, "r", expm1_tail, -half_ln2, half_ln2, degree,
                 lambda r: r**2 / mp.expm1(r) if r else mp.mpf(0),
                 "(e^r - 1 - r) / r^2 on |r| <= ln(2)/2, error relative to e^r - 1.",
+            )
+        )  # fmt: skip
+    for real, degree in (("float", 7), ("double", 14)):
+        found.append(
+            polynomial(
+                "decay_ratio", real, "w", decay_ratio, mp.mpf(0), mp.mpf(2), degree,
+                lambda w: 1 / decay_ratio(w),
+                "(1 - e^-w) / w on [0, 2].",
             )
         )  # fmt: skip
     for real, degree in (("float", 6), ("double", 14)):

@@ -179,6 +179,7 @@ def record() -> str:
             _run.sample(target, shape, dtype, at, noise)
             for law in ("pdf", "logpdf", "cdf", "ppf"):
                 _run.points(target, law, "x", x, points)
+            _run.points(target, "transport", "x", x, {**points, "s": points["t"]})
             for n in (1, 2, 17):
                 forms = (grid((n,), 0.1, 4.0, dtype), grid((2 * n,), 0.1, 4.0, dtype)[::2])
                 times = forms[number % 2]

@@ -17,6 +17,10 @@ tenth as many points.  Rounding x, tau or D alone changes p and the tail of F by
   cdf_error            |F - exact|
   tail_scaled_error    |F(-|x|)/exact - 1| / (1 + D)
   ppf_scaled_error     |F(x) - q| / (q (1 + D) + |x| p) with exact F and p, for q <= 1/2
+Transport from t to s: places as for the law, the a s of half of the points log-uniform in
+[1e-6, 1e6] as well, of the others a t times 0 to 2 or the same; with the spreads d = c t
+min(1, tau^-1/2) at both times,
+  transport_scaled_error  |X - exact| / (|X| + d_s + d_t dX/dx)
 The oracles are those of the tests (tests/core/oracles), which share no code with the kernels.
 """
 
@@ -172,6 +176,35 @@ def law_errors(dtype: str, points: int, backend: str | None) -> dict[str, float]
     return {name: max(values) for name, values in errors.items()}
 
 
+def transport_points(dtype: str, points: int, seed: int) -> tuple[np.ndarray, ...]:
+    """x, t, s, a, c over the ranges of the accuracy statement."""
+    x, t, rates, c = law_points(dtype, points, seed)
+    rng, real = np.random.default_rng(seed + 1), np.dtype(dtype).type
+    tau = rates.astype(float) * t
+    near = tau * np.where(rng.random(points) < 0.2, 1.0, rng.uniform(0.0, 2.0, points))
+    far = np.exp(rng.uniform(np.log(1e-6), np.log(1e6), points))
+    to = np.where(rng.random(points) < 0.5, near, far)
+    a = np.exp(rng.uniform(np.log(0.05), np.log(20.0), points)).astype(real)
+    place, t, s = (x / (c * t)).astype(float), (tau / a).astype(real), (to / a).astype(real)
+    x = np.maximum((place * (c * t)).astype(real), -np.nextafter(c * t, real(0)))
+    return np.where(rng.random(points) < 0.5, x, -x), t, s, a, c
+
+
+def transport_error(dtype: str, points: int, backend: str | None) -> float:
+    """Largest error of the transport as defined above."""
+    x, t, s, a, c = transport_points(dtype, points, 12)
+    got = kc.transport(x, t, s, a=a, c=c, backend=backend)
+    worst = 0.0
+    for place, *given in zip(got, x, t, s, a, c, strict=True):
+        exact = distribution.transport(*map(float, given))
+        _, t_1, s_1, a_1, c_1 = map(float, given)
+        spread, at_s = (c_1 * v * min(1.0, (a_1 * v) ** -0.5 if v else 1.0) for v in (t_1, s_1))
+        scale = abs(float(place)) + at_s + spread * float(exact.slope)
+        if scale:
+            worst = max(worst, float(abs(mp.mpf(float(place)) - exact.place)) / scale)
+    return worst
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--points", type=int, default=100_000, help="points per figure")
@@ -187,6 +220,7 @@ def main() -> int:
             "velocity_ulp": velocity_error(dtype, n, backend),
             "gradient_relative_error": gradient_error(dtype, max(n // 5, 1), backend),
             **law_errors(dtype, max(n // 10, 1), backend),
+            "transport_scaled_error": transport_error(dtype, max(n // 10, 1), backend),
         }
         if dtype == "float64":
             figures[dtype]["waiting_time_ulp"] = waiting_time_error(n, backend)

@@ -1,9 +1,10 @@
-// Functions of the position as operations on tiles: the conditional velocity, its derivatives, and
-// the law.
+// Functions of the position as operations on tiles: the conditional velocity, its derivatives, the
+// law, and the transport.
 #ifndef KACFLOW_CUDA_POINT_OPS_H_
 #define KACFLOW_CUDA_POINT_OPS_H_
 
 #include "../kac/law.h"
+#include "../kac/transport.h"
 #include "../kac/velocity.h"
 #include "tiles.h"
 
@@ -58,12 +59,14 @@ struct Velocity {
 template <class Stored>
 using VelocityOp = PointOp<Stored, Velocity>;
 
-/// One law, as the functions of law.h ask for it.
-template <class Real>
-struct OneLaw {
-  kac::Law<Real> law;
-  KAC_FN const kac::Law<Real>& at(int) const { return law; }
+/// One row, as the functions of law.h and transport.h ask for it.
+template <class Row>
+struct One {
+  Row row;
+  KAC_FN const Row& at(int) const { return row; }
 };
+template <class Real>
+using OneLaw = One<kac::Law<Real>>;
 
 template <class Real>
 struct LawFunction {
@@ -119,6 +122,28 @@ template <class Stored>
 using CdfOp = PointOp<Stored, Cdf>;
 template <class Stored>
 using PpfOp = PointOp<Stored, Ppf>;
+
+/// X(s, x).
+template <class Stored>
+struct TransportOp {
+  using Job = PointJob;
+  using Real = kac::Working<Stored>;
+  using Row = kac::Transport<Real>;
+  static constexpr int32 kVector = Vector<Stored>::kSize;
+  using Inputs = PointInputs<Stored>;
+  using Outputs = PointOutputs<Stored>;
+
+  static KAC_FN Row row(const Job& job, const RowIndex& i) {
+    return kac::transport<Real>(value_at(job.a, i), value_at(job.c, i), value_at(job.t, i),
+                                value_at(job.s, i));
+  }
+  static KAC_FN Real apply(const Row& row, const Inputs& in, int32 j) {
+    const Real x[1] = {kac::widen(in.x.values[j])};
+    Real out[1];
+    kac::transport(One<Row>{row}, x, out);
+    return out[0];
+  }
+};
 
 /// (dv/dx, dv/dt).
 template <class Stored>

@@ -99,12 +99,18 @@ KAC_FN double fraction_of(double x) {
   return from_bits((to_bits(x) & 0x000fffffffffffffull) | 0x3ff0000000000000ull);
 }
 
+/// Law::reach.
+template <class T>
+KAC_FN T reach_of(const Cone<T>& cone) {
+  return select(cone.ct > T(0), cone.ct * cone.unit, T(1));
+}
+
 /// tau = a t enters e^-tau as an exact product of two numbers.
 template <class T>
 KAC_FN Law<T> law(double a, double c, double t) {
   Law<T> k;
   k.cone = cone<T>(a, c, t);
-  k.reach = select(k.cone.ct > T(0), k.cone.ct * k.cone.unit, T(1));
+  k.reach = reach_of(k.cone);
   const double rate = static_cast<double>(k.cone.a), speed = static_cast<double>(k.cone.c);
   k.rate = static_cast<T>(fraction_of(rate) / fraction_of(speed));
   k.power = static_cast<T>(exponent_of(rate) - exponent_of(speed) - 1.0);
@@ -133,7 +139,7 @@ struct Places {
 template <class T, int n, class Laws>
 KAC_FN void place(const Laws& laws, const T (&x)[n], Places<T, n>& p) {
   for (int l = 0; l < n; ++l) {
-    const Law<T> k = laws.at(l);
+    const auto k = laws.at(l);
     const T zeta = select(k.cone.ct == T(0), T(1), cone_root(k.cone, x[l]) / k.reach);
     p.put(l, k.cone.tau, abs(x[l]) * k.cone.unit / k.reach, zeta);
   }
@@ -247,37 +253,45 @@ KAC_FN void cdf(const Laws& laws, const T (&x)[n], T (&out)[n]) {
   }
 }
 
-/// The quantile: the least x with P(K(t) <= x) >= q, up to the error of the distribution function.
-/// -c t for q <= e^-tau/2 and c t for 1 - q <= e^-tau/2, 0 at q = 1/2, odd about it; NaN for NaN
-/// and outside [0, 1].
+/// The xi where ln F = ln q, for ln 2q <= 0; 1 where that is at most -tau.
 ///
 /// In units of c t, d(log F)/d(xi) = -tau A/M.
-template <class T, int n, class Laws>
-KAC_FN void ppf(const Laws& laws, const T (&q)[n], T (&out)[n]) {
-  T xi[n], log_2q[n];
+template <class T, int n>
+KAC_FN void solve_tail(const T (&tau)[n], const T (&log_2q)[n], T (&xi)[n]) {
   Places<T, n> p;
   NodeSums<T, n> sums;
   for (int l = 0; l < n; ++l) {
-    const T tau = laws.at(l).cone.tau;
-    const T low = smaller(q[l], T(1) - q[l]);
-    const bool tiny = low < T(1e-30);  // it may be denormal
-    log_2q[l] = log_scaled(select(tiny, low * T(0x1p64), low), select(tiny, T(-63), T(1)));
-    const T delta = smaller(-log_2q[l], tau) / tau;
+    const T delta = smaller(-log_2q[l], tau[l]) / tau[l];
     xi[l] = sqrt(delta * (T(2) - delta));
   }
   for (int i = 0; i < Nodes<T>::newton_steps; ++i) {
     for (int l = 0; l < n; ++l) {
-      p.put(l, laws.at(l).cone.tau, xi[l], sqrt((T(1) - xi[l]) * (T(1) + xi[l])));
+      p.put(l, tau[l], xi[l], sqrt((T(1) - xi[l]) * (T(1) + xi[l])));
     }
     sum_nodes<true>(p, sums);
     for (int l = 0; l < n; ++l) {
-      const T tau = laws.at(l).cone.tau, half = sums.half_step[l];
-      const T a = density_factor(tau, p.z[l], half, sums.bessel[l]);
-      const T m = tail_factor(tau, xi[l], p.zeta[l], p.delta[l], half, sums.tail[l]);
-      const T gap = log_sum(T(0), m) - fma(tau, p.delta[l], log_2q[l]);  // log F - log q
-      xi[l] = larger(smaller(fma(gap, m / (tau * a), xi[l]), T(1)), T(0));
+      const T half = sums.half_step[l];
+      const T a = density_factor(tau[l], p.z[l], half, sums.bessel[l]);
+      const T m = tail_factor(tau[l], xi[l], p.zeta[l], p.delta[l], half, sums.tail[l]);
+      const T gap = log_sum(T(0), m) - fma(tau[l], p.delta[l], log_2q[l]);  // log F - log q
+      xi[l] = larger(smaller(fma(gap, m / (tau[l] * a), xi[l]), T(1)), T(0));
     }
   }
+}
+
+/// The quantile: the least x with P(K(t) <= x) >= q, up to the error of the distribution function.
+/// -c t for q <= e^-tau/2 and c t for 1 - q <= e^-tau/2, 0 at q = 1/2, odd about it; NaN for NaN
+/// and outside [0, 1].
+template <class T, int n, class Laws>
+KAC_FN void ppf(const Laws& laws, const T (&q)[n], T (&out)[n]) {
+  T tau[n], log_2q[n], xi[n];
+  for (int l = 0; l < n; ++l) {
+    const T low = smaller(q[l], T(1) - q[l]);
+    const bool tiny = low < T(1e-30);  // it may be denormal
+    log_2q[l] = log_scaled(select(tiny, low * T(0x1p64), low), select(tiny, T(-63), T(1)));
+    tau[l] = laws.at(l).cone.tau;
+  }
+  solve_tail(tau, log_2q, xi);
   for (int l = 0; l < n; ++l) {
     const Law<T> k = laws.at(l);
     const T low = smaller(q[l], T(1) - q[l]);

@@ -145,7 +145,7 @@ constexpr Places places<PairJob>() {
 }
 template <>
 constexpr Places places<PointJob>() {
-  return {0, 8, 3, 23, 3};
+  return {0, 8, 4, 28, 3};
 }
 template <>
 constexpr Places places<PathJob>() {
@@ -156,7 +156,7 @@ constexpr Places places<EventJob>() {
   return {8, 11, 2, 0, 0};
 }
 static_assert(offsetof(SampleJob, out) == 26 * kWord && offsetof(PairJob, x_0) == 44 * kWord &&
-                  offsetof(PointJob, x) == 23 * kWord && offsetof(PointJob, t) == 8 * kWord &&
+                  offsetof(PointJob, x) == 28 * kWord && offsetof(PointJob, t) == 8 * kWord &&
                   offsetof(PairJob, a) == 11 * kWord && offsetof(PathJob, a) == 11 * kWord,
               "places");
 

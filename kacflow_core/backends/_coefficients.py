@@ -54,6 +54,18 @@ FLOAT32 = {
         0x1.12280ap-7
         0x1.6beadp-10
     """),
+    # (1 - e^-w) / w on [0, 2].
+    # Degree 7; largest relative error 0.91 x 2^-24.
+    "decay_ratio": _exact("""
+        0x1p+0
+        -0x1.ffffcap-2
+        0x1.55511cp-3
+        -0x1.5513e6p-5
+        0x1.0f14eap-7
+        -0x1.5ae92ap-10
+        0x1.4a4e8cp-13
+        -0x1.592bd2p-17
+    """),
     # (q(z) - 2) / z^2 with y = z^2 on [0, 4].
     # Degree 6; largest relative error 0.098 x 2^-24.
     "bessel_series": _exact("""
@@ -147,6 +159,25 @@ FLOAT64 = {
         0x1.ae6494bba57dep-26
         0x1.1f8b12c3391f1p-29
         0x1.612ea31bb0eadp-33
+    """),
+    # (1 - e^-w) / w on [0, 2].
+    # Degree 14; largest relative error 1.0 x 2^-53.
+    "decay_ratio": _exact("""
+        0x1p+0
+        -0x1.ffffffffffff9p-2
+        0x1.555555555536dp-3
+        -0x1.555555554e8f8p-5
+        0x1.1111111046439p-7
+        -0x1.6c16c14f5ef16p-10
+        0x1.a019fef561efep-13
+        -0x1.a019d5f331d06p-16
+        0x1.71dc3e73b5e0fp-19
+        -0x1.27d452dbffd22p-22
+        0x1.ad992aa66c0e9p-26
+        -0x1.1b6e5446a7eaap-29
+        0x1.4b42ae45dcc49p-33
+        -0x1.35a1a291e0ec4p-37
+        0x1.5298f759ab14ap-42
     """),
     # (q(z) - 2) / z^2 with y = z^2 on [0, 4].
     # Degree 14; largest relative error 0.025 x 2^-53.

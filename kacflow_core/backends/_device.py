@@ -162,8 +162,7 @@ class DeviceBackend:
         storage, n = storage_name(x.dtype), len(outputs)
         self._launch(
             lambda data, *rest: _jobs.point(
-                operation, storage, layout, data, rest[:n], rest[n], rest[n + 1], rest[n + 2],
-                host=self.host,
+                operation, storage, layout, data, rest[:n], *rest[n:], host=self.host
             ),
             [x], outputs, rows, threads,
         )  # fmt: skip
@@ -184,3 +183,9 @@ class DeviceBackend:
         t: Array, a: Array, c: Array, *, threads: int,
     ) -> None:  # fmt: skip
         self._point(kind, x, [out], layout, [t, a, c], threads)
+
+    def transport(
+        self, x: Array, out: Array, layout: Layout, t: Array, s: Array, a: Array, c: Array,
+        *, threads: int,
+    ) -> None:  # fmt: skip
+        self._point("transport", x, [out], layout, [t, a, c, s], threads)

@@ -26,6 +26,7 @@ OPERATIONS = {
     "logpdf": ("LogPdfOp", 12, 0),
     "cdf": ("CdfOp", 12, 0),
     "ppf": ("PpfOp", 12, 0),
+    "transport": ("TransportOp", 10, 0),
     "count_events": ("CountEventsOp", 0, 2),
     "fill_events": ("FillEventsOp", 0, 2),
 }
@@ -202,7 +203,8 @@ _SAMPLE = struct.Struct("<" + _HEAD + _NOISE + 3 * _PARAMETER + "Q")
 _PAIR = struct.Struct("<" + _HEAD + _NOISE + 6 * _PARAMETER + "2qd" + "3Q")
 _PATH = struct.Struct("<" + _HEAD + _NOISE + 2 * _PARAMETER + "Q4q" + "2Q")
 _EVENTS = struct.Struct("<" + _HEAD + _NOISE + 2 * _PARAMETER + "4Q")
-_POINT = struct.Struct("<" + _HEAD + 3 * _PARAMETER + "3Q")
+_NONE = Parameter()
+_POINT = struct.Struct("<" + _HEAD + 4 * _PARAMETER + "3Q")
 
 
 def sample(
@@ -262,12 +264,12 @@ def events(
 
 def point(
     operation: str, storage: str, layout: Layout, x: int, outputs: Sequence[int],
-    t: Parameter, a: Parameter, c: Parameter, *, host: bool = False,
+    t: Parameter, a: Parameter, c: Parameter, s: Parameter = _NONE, *, host: bool = False,
 ) -> Launch:  # fmt: skip
-    """A function of the position with one or two results."""
+    """A function of the position with one or two results; ``s`` is the other time of one."""
     p = ON_CPU if host else plan(operation, storage, layout.n0 * layout.n1, layout.inner)
     first, second = (*outputs, 0)[:2]
-    job = _POINT.pack(*_head(p, layout, (x, *outputs)), *t, *a, *c, x, first, second)
+    job = _POINT.pack(*_head(p, layout, (x, *outputs)), *t, *a, *c, *s, x, first, second)
     return Launch(operation, storage, p, job)
 
 

@@ -45,7 +45,16 @@ class NumbaBackend:
     name = "numba"
 
     def __init__(self) -> None:
-        from kacflow_core.backends._numba import events, law, pair, path, sampler, threads, velocity
+        from kacflow_core.backends._numba import (
+            events,
+            law,
+            pair,
+            path,
+            sampler,
+            threads,
+            transport,
+            velocity,
+        )
 
         self._kernels = {
             "sample": (sampler.sample, _GRAIN_DRAWS),
@@ -53,6 +62,7 @@ class NumbaBackend:
             "velocity": (velocity.velocity, _GRAIN_VELOCITY),
             "velocity_grad": (velocity.velocity_grad, _GRAIN_VELOCITY),
             **{kind: (getattr(law, kind), _GRAIN_LAW) for kind in ("pdf", "logpdf", "cdf", "ppf")},
+            "transport": (transport.transport, _GRAIN_LAW),
         }
         self._path = path.sample_path
         self._events = events.count_events, events.fill_events
@@ -102,6 +112,12 @@ class NumbaBackend:
         t: Array, a: Array, c: Array, *, threads: int,
     ) -> None:  # fmt: skip
         self._run(kind, layout, (x,), (out,), (t, a, c), threads)
+
+    def transport(
+        self, x: Array, out: Array, layout: Layout, t: Array, s: Array, a: Array, c: Array,
+        *, threads: int,
+    ) -> None:  # fmt: skip
+        self._run("transport", layout, (x,), (out,), (t, s, a, c), threads)
 
     def sample_path(
         self, positions: Array, directions: Array, layout: Layout, times: Array, a: Array, c: Array,

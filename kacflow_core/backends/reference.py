@@ -138,6 +138,15 @@ class ReferenceBackend:
             with np.errstate(over="ignore", under="ignore"):
                 out[piece] = values
 
+    def transport(
+        self, x: Array, out: Array, layout: Layout, t: Array, s: Array, a: Array, c: Array,
+        *, threads: int,
+    ) -> None:  # fmt: skip
+        for piece, (times, ends, rates, speeds) in _pieces(layout, x.dtype, t, s, a, c):
+            values = reference.transport(x[piece], times, ends, a=rates, c=speeds, dtype=x.dtype)
+            with np.errstate(over="ignore", under="ignore"):
+                out[piece] = values
+
 
 def load() -> Backend:
     """The backend; it needs nothing but NumPy."""

@@ -11,13 +11,13 @@ rounding of the light cone) of that working type, and results are float64 in eit
 ``path``          whole paths on a time grid
 ``events``        turning times
 ``law``           moments, characteristic function, atoms
-``distribution``  density, distribution function, quantiles
+``distribution``  density, distribution function, quantiles, transport
 """
 
 from __future__ import annotations
 
 from kacflow_core.reference import distribution, events, law, pair, path, philox, sampler
-from kacflow_core.reference.distribution import cdf, logpdf, pdf, ppf, scaled_bessel
+from kacflow_core.reference.distribution import cdf, logpdf, pdf, ppf, scaled_bessel, transport
 from kacflow_core.reference.events import simulate_events
 from kacflow_core.reference.law import atom_mass, char_fn, variance
 from kacflow_core.reference.pair import sample_pair
@@ -45,6 +45,7 @@ __all__ = [
     "sampler",
     "scaled_bessel",
     "simulate_events",
+    "transport",
     "variance",
     "velocity",
     "velocity_grad",

@@ -99,8 +99,8 @@ def cone(x: Array, t: Array, a: Array, c: Array, dtype: DTypeLike) -> Cone:
     return Cone(tau, tau_low, slope * place, slope * root, edge, np.abs(x) >= edge)
 
 
-def arrays(x: ArrayLike, t: ArrayLike, a: ArrayLike, c: ArrayLike) -> list[Array]:
-    return list(np.broadcast_arrays(*(np.asarray(p, dtype=np.float64) for p in (x, t, a, c))))
+def arrays(*values: ArrayLike) -> list[Array]:
+    return list(np.broadcast_arrays(*(np.asarray(value, dtype=np.float64) for value in values)))
 
 
 def velocity(

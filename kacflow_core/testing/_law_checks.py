@@ -1,4 +1,4 @@
-"""Checks of ``pdf``, ``logpdf``, ``cdf`` and ``ppf``."""
+"""Checks of ``pdf``, ``logpdf``, ``cdf``, ``ppf`` and ``transport``."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ FUNCTIONS = ("pdf", "logpdf", "cdf")
 #: Error per 1 + D, D = a t - z the exponent of the decay: relative for pdf and the lower tail of
 #: cdf, absolute for cdf, and for logpdf absolute per 1 + D + |logpdf|.  In float32 it is what
 #: kacflow_core promises.  In float64 the reference has an error of its own: four times the promise,
-#: and ten times for cdf, which it integrates for large a t.
+#: ten times for cdf, which it integrates for large a t, and twenty times for transport.
 TOLERANCE = {
-    "float32": {"pdf": 6e-7, "logpdf": 3e-7, "cdf": 3e-7, "tail": 6e-7},
-    "float64": {"pdf": 4e-15, "logpdf": 1.6e-15, "cdf": 4e-15, "tail": 1e-14},
+    "float32": {"pdf": 6e-7, "logpdf": 3e-7, "cdf": 3e-7, "tail": 6e-7, "transport": 6e-7},
+    "float64": {"pdf": 4e-15, "logpdf": 1.6e-15, "cdf": 4e-15, "tail": 1e-14, "transport": 4e-14},
 }
 _SIZES = (0, 1, 2, 15, 16, 17, 33, 65, 129)
 
@@ -214,11 +214,66 @@ def ppf_inverts_cdf(core: Subject) -> None:
     equal(core.ppf([0.0, 0.3, 1.0], 0.0, a=9.0, c=3.0), np.zeros(3), "ppf at t = 0")
 
 
+class Moves(NamedTuple):
+    """Arguments of ``transport``."""
+
+    p: Points
+    s: Any
+
+
+@st.composite
+def moves(draw: Any, dtype: str) -> Moves:
+    """Up to nine places of a process, and another time: near the first one, or any."""
+    p = draw(strategies.points(dtype))
+    ratio = st.one_of(st.sampled_from([0.0, 1.0]), st.floats(0, 2), strategies.taus("float64"))
+    return Moves(p, float(np.dtype(dtype).type(p.t * draw(ratio))))
+
+
+def _spread(t: Any, a: Any, c: Any) -> Any:
+    """The standard deviation of K(t), or a little more."""
+    return c * t * np.minimum(1.0, np.maximum(a * t, 1e-300) ** -0.5)
+
+
+def _check_moves(core: Subject, problem: Moves) -> None:
+    p, s = problem
+    dtype = p.x.dtype.name
+    got, mirrored = core.transport(np.stack([p.x, -p.x]), p.t, s, a=p.a, c=p.c)
+    assert got.dtype == p.x.dtype, f"transport has dtype {got.dtype}, x {dtype}"
+    equal(mirrored, -got, f"{dtype} transport of -x against that of x")
+    end = np.broadcast_to(p.x.dtype.type(p.c) * p.x.dtype.type(s), p.x.shape)
+    edge = np.abs(p.x) >= edge_of(p)
+    equal(got[edge], np.sign(p.x[edge]) * end[edge], f"{dtype} transport of an atom")
+    want = reference.transport(p.x, p.t, s, a=p.a, c=p.c, dtype=dtype)
+    with np.errstate(all="ignore"):
+        log_slope = reference.logpdf(p.x, p.t, a=p.a, c=p.c, dtype=dtype)
+        log_slope = log_slope - reference.logpdf(want, s, a=p.a, c=p.c, dtype=dtype)
+        slope = np.where(edge | ~np.isfinite(log_slope), 0.0, np.exp(np.minimum(log_slope, 700.0)))
+    scale = np.abs(want) + _spread(s, p.a, p.c) + slope * _spread(p.t, p.a, p.c)
+    within(got, want, TOLERANCE[dtype]["transport"] * scale, f"{dtype} transport")
+
+
+def transport_error(core: Subject) -> None:
+    """transport is Q_s(F_t(x)) to 6e-7 and 4e-14 of x and the standard deviations, and odd; atoms
+    stay atoms.
+    """
+
+    def holds(problem: Moves) -> None:
+        _check_moves(core, problem)
+
+    for p in sweep():
+        for share in (0.0, 1e-6, 0.5, 1.0, 1.5):
+            _check_moves(core, Moves(p, float(np.float32(share * p.t))))
+    core.search(holds, problem=strategies.dtypes().flatmap(moves))
+
+
 def all_functions(core: Subject, x: Array, t: Any, **keys: Any) -> dict[str, Array]:
-    """The functions of the law at x, and the quantile of a probability made of each."""
+    """The functions of the law at x, the quantile of a probability made of each, and where it goes
+    from t to 0.7 t.
+    """
     results = {name: getattr(core, name)(x, t, **keys) for name in FUNCTIONS}
     q = np.abs(np.where(np.isfinite(x), x, 0.25)) % 1
     results["ppf"] = core.ppf(q.astype(x.dtype), t, **keys)
+    results["transport"] = core.transport(x, t, np.float32(0.7) * t, **keys)
     return results
 
 
@@ -253,21 +308,22 @@ def law_of_nan(core: Subject) -> None:
     """NaN gives NaN in its own element only; +-inf is outside of the light cone."""
     n = 70
     places = np.array([0, 17, n - 1])
-    beyond = {
-        np.inf: {"pdf": 0.0, "logpdf": -np.inf, "cdf": 1.0},
-        -np.inf: {"pdf": 0.0, "logpdf": -np.inf, "cdf": 0.0},
-        np.nan: dict.fromkeys(FUNCTIONS, np.nan),
+    outside: dict[float, dict[str, Any]] = {
+        np.inf: {"pdf": 0.0, "logpdf": -np.inf, "cdf": 1.0, "transport": np.float32(0.7)},
+        -np.inf: {"pdf": 0.0, "logpdf": -np.inf, "cdf": 0.0, "transport": -np.float32(0.7)},
+        np.nan: dict.fromkeys((*FUNCTIONS, "transport"), np.nan),
     }
     for dtype in TOLERANCE:
         x = np.linspace(-1.1, 1.1, n).astype(dtype)
         clean = all_functions(core, x, 1.0, a=4.0, c=1.0)
         sound = np.ones(n, bool)
         sound[places] = False
-        for bad, own in beyond.items():
+        for bad, own in outside.items():
             spoilt = x.copy()
             spoilt[places] = bad
-            for name in FUNCTIONS:
-                got = getattr(core, name)(spoilt, 1.0, a=4.0, c=1.0)
+            results = all_functions(core, spoilt, 1.0, a=4.0, c=1.0)
+            for name in own:
+                got = results[name]
                 equal(got[sound], clean[name][sound], f"{dtype} {name} beside an element {bad}")
                 equal(got[places], np.full(3, own[name], dtype), f"{dtype} {name} of {bad}")
 
@@ -278,6 +334,7 @@ CHECKS = (
     cdf_error,
     cdf_is_a_distribution_function,
     ppf_inverts_cdf,
+    transport_error,
     law_of_any_array,
     law_of_nan,
 )

@@ -24,6 +24,7 @@ OUTPUTS: dict[str, tuple[int, ...]] = {
     "velocity": (1,),
     "velocity_grad": (1, 2),
     "distribution": (2,),
+    "transport": (1,),
     "sample_path": (0, 1),
     "simulate_events": (),  # returns new arrays
 }

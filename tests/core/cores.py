@@ -72,6 +72,9 @@ class Core:
     def ppf(self, *args: Any, **kwargs: Any) -> np.ndarray:
         return self._call("ppf", *args, **kwargs)
 
+    def transport(self, *args: Any, **kwargs: Any) -> np.ndarray:
+        return self._call("transport", *args, **kwargs)
+
     def close(self) -> None:
         """Ends what the core started."""
 

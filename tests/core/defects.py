@@ -334,6 +334,23 @@ class LimitedAsComputed(ExampleBackend):
         return np.where(np.abs(end - start) > cone, np.nextafter(end, start), end)
 
 
+class TransportByProbability(ExampleBackend):
+    """With F rounded to float32 between the two times."""
+
+    def moved(self, x, edge, end, t, s, a, c):
+        q = self.cdf(x, edge, t, a, c).astype(np.float32).astype(float)
+        return self.ppf(q, end, s, a, c)
+
+
+class AtomsComeLoose(ExampleBackend):
+    """Atoms at one unit inside of the edge."""
+
+    def moved(self, x, edge, end, *rest):
+        found = super().moved(x, edge, end, *rest)
+        inside = np.nextafter(end.astype(np.float32), np.float32(0)).astype(float)
+        return np.where(np.abs(x) >= edge, np.sign(x) * inside, found)
+
+
 class GridOfTheFirst(ExampleBackend):
     """One time grid for all paths."""
 
@@ -418,6 +435,8 @@ DEFECTS = [
     (LeftContinuous, "cdf_is_a_distribution_function", "F from c t on"),
     (NotClamped, "ppf_inverts_cdf", "<= e^(-a t)/2"),
     (QuantileOff, "ppf_inverts_cdf", "F(ppf(q))"),
+    (TransportByProbability, "transport_error", "float32 transport: "),
+    (AtomsComeLoose, "transport_error", "transport of an atom"),
     (RestOfTheLaw, "law_of_any_array", "of 1 elements"),
     (TailNotWritten, "law_of_any_array", "distribution left 4 of 500 elements unwritten"),
     (WritesPastTheEnd, "law_of_any_array", "past the end"),

@@ -106,6 +106,12 @@ class ExampleBackend:
         with np.errstate(all="ignore"):
             self.store(function(x.astype(float), edge, t, a, c), out)
 
+    def transport(self, x, out, layout, t, s, a, c, *, threads):
+        t, s, a, c = self.per_element(layout, x.dtype, t, s, a, c)
+        edge, end = ((c * v).astype(x.dtype).astype(float) for v in (t, s))
+        with np.errstate(all="ignore"):
+            self.store(self.moved(x.astype(float), edge, end, t, s, a, c), out)
+
     # --- arrays ----------------------------------------------------------------------------------
 
     def working(self, dtype):
@@ -333,10 +339,8 @@ class ExampleBackend:
         left = np.where(x < -edge, 0.0, self.atom(t, a))
         return np.where(x >= edge, 1.0, np.where(x <= -edge, left, inside))
 
-    def ppf(self, q, edge, t, a, c):
-        """Newton's iteration on log F, which is concave: from e^-D/2 = q it climbs to the root."""
-        tau, low = a * t, np.minimum(q, 1 - q)
-        goal = np.log(2 * low)
+    def newton(self, tau, goal):
+        """The xi where log 2F is ``goal``."""
         delta = np.minimum(-goal / tau, 1.0)
         xi = np.sqrt(delta * (2 - delta))
         for _ in range(6):
@@ -344,8 +348,44 @@ class ExampleBackend:
             density, tail = self.integrals(tau, xi, zeta)
             gap = np.log(tail) - tau * xi**2 / (1 + zeta) - goal
             xi = np.clip(xi + gap * tail / (tau * density), 0.0, 1.0)
+        return xi
+
+    def ppf(self, q, edge, t, a, c):
+        """Newton's iteration on log F, which is concave: from e^-D/2 = q it climbs to the root."""
+        tau, low = a * t, np.minimum(q, 1 - q)
+        xi = self.newton(tau, np.log(2 * low))
         distance = self.clamped(low, self.atom(t, a), edge, xi)
         return np.where(low == 0.5, 0.0, np.where(q < 0.5, -distance, distance))
+
+    def middle(self, x, t, a, c):
+        """2 P(0 < K < |x|), an integral of the density over which it changes little: a t <= 1."""
+        nodes, weights = np.polynomial.legendre.leggauss(12)
+        total = 0.0
+        for node, weight in zip(nodes, weights, strict=True):
+            place = np.abs(x) * (0.5 + 0.5 * node)
+            total = total + weight * self.pdf(place, np.inf, t, a, c)
+        return np.abs(x) * total
+
+    def moved(self, x, edge, end, t, s, a, c):
+        """Newton's iteration on log F, or for a s <= 1 on 1 - 2 F."""
+        tau, xi, zeta, decay = self.place(x, t, a, c)
+        log_2f = np.log(self.integrals(tau, xi, zeta)[1]) - decay
+        near = np.minimum(t, 1 / a)
+        middle = self.middle(np.minimum(np.abs(x), c * near), near, a, c)
+        middle = np.where(tau <= 1, middle, -np.expm1(log_2f))
+        log_2f = np.where(tau <= 1, np.log1p(-middle), log_2f)
+        far, close = self.newton(a * s, log_2f), np.ones_like(x)
+        near = np.minimum(s, 1 / a)
+        for _ in range(6):
+            place = close * c * near
+            slope = 2 * c * near * self.pdf(place, np.inf, near, a, c)
+            gap = middle - self.middle(place, near, a, c)
+            close = np.clip(close + gap / slope, 0.0, 1.0)
+        small = a * s <= 1
+        atom = np.where(small, middle >= -np.expm1(-a * s), log_2f <= -a * s)
+        distance = np.minimum(end * np.where(small, close, far), end)
+        distance = np.where(atom | (np.abs(x) >= edge), end, distance)
+        return np.where(np.isnan(x), x, np.sign(x) * distance)
 
     def clamped(self, low, atom, edge, xi):
         return np.where(low <= atom, edge, edge * xi)

@@ -24,6 +24,7 @@ def call(name: str, **changes: Any) -> Any:
         "logpdf": dict(x=x, t=1.0, a=9.0, c=3.0),
         "cdf": dict(x=x, t=1.0, a=9.0, c=3.0),
         "ppf": dict(q=abs(x), t=1.0, a=9.0, c=3.0),
+        "transport": dict(x=x, t=1.0, s=0.5, a=9.0, c=3.0),
         "variance": dict(t=1.0, a=9.0, c=3.0),
         "atom_mass": dict(t=1.0, a=9.0),
         "char_fn": dict(k=0.5, t=1.0, a=9.0, c=3.0),
@@ -33,7 +34,7 @@ def call(name: str, **changes: Any) -> Any:
 
 DRAWS = ("sample", "sample_pair")
 DISTRIBUTION = ("pdf", "logpdf", "cdf")
-AT_PLACES = ("velocity", "velocity_grad", *DISTRIBUTION)
+AT_PLACES = ("velocity", "velocity_grad", *DISTRIBUTION, "transport")
 AT_POINTS = (*AT_PLACES, "ppf")
 KERNELS = (*DRAWS, *AT_POINTS)
 LAW = ("variance", "atom_mass", "char_fn")
@@ -65,6 +66,7 @@ def cases() -> list[tuple[str, str, Any]]:
     at_least_zero = [-1e-300, -1.0, *INFINITE, np.array([1.0, -1.0, 1.0, 1.0]), *NOT_NUMBERS]
     add(("sample", *AT_POINTS, *LAW), "t", at_least_zero)
     add(("sample_pair",), "clock", at_least_zero)
+    add(("transport",), "s", [*at_least_zero, np.ones(4), np.ones((2, 1))])
     for argument in ("signal", "dsignal", "dclock"):
         add(("sample_pair",), argument, [*INFINITE, *NOT_NUMBERS])
     add(("char_fn",), "k", [*INFINITE, *NOT_NUMBERS])
@@ -85,7 +87,7 @@ def cases() -> list[tuple[str, str, Any]]:
         np.zeros((4, 3), "longdouble"), np.zeros((4, 3), ">f4"), np.zeros((4, 3), "<M8[s]"),
     ]  # fmt: skip
     add(AT_PLACES, "x", data)
-    add(DISTRIBUTION, "x", [np.zeros((4, 3), "float16")])
+    add((*DISTRIBUTION, "transport"), "x", [np.zeros((4, 3), "float16")])
     add(("ppf",), "q", [*data, np.zeros((4, 3), "float16")])
     add(("ppf",), "q", [-1e-300, 1 + 1e-15, 2.0, *INFINITE, np.array([0.5, np.nan, 0.5])])
     add(("sample_pair",), "x0", data)

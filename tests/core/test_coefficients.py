@@ -39,7 +39,13 @@ def test_coefficients_are_regenerated_to_the_bit():
     assert run.stdout.splitlines() == [f"{name}: as computed" for name in files]
 
 
-FIGURES = ("sampler_scaled_error", "path_error_units", "velocity_ulp", "gradient_relative_error")
+FIGURES = (
+    "sampler_scaled_error",
+    "path_error_units",
+    "velocity_ulp",
+    "gradient_relative_error",
+    "transport_scaled_error",
+)
 LAW_FIGURES = (
     "pdf_scaled_error",
     "logpdf_scaled_error",
@@ -59,9 +65,10 @@ def test_error_tables_are_measured(figure: str, dtype: str):
         "sampler_scaled_error": measure.sampler_error,
         "path_error_units": measure.path_error,
         "velocity_ulp": measure.velocity_error,
+        "transport_scaled_error": measure.transport_error,
         "gradient_relative_error": measure.gradient_error,
     }[figure]
-    points = 1500 if figure == "gradient_relative_error" else 8000
+    points = {"gradient_relative_error": 1500, "transport_scaled_error": 800}.get(figure, 8000)
     error = function(dtype, points, "native")
     limit = stated()[figure][dtype]
     assert limit / 8 <= error <= limit  # the figure is neither exceeded nor far too careful

@@ -45,6 +45,13 @@ CASES = [
         data=("x",),
     ),
     points("ppf", "q"),
+    Case(
+        "transport",
+        kc.transport,
+        {**points("cdf").good, "s": 0.3},
+        reshapes=("x", "t", "s", "a", "c"),
+        data=("x",),
+    ),
     Case("variance", kc.variance, {"t": T, **PROCESS}, reshapes=("t", "a", "c")),
     Case("atom_mass", kc.atom_mass, {"t": T, "a": 9.0}, reshapes=("t", "a")),
     Case("char_fn", kc.char_fn, {"k": 1.0, "t": T, **PROCESS}, reshapes=("k", "t", "a", "c")),

@@ -86,6 +86,7 @@ def test_every_operation(standin: Cupy):
             "logpdf": kacflow_core.logpdf(x, 0.5, backend=backend, **where),
             "cdf": kacflow_core.cdf(x, 0.5, backend=backend, **where),
             "ppf": kacflow_core.ppf(abs(x), 0.5, backend=backend, **where),
+            "transport": kacflow_core.transport(x, 0.5, 0.2, backend=backend, **where),
             "path": kacflow_core.sample_path([0.2, 0.7], 9, seed=1, backend=backend, **where)[0],
             "events": kacflow_core.simulate_events(1.0, 9, seed=1, backend=backend, **where).times,
         }

@@ -285,6 +285,17 @@ def test_the_law_without_a_process_is_nan(unchecked, dtype: str):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_transport_without_a_process_is_nan(unchecked, dtype: str):
+    t, a, c = map(rows_of, range(3))
+    x, out, other = empty(dtype), empty(dtype), np.full((1, 1), 0.3)
+    for place in (0.0, 0.3, -1.5, 7.0, -np.inf):
+        x[:] = place
+        for times in ((t, other), (other, t)):
+            unchecked.transport(x, out, LAYOUT, *times, a, c, threads=1)
+            check_rows(out)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_path_is_nan_from_where_time_runs_back(unchecked, dtype: str):
     times = np.array([0.5, 1.0, 0.75, 1.5, 2.0], dtype).reshape(1, 1, 5)
     results = np.zeros((2, 100 * 5), dtype)

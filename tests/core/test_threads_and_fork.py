@@ -170,6 +170,7 @@ def call(seed):
         kc.simulate_events(1.0, (3,), **draws).times,
         kc.velocity(x, 0.5, **at), *kc.velocity_grad(x, 0.5, **at),
         kc.logpdf(x, 0.5, **at), kc.cdf(x, 0.5, **at), kc.ppf(q, 0.5, **at),
+        kc.transport(x, 0.5, 0.2, **at),
     )])
 
 wrong = []

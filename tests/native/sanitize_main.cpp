@@ -94,6 +94,32 @@ void run_split(Kernel<Job> kernel, Storage storage, const Job& job, int64 step) 
   }
 }
 
+/// From the draws in x to the times of other rows.
+void try_transport(const Kernels& k, const Layout& layout, Storage storage, const Rows& rows,
+                   const Bytes& x) {
+  std::vector<double> ends(rows.t.rbegin(), rows.t.rend());
+  Bytes moved(x.size), again(x.size);
+  PointJob job{layout,
+               kNoTiling,
+               Rows::of(rows.t, layout),
+               Rows::of(rows.a, layout),
+               Rows::of(rows.c, layout),
+               Rows::of(ends, layout),
+               x.data.get(),
+               moved.data.get(),
+               nullptr};
+  k.transport(storage, job, 0, layout.size);
+  job.out = again.data.get();
+  run_split(k.transport, storage, job, 45);
+  check(moved == again, "transport: a split changed the result", k.level, layout.size);
+  for (int64 i = 0; i < layout.size; ++i) {
+    const int64 row = i / layout.inner;
+    const double edge = rows.c[row] * ends[row] * (1.0 + 1e-6);
+    check(std::fabs(value(moved, storage, i)) <= edge, "transport: outside the cone", k.level,
+          layout.size);
+  }
+}
+
 /// The law at the draws in x, and the quantiles of its distribution function.
 void try_law(const Kernels& k, const Layout& layout, Storage storage, const Rows& rows,
              const Bytes& x) {
@@ -103,7 +129,7 @@ void try_law(const Kernels& k, const Layout& layout, Storage storage, const Rows
   Bytes p(x.size), f(x.size), again(x.size);
   for (const auto kernel : {k.pdf, k.logpdf, k.cdf}) {
     Bytes& out = kernel == k.cdf ? f : p;
-    PointJob job{layout, kNoTiling, t, a, c, x.data.get(), out.data.get(), nullptr};
+    PointJob job{layout, kNoTiling, t, a, c, {}, x.data.get(), out.data.get(), nullptr};
     kernel(storage, job, 0, n);
     job.out = again.data.get();
     run_split(kernel, storage, job, 71);
@@ -116,7 +142,7 @@ void try_law(const Kernels& k, const Layout& layout, Storage storage, const Rows
       check(good, "law: a value out of range", k.level, n);
     }
   }
-  PointJob job{layout, kNoTiling, t, a, c, f.data.get(), p.data.get(), nullptr};
+  PointJob job{layout, kNoTiling, t, a, c, {}, f.data.get(), p.data.get(), nullptr};
   k.ppf(storage, job, 0, n);
   job.out = again.data.get();
   run_split(k.ppf, storage, job, 33);
@@ -126,6 +152,7 @@ void try_law(const Kernels& k, const Layout& layout, Storage storage, const Rows
     const double edge = rows.c[row] * rows.t[row] * (1.0 + 1e-6);
     check(std::fabs(value(p, storage, i)) <= edge, "law: a quantile outside the cone", k.level, n);
   }
+  try_transport(k, layout, storage, rows, x);
 }
 
 /// The training pair with given schedules, and with every named one.
@@ -179,7 +206,7 @@ void try_layout(const Kernels& k, const Layout& layout, Storage storage) {
   }
   try_pairs(k, layout, storage, rows, x);
 
-  PointJob job{layout, kNoTiling, t, a, c, x.data.get(), v.data.get(), nullptr};
+  PointJob job{layout, kNoTiling, t, a, c, {}, x.data.get(), v.data.get(), nullptr};
   k.velocity(storage, job, 0, n);
   job.out = again.data.get();
   run_split(k.velocity, storage, job, 129);
@@ -294,7 +321,7 @@ void try_strange_data(const Kernels& k) {
   const int64 n = static_cast<int64>(x.size());
   const Parameter one = {nullptr, 1.0, 0, 0, 0}, zero = {};
   for (const Parameter& t : {zero, one}) {
-    PointJob job{layout_of(1, 1, n), kNoTiling, t, one, one, x.data(), out.data(), nullptr};
+    PointJob job{layout_of(1, 1, n), kNoTiling, t, one, one, one, x.data(), out.data(), nullptr};
     k.velocity(Storage::kFloat32, job, 0, n);
     check(std::isnan(out[7]) && out[5] == 1.0f && out[6] == -1.0f && out[0] == 0.0f,
           "velocity: NaN, infinity or zero", k.level, n);
@@ -306,6 +333,9 @@ void try_strange_data(const Kernels& k) {
       check(kernel != k.ppf || (std::isnan(out[5]) && std::isnan(out[4])), "law: no probability",
             k.level, n);
     }
+    k.transport(Storage::kFloat32, job, 0, n);  // to the time 1
+    check(std::isnan(out[7]) && out[0] == 0.0f && out[5] == 1.0f && out[6] == -1.0f,
+          "transport: NaN, infinity or zero", k.level, n);
     job.out_dt = out_dt.data();
     k.velocity_grad(Storage::kFloat32, job, 0, n);
   }
@@ -318,8 +348,8 @@ void try_no_process(const Kernels& k) {
     const Parameter t = {nullptr, bad, 0, 0, 0};
     float x[67] = {}, first[67], second[67];
     const Layout layout = layout_of(1, 1, 67);
-    PointJob job{layout, kNoTiling, t, one, one, x, first, second};
-    for (const auto kernel : {k.velocity_grad, k.pdf, k.logpdf, k.cdf, k.ppf}) {
+    PointJob job{layout, kNoTiling, t, one, one, one, x, first, second};
+    for (const auto kernel : {k.velocity_grad, k.pdf, k.logpdf, k.cdf, k.ppf, k.transport}) {
       kernel(Storage::kFloat32, job, 0, 67);
       for (float v : first) check(std::isnan(v), "a number without a process", k.level, 67);
     }

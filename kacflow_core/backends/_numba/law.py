@@ -103,7 +103,7 @@ def law_constants(real: Any) -> Any:
 
 # Lines of the array of lanes that the quadrature works on.
 XI, ZETA, DELTA, Z, HALF_STEP, BESSEL, TAIL, _S, _RISE, _CURVATURE, LOG_2Q = range(11)
-_PLACE_LINES = 11
+PLACE_LINES = 11
 
 
 @template
@@ -212,7 +212,7 @@ def _kernel(real: Any, evaluate: Any) -> Any:
 
 def _at_places(real: Any, value: Any) -> Any:
     """Kernel of a function of x: ``value(k, p, i, x)`` after the sums."""
-    new_places, shape = local(real, _PLACE_LINES * BLOCK), (_PLACE_LINES, BLOCK)
+    new_places, shape = local(real, PLACE_LINES * BLOCK), (PLACE_LINES, BLOCK)
     locate, add = places(real), sum_nodes(real)
 
     @part
@@ -274,13 +274,40 @@ def cdf(real: Any) -> Any:
 
 
 @template
+def solve_tail(real: Any) -> Any:
+    """XI of n lanes from LOG_2Q, ``line`` of the lanes' constants being tau."""
+    put, add, log = put_place(real), sum_nodes(real), log_sum(real)
+    density, tail, steps = density_factor(real), tail_factor(real), NODES[real].newton_steps
+    zero, one, two = (real(v) for v in (0, 1, 2))
+
+    @part
+    def solve_tail(lanes, line, n, p):
+        for i in range(n):
+            tau = lanes[line, i]
+            delta = smaller(-p[LOG_2Q, i], tau) / tau
+            p[XI, i] = sqrt(delta * (two - delta))
+        for _ in range(steps):
+            for i in range(n):
+                xi = p[XI, i]
+                put(p, i, lanes[line, i], xi, sqrt((one - xi) * (one + xi)))
+            add(p, n)
+            for i in range(n):
+                tau = lanes[line, i]
+                m = tail(p, i, tau)
+                gap = log(zero, m) - fma(tau, p[DELTA, i], p[LOG_2Q, i])  # log F - log q
+                step = fma(gap, m / (tau * density(p, i, tau)), p[XI, i])
+                p[XI, i] = larger(smaller(step, one), zero)
+
+    return solve_tail
+
+
+@template
 def ppf(real: Any) -> Any:
     """Kernel with data (q, quantile), parameters (t, a, c) and no words."""
-    new_places, shape = local(real, _PLACE_LINES * BLOCK), (_PLACE_LINES, BLOCK)
-    put, add, log, log_power = put_place(real), sum_nodes(real), log_sum(real), log_scaled(real)
-    density, tail, word = density_factor(real), tail_factor(real), FORMATS[real].word
-    steps, unit_bit, not_a_number = NODES[real].newton_steps, word(1), real(np.nan)
-    zero, half, one, two, least = (real(v) for v in (0, 0.5, 1, 2, 1e-30))
+    new_places, shape = local(real, PLACE_LINES * BLOCK), (PLACE_LINES, BLOCK)
+    solve, log_power, word = solve_tail(real), log_scaled(real), FORMATS[real].word
+    unit_bit, not_a_number = word(1), real(np.nan)
+    zero, half, one, least = (real(v) for v in (0, 0.5, 1, 1e-30))
     up, down = real(2.0**64), real(-63)
 
     @part
@@ -288,24 +315,10 @@ def ppf(real: Any) -> Any:
         p = carray(new_places(), shape)
         q, out = data[0][first : first + n], data[1][first : first + n]
         for i in range(n):
-            tau = lanes[TAU, i]
             low = smaller(q[i], one - q[i])
             tiny = low < least  # it may be denormal
-            log_2q = log_power(select(tiny, low * up, low), select(tiny, down, one))
-            delta = smaller(-log_2q, tau) / tau
-            p[LOG_2Q, i] = log_2q
-            p[XI, i] = sqrt(delta * (two - delta))
-        for _ in range(steps):
-            for i in range(n):
-                xi = p[XI, i]
-                put(p, i, lanes[TAU, i], xi, sqrt((one - xi) * (one + xi)))
-            add(p, n)
-            for i in range(n):
-                tau = lanes[TAU, i]
-                m = tail(p, i, tau)
-                gap = log(zero, m) - fma(tau, p[DELTA, i], p[LOG_2Q, i])  # log F - log q
-                step = fma(gap, m / (tau * density(p, i, tau)), p[XI, i])
-                p[XI, i] = larger(smaller(step, one), zero)
+            p[LOG_2Q, i] = log_power(select(tiny, low * up, low), select(tiny, down, one))
+        solve(lanes, TAU, n, p)
         for i in range(n):
             ct = lanes[CT, i]
             low = smaller(q[i], one - q[i])
