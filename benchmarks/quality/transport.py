@@ -1,11 +1,12 @@
-"""Transport steps, a trial: the exact flow of one conditional velocity from time to time.
+"""Transport steps: the exact flow of one conditional velocity from time to time.
 
 With a prediction h of the data, the flow of the conditional velocity given h leads x_t to
 
     x_s = f(s) h + Q_g(s)(F_g(t)(x_t - f(t) h)),
 
-with the cdf F and the quantiles Q of the noise; what is on an atom, or beyond, stays there.  Of
-second order with h extrapolated from the last two predictions to the middle of the step.
+with the cdf F and the quantiles Q of the noise (:meth:`kacflow.Path.transport`).  Of first order
+with the last prediction h, and of second, the method of ``kacflow.generate``, with one from the
+last two for the middle of the step.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ import torch
 from torch import Tensor
 
 from benchmarks.quality import measures, pictures
-from kacflow import KacPath
 from kacflow.path import Path
 from kacflow.time_grids import time_grid
 from kacflow.training import TrainedModel
@@ -43,36 +43,10 @@ def measures_of(label: str) -> dict[str, str]:
     return found
 
 
-def moved(path: Path, noise: Tensor, t: float, s: float) -> Tensor:
-    """Q_g(s)(F_g(t)(noise)), in float64."""
-    before, after = (path.clock.value(torch.tensor(u, dtype=torch.float64)) for u in (t, s))
-    noise = noise.double()
-    if not isinstance(path, KacPath):  # both Gaussian: the scales are those of one draw
-        old, new = (path.noise.scales(g)[0] for g in (before, after))
-        return noise * (new / old)
-    process, reach = path.process, path.process.c.double()
-    edge = noise.abs() >= reach * before
-    inside = torch.where(edge, torch.zeros_like(noise), noise)
-    # Of the two tails the smaller probability, which keeps its digits.
-    low = process.cdf(-inside.abs(), before)
-    found = -process.icdf(low.clamp(max=0.5), after) * noise.sign()
-    return torch.where(edge, noise.sign() * reach * after, found)
-
-
-def samples(predict: Predict, x: Tensor, path: Path, steps: int, *, second_order: bool) -> Tensor:
+def first_order(predict: Predict, x: Tensor, path: Path, steps: int) -> Tensor:
     """Integrate from T to 0 with a network that predicts the data; ``x`` is a sample at T."""
-    times = time_grid("uniform", path, steps)
-    before: Tensor | None = None
-    last = 0.0
-    for t, s in itertools.pairwise(times):
-        now = predict(x, torch.full((len(x),), t, dtype=x.dtype)).double()
-        h = now
-        if second_order and before is not None:
-            h = now + 0.5 * (s - t) / last * (now - before)
-        before, last = now, s - t
-        f_t, f_s = (float(path.signal.value(torch.tensor(u, dtype=torch.float64))) for u in (t, s))
-        noise = x.double() - f_t * h
-        x = (f_s * h + (moved(path, noise, t, s) if s > 0.0 else 0.0)).to(x.dtype)
+    for t, s in itertools.pairwise(time_grid("uniform", path, steps)):
+        x = path.transport(x, t, s, predict(x, torch.full((len(x),), t, dtype=x.dtype)))
     return x
 
 
@@ -92,16 +66,15 @@ def measured(
     )  # fmt: skip
     for steps in EVALUATIONS:
         point = str(steps)
-        for name in METHODS[:2]:
+        for name, method in (("euler",) * 2, ("ab2",) * 2, ("transport2", "transport")):
             drawn = draw_samples(
-                model, n, steps=steps, method=name, seed=task.seed, labels=labels, chunk=n
+                model, n, steps=steps, method=method, seed=task.seed, labels=labels, chunk=n
             )
             found[name][point] = judge(drawn.numpy())
+        with torch.no_grad():
+            found["transport"][point] = judge(first_order(predict, start, path, steps).numpy())
         for name in METHODS[2:]:
-            with torch.no_grad():
-                moving = samples(predict, start, path, steps, second_order=name == "transport2")
-            value, other = judge(moving.numpy()), found["ab2"][point]
-            found[name][point] = value
+            value, other = found[name][point], found["ab2"][point]
             known = value is not None and other is not None
             found[f"{name}_less_ab2"][point] = value - other if known else None  # type: ignore[operator]
     return found

@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from kacflow import _arguments
+from kacflow._times import batch_times, spread
 from kacflow.ops import logpdf, velocity
 from kacflow.ops._tensors import check_same_device, plain, working_dtype
-from kacflow.path import KacPath, Path, batch_times, check_density, spread
+from kacflow.path import KacPath, Path, check_density
 from kacflow.process import KacProcess, over_dimensions
 
 #: Numbers that the temporary tensors of one chunk hold, where no chunk is given.

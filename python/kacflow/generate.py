@@ -82,6 +82,20 @@ def _rk4(field: Any, grid: Sequence[float], x: Tensor) -> Iterator[Tensor]:
         yield x
 
 
+def _transport(path: Any, data: Any, grid: Sequence[float], x: Tensor) -> Iterator[Tensor]:
+    """``data`` is the prediction of x_0, taken at the middle of a step from the line through the
+    last two.
+    """
+    before: Tensor | None = None
+    last = 0.0
+    for t, s in itertools.pairwise(grid):
+        step, now = s - t, data(x, t)
+        middle = now if before is None else now + 0.5 * step / last * (now - before)
+        x = path.transport(x, t, s, middle)
+        before, last = now, step
+        yield x
+
+
 #: Fixed-step methods: evaluations of the network per step are 1, 1, 2, 2 and 4.
 FIXED_STEP: dict[str, Stepper] = {
     "euler": _euler,
@@ -95,6 +109,8 @@ ADAPTIVE = ("dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun")
 #: Tolerances for 16 bits, as shares of the spacing at 1; those of the others are 1/256 of it.  The
 #: estimate of dopri8 is the most sensitive to the rounding of a model, that of fehlberg2 the least.
 _SHARES = {"dopri8": 8, "fehlberg2": 1024}
+#: The exact flow of the noise between two times, given a prediction of the data.
+TRANSPORT = "transport"
 #: What a model may return.
 PREDICTIONS = ("velocity", "data")
 #: Steps at most: float32 could hardly tell the times of more apart.
@@ -183,8 +199,10 @@ def learned_field(
     guidance: float = 0.0,
     prediction: str = "velocity",
     name: str = "x_T",
+    data: bool = False,
 ) -> Callable[[Tensor, Any], Tensor]:
-    """The field u(x, t) that a model gives on a grid of decreasing times, arguments checked.
+    """The field u(x, t) that a model gives on a grid of decreasing times, arguments checked; or,
+    with ``data``, the prediction of x_0.
 
     It takes and gives tensors of the working type of ``points``, called ``name`` in messages; the
     model sees their own type.
@@ -218,7 +236,7 @@ def learned_field(
 
     def velocity(x: Tensor, seen: Tensor, time: Tensor, *label: Tensor | None) -> Tensor:
         found = check_velocity("model: returned", model(seen, time, *label), seen).to(working)
-        if prediction == "velocity":
+        if data or prediction == "velocity":
             return found
         return path.velocity(x, time.to(working), found)  # type: ignore[attr-defined]
 
@@ -264,7 +282,9 @@ def generate(
     method : str
         ``"euler"``, ``"ab2"`` (Adams-Bashforth, second order at one evaluation a step),
         ``"heun"``, ``"midpoint"``, ``"rk4"``; or an adaptive method of torchdiffeq:
-        ``"dopri5"``, ``"dopri8"``, ``"bosh3"``, ``"fehlberg2"``, ``"adaptive_heun"``.
+        ``"dopri5"``, ``"dopri8"``, ``"bosh3"``, ``"fehlberg2"``, ``"adaptive_heun"``; or
+        ``"transport"``, for models that predict the data: :meth:`kacflow.Path.transport` from time
+        to time, of second order in the prediction, at one evaluation a step.
     t_grid : str or sequence of float, optional
         How ``steps`` times lie between T and ``t_min``: ``"uniform"`` (the default),
         ``"quadratic"``, ``"clock"`` or ``"karras"`` (:mod:`kacflow.time_grids`).  Or, instead of
@@ -278,7 +298,8 @@ def generate(
     guidance : float
         Weight w >= 0 of classifier-free guidance, for models with ``labels``: the field is
         (1 + w) u(x, t, label) - w u(x, t, no label), both from one evaluation of a batch of 2 B.
-        At 0 it is u(x, t, label), at the cost of a batch of B.
+        At 0 it is u(x, t, label), at the cost of a batch of B.  With "transport" the predictions of
+        the data are combined so, instead of velocities.
     prediction : {"velocity", "data"}
         What the model returns: u itself, or an estimate of x_0, which ``path.velocity`` turns into
         u.  That is singular at t = 0 for paths whose velocity is read off x_t, so methods that
@@ -312,20 +333,26 @@ def generate(
     >>> generate(lambda x, t: -x, torch.ones(2, 1), path, steps=50, method="rk4").flatten()
     tensor([2.7183, 2.7183])
     """
-    choice("method", method, (*FIXED_STEP, *ADAPTIVE))
+    choice("method", method, (*FIXED_STEP, TRANSPORT, *ADAPTIVE))
     flag("return_trajectory", return_trajectory)
     dtype = tensor("x_T", x_T).dtype
     grid = times_between(path, steps, t_grid, t_min, rho)
     field = learned_field(
-        model, x_T, path, grid, labels=labels, guidance=guidance, prediction=prediction
-    )
-    if method in FIXED_STEP and options:
+        model, x_T, path, grid,
+        labels=labels, guidance=guidance, prediction=prediction, data=method == TRANSPORT,
+    )  # fmt: skip
+    if method == TRANSPORT:
+        _check_transport(path, prediction)
+    if method not in ADAPTIVE and options:
         raise TypeError(f"options: got {sorted(options)}; allowed: none for {method!r}")
     if method in ADAPTIVE and x_T.is_meta:
         raise ValueError(f"x_T: is on meta; allowed: numbers, which method {method!r} looks at")
     start = x_T.to(_tensors.working_dtype(dtype))
-    if method in FIXED_STEP or not x_T.numel():
-        points = FIXED_STEP.get(method, _euler)(field, grid, start)
+    if method not in ADAPTIVE or not x_T.numel():
+        if method == TRANSPORT:
+            points = _transport(path, field, grid, start)
+        else:
+            points = FIXED_STEP.get(method, _euler)(field, grid, start)
         if return_trajectory:
             return torch.stack([x_T, *(x.to(dtype) for x in points)])
         last = start
@@ -335,6 +362,17 @@ def generate(
     kept = grid if return_trajectory else [grid[0], grid[-1]]
     solution = adaptive(field, start, kept, method, tolerances(options, method, dtype)).to(dtype)
     return solution if return_trajectory else solution[-1]
+
+
+def _check_transport(path: Any, prediction: str) -> None:
+    """That a model predicts the data, and the path can move its noise."""
+    if prediction != "data":
+        raise ValueError(
+            f"method: got 'transport' with prediction {prediction!r}; allowed: a model that "
+            "predicts the data, prediction='data'"
+        )
+    if not callable(getattr(path, "transport", None)):
+        raise TypeError(f"path: got {given(path)}; allowed for 'transport': a kacflow.Path")
 
 
 def _classes(labels: Any, points: Tensor, name: str) -> Tensor | None:

@@ -37,8 +37,10 @@ class Noise(Protocol):
     A noise whose velocity cannot be read off a rounded draw, or is cheaper beside it, has one more
     method, ``pair``, with the arguments of ``sample`` and the result ``(N_t, v(t, N_t))``.
     :func:`kacflow.log_likelihood` and :class:`kacflow.EmpiricalField` ask for ``log_prob(x, t)`` as
-    well, the log density of N_t at each element of ``x``; arguments as those of ``velocity``.  The
-    processes of kacflow have ``cdf(x, t)`` and ``icdf(q, t)``, too.
+    well, the log density of N_t at each element of ``x``; arguments as those of ``velocity``.
+    Generation with ``method="transport"`` asks for ``transport(x, t, s)``, where the flow of the
+    velocity leads ``x`` from time t to time s.  The processes of kacflow have ``cdf(x, t)`` and
+    ``icdf(q, t)``, too.
     """
 
     def sample(
@@ -153,6 +155,24 @@ class ScaledProcess:
         spread = scale > 0
         z = x / torch.where(spread, scale, torch.ones_like(scale))
         return torch.where(spread, rate * z, torch.zeros_like(z)).to(x.dtype)
+
+    def transport(self, x: Tensor, t: float | Tensor, s: float | Tensor) -> Tensor:
+        """Where the flow of the velocity leads ``x`` from time t to time s: x times the ratio of
+        their scales, 0 from t = 0.
+
+        ``x`` is float32 or float64, ``t`` and ``s`` broadcast with it.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from kacflow import BrownianProcess
+        >>> BrownianProcess().transport(torch.tensor([1.0]), 1.0, 0.25)
+        tensor([0.5000])
+        """
+        z, scale, spread = self._base("x", x, t)
+        time = known_times(s, x.device, x.dtype, "s")
+        _arguments.broadcast(x=x, t=scale, s=time)
+        return torch.where(spread, self.scales(time)[0] * z, torch.zeros_like(z))
 
     def log_prob(self, x: Tensor, t: float | Tensor) -> Tensor:
         """Logarithm of the density of N_t, elementwise, in the dtype of ``x``.

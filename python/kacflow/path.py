@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from kacflow import _arguments, ops
+from kacflow._times import as_tensor, batch_times, slack, spread
 from kacflow.noise import Noise
 from kacflow.ops import _kernels
 from kacflow.ops._rules import leading
@@ -18,9 +19,7 @@ from kacflow.ops._tensors import (
     draw_seed,
     drawn_seed,
     first_element,
-    move,
     place,
-    plain,
     scalar,
     working_dtype,
 )
@@ -28,8 +27,6 @@ from kacflow.process import KacProcess, over_dimensions
 from kacflow.schedules import Schedule, checked, clock_schedule, numbers_of, signal_schedule
 
 _CPU = torch.device("cpu")
-#: By how much of itself a time may exceed T: the rounding of its type.
-_SLACK = {torch.bfloat16: 2.0**-8, torch.float16: 2.0**-10}
 
 
 class PathSample(NamedTuple):
@@ -39,69 +36,6 @@ class PathSample(NamedTuple):
     t: Tensor  #: times in [0, T], shape (B,), or () where one was given for all
     x_t: Tensor  #: the path at t, of the shape and dtype of x_0
     dx_t: Tensor  #: its conditional velocity, the regression target
-
-
-def slack(t: object) -> float:
-    """By how much of T a time may exceed it."""
-    return _SLACK.get(t.dtype, 1e-6) if isinstance(t, Tensor) else 1e-6
-
-
-def batch_times(
-    t: float | Tensor, x: Tensor, T: float, *, check: bool = True, known: bool = False
-) -> Tensor:
-    """Times of a batch as a tensor of shape () or (B,) in the working type of ``x``.
-
-    On the CPU 0 <= t <= T is checked, unless a kernel will; on another device that would wait for
-    it, and times outside give NaN there.  ``known``: that t is addressable and on the CPU.
-    """
-    working = working_dtype(x.dtype)
-    if not isinstance(t, Tensor):
-        value = _arguments.real("t", t, "a float or a float tensor")
-        if not 0 <= value <= T * (1 + slack(t)):
-            raise ValueError(
-                f"t: got values from {value:g} to {value:g}; allowed: 0 <= t <= T = {T:g}"
-            )
-        return scalar(value, working, x.device)
-    own = t.shape if known and t.dtype is working else _arguments.tensor("t", t).shape
-    if t.dtype is working and own == x.shape[:1] and t.device == x.device:
-        return _checked(t, T * (1 + 1e-6), T, known) if check else t
-    if own:
-        if x.ndim == 0 or own[0] != x.shape[0] or t.numel() != own[0]:
-            raise ValueError(
-                f"t: got shape {tuple(own)}; allowed: () or ({x.shape[0] if x.ndim else 0},), "
-                "one time per sample"
-            )
-        if len(own) > 1:
-            t = t.reshape(-1)
-    limit = T * (1 + slack(t))
-    if t.device != x.device:
-        check_same_device("t", t, "x_0", x.device)
-    if t.device != x.device or t.dtype != working:
-        t = move(t, x.device, working)
-    return _checked(t, limit, T, False) if check else t
-
-
-def _checked(t: Tensor, limit: float, T: float, known: bool) -> Tensor:
-    """The times, which lie in [0, limit] as far as that can be seen here."""
-    if (known or plain(t)) and t.numel():
-        low, high = _kernels.extent(t if known else _kernels.readable(t))
-        if not (low >= 0 and high <= limit):
-            raise ValueError(
-                f"t: got values from {low:g} to {high:g}; allowed: 0 <= t <= T = {T:g}"
-            )
-    return t
-
-
-def spread(value: Tensor | float, x: Tensor) -> Tensor | float:
-    """A per-sample value with trailing axes of length one, to multiply data with."""
-    return leading(value, x.ndim).to(x.dtype) if isinstance(value, Tensor) else value
-
-
-def as_tensor(value: Tensor | float, like: Tensor) -> Tensor:
-    """A schedule's value as a tensor beside ``like``."""
-    if isinstance(value, Tensor):
-        return value
-    return torch.full((), value, dtype=like.dtype, device=like.device)
 
 
 class Path:
@@ -318,6 +252,56 @@ class Path:
         df, dg = self._signal.derivative(times), self._clock.derivative(times)
         v = self._velocity(noise, times)
         return (spread(df, point) * data + spread(dg, point) * v).to(x_t.dtype)
+
+    def transport(self, x_t: Tensor, t: float | Tensor, s: float | Tensor, x_0: Tensor) -> Tensor:
+        """Where the conditional velocity given x_0 leads points of time t at another time s:
+        f(s) x_0 + N with N what the noise x_t - f(t) x_0 of time g(t) becomes at g(s).
+
+        It is exact however far s is: the noise keeps its quantile.
+
+        Parameters
+        ----------
+        x_t, x_0 : Tensor
+            Points of the path and data, both of shape (B, ...).
+        t, s : float or Tensor
+            Times in [0, T]: one for all, or shape (B,).  From noise to data s is below t.
+
+        Returns
+        -------
+        Tensor
+            Shape and dtype of ``x_t``; differentiable, 16-bit points compute in float32.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Naming the argument, what was given and what is allowed; TypeError for a noise that has
+            no ``transport(x, t, s)``.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from kacflow import GaussianPath
+        >>> x_T, x_0 = torch.tensor([[2.0]]), torch.tensor([[1.0]])
+        >>> GaussianPath("flow_matching").transport(x_T, 1.0, 0.25, x_0)
+        tensor([[1.2500]])
+        """
+        before = self._at(x_t, t, x_0)
+        after = batch_times(s, x_t, self.T, name="s")
+        move = getattr(self.noise, "transport", None)
+        if not callable(move):
+            raise TypeError(
+                f"path: its noise {_arguments.given(self.noise)} has no transport(x, t, s); "
+                "allowed: a noise with one, such as KacProcess"
+            )
+        working = working_dtype(x_t.dtype)
+        point, data = x_t.to(working), x_0.to(working)
+        noise = point - spread(self._signal.value(before), point) * data
+        ends = (
+            leading(as_tensor(self._clock.value(times), times), noise.ndim)
+            for times in (before, after)
+        )
+        moved = move(noise, *ends)
+        return (spread(self._signal.value(after), point) * data + moved).to(x_t.dtype)
 
     def _at(self, x_t: Tensor, t: float | Tensor, x_0: Tensor) -> Tensor:
         """The checked times of points of the path."""

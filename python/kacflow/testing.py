@@ -247,6 +247,22 @@ def law(s: _Subject) -> None:
                   f"with {n} numbers, where {bound:.3g} is allowed")  # fmt: skip
 
 
+def transport(s: _Subject) -> None:
+    """``transport`` leads quantiles to those of an earlier time, and to a later one and back."""
+    move = s.method("transport")
+    for t in s.times:
+        q, x = s.quantiles(t)
+        far = 1e-6 * float(x.abs().max())
+        for end in s.times:
+            got = move(x, t, end).detach()
+            if end <= t:  # later atoms are smaller
+                want = s.noise.icdf(q, end).detach()
+                _near(got, want, f"transport from {t:g} to {end:g} is not that of icdf", 1e-5, far)
+            else:
+                _near(move(got, end, t).detach(), x, f"transport from {t:g} to {end:g} and back "
+                      "leads elsewhere", 1e-5, far)  # fmt: skip
+
+
 def density(s: _Subject) -> None:
     """``log_prob`` is the logarithm of the derivative of ``cdf``, at all but the atoms."""
     log_prob, cdf = s.method("log_prob"), s.method("cdf")
@@ -319,7 +335,8 @@ def likelihood(s: _Subject) -> None:
 
 
 _CHECKS: tuple[Callable[[_Subject], None], ...] = (
-    seeds, parts, shapes, meta, pairs, begins_at_zero, gradient, flow, quantiles, law, density,
+    seeds, parts, shapes, meta, pairs, begins_at_zero, gradient, flow, quantiles, law, transport,
+    density,
     on_a_path, generates, likelihood,
 )  # fmt: skip
 
@@ -347,9 +364,9 @@ def check_noise(
 
     The same numbers for the same seed, one number of the generator for a draw, parts of a batch
     equal to the whole, shapes, types and devices, ``pair`` equal to ``sample`` and ``velocity``,
-    gradients in time; the velocity is the flow of the law, draws follow ``cdf``, ``log_prob`` is
-    its derivative; paths, generation and likelihoods work.  What needs a method that the process
-    lacks is left out.
+    gradients in time; the velocity is the flow of the law, draws follow ``cdf``, ``transport``
+    keeps it, ``log_prob`` is its derivative; paths, generation and likelihoods work.  What needs a
+    method that the process lacks is left out.
 
     Parameters
     ----------

@@ -189,6 +189,7 @@ def operator_calls(dtype):
         "sample_pair_scheduled": (x, t, a, c, seed, 7, 5, 2, 2.0),
         "sample_path": (t.sort().values, a, c, seed, 7, (6, 3), working),
         "ppf": (x.sigmoid(), t[:, None], a, c),
+        "transport": (x, t[:, None], 0.7 * t[:, None], a, c),
         **dict.fromkeys(
             ("velocity", "velocity_grad", "logpdf", "cdf", "_velocity_hessian", "_draw_velocity",
              "_draw_acceleration"),
@@ -208,7 +209,7 @@ def test_every_operator_has_its_calls():
 
 
 #: The law takes float32 and float64 alone; so do the derivatives that are asked for in these.
-NOT_IN_16_BITS = {"logpdf", "cdf", "ppf", "_draw_acceleration"}
+NOT_IN_16_BITS = {"logpdf", "cdf", "ppf", "transport", "_draw_acceleration"}
 
 
 @pytest.mark.parametrize(

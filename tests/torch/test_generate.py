@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from kacflow import KacPath, KacProcess, generate
+from kacflow import GaussianPath, KacPath, KacProcess, Path, UniformProcess, generate
 from kacflow.generate import ADAPTIVE, FIXED_STEP
 
 PATH = KacPath(KacProcess(9.0, 3.0), T=1.0)
@@ -267,3 +267,99 @@ def test_numpy_scalars():
     for kind in (tuple, np.asarray, torch.tensor, lambda g: [np.float32(t) for t in g]):
         on_grid = generate(field, START, PATH, t_grid=kind([1.0, 0.75, 0.5, 0.25]))
         torch.testing.assert_close(on_grid, plain[-1])
+
+
+# --- transport: the exact flow, given a prediction of the data -----------------------------------
+PATHS = {
+    "kac": PATH,
+    "kac, square clock": KacPath(KacProcess(25.0, 2.0), clock="square"),
+    "diffusion": GaussianPath("diffusion"),
+    "flow matching": GaussianPath("flow_matching"),
+    "uniform": Path(UniformProcess(2.0), signal="cosine"),
+}
+
+
+def prior(path, n=500, dtype=torch.float64):
+    return path.sample_prior((n, 2), generator=torch.Generator().manual_seed(3), dtype=dtype)
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_transport_to_one_datum_is_exact_in_any_number_of_steps(name):
+    """One step from T lands where many do, and where the flow of the velocity ends."""
+    path, x_T = PATHS[name], prior(PATHS[name])
+    datum = torch.tensor([0.3, -1.0], dtype=torch.float64)
+    options = {"t_min": 0.2, "method": "transport", "prediction": "data"}
+    one, many = (
+        generate(lambda x, t: datum.expand_as(x), x_T, path, steps=n, **options) for n in (1, 7)
+    )
+    torch.testing.assert_close(one, many, rtol=1e-10, atol=1e-12)
+    flow = generate(lambda x, t: path.velocity(x, t, datum.expand_as(x)), x_T, path, steps=400,
+                    method="euler", t_min=0.2)  # fmt: skip
+    assert (one - flow).abs().max() < 0.02
+    end = generate(lambda x, t: datum.expand_as(x), x_T, path, steps=1, method="transport",
+                   prediction="data")  # fmt: skip
+    torch.testing.assert_close(end, datum.expand_as(end))
+
+
+def test_transport_is_of_second_order():
+    path = PATHS["flow matching"]  # smooth: no edge to come to
+    x_T = prior(path)
+
+    def data(x, t):
+        return torch.tanh(x + 0.3 * t[:, None])
+
+    def error(n):
+        best = generate(data, x_T, path, steps=2000, t_min=0.1, method="transport",
+                        prediction="data")  # fmt: skip
+        got = generate(data, x_T, path, steps=n, t_min=0.1, method="transport", prediction="data")
+        return (got - best).abs().max().item()
+
+    assert math.log2(error(40) / error(80)) == pytest.approx(2.0, abs=0.25)
+
+
+def test_transport_evaluates_once_a_step_and_guides_predictions():
+    calls, path = [], PATHS["kac"]
+
+    def model(x, t, labels):
+        calls.append(len(x))
+        return torch.where(labels[:, None] < 0, 0.2, 0.5).to(x).expand_as(x)
+
+    x_T = prior(path, 10)
+    labels = torch.arange(10) % 3
+    options = {"method": "transport", "prediction": "data", "labels": labels}
+    end = generate(model, x_T, path, steps=5, guidance=2.0, **options)
+    assert calls == [20] * 5
+    torch.testing.assert_close(end, torch.full_like(end, 3.0 * 0.5 - 2.0 * 0.2))
+    points = generate(model, x_T, path, steps=3, return_trajectory=True, **options)
+    assert points.shape == (4, 10, 2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_transport_of_any_type_with_gradients(dtype):
+    scale = torch.tensor(0.5, requires_grad=True)
+    x_T = prior(PATH, 8, torch.float32).to(dtype)
+    end = generate(lambda x, t: scale.to(dtype) * x, x_T, PATH, steps=3, method="transport",
+                   prediction="data", t_min=0.1)  # fmt: skip
+    assert end.dtype == dtype
+    (slope,) = torch.autograd.grad(end.float().sum(), scale)
+    assert slope.isfinite() and slope != 0
+
+
+def test_transport_asks_for_what_it_needs():
+    with pytest.raises(ValueError, match=r"method: got 'transport' with prediction 'velocity'"):
+        generate(field, START, PATH, method="transport")
+    with pytest.raises(TypeError, match=r"options: got \['rtol'\]"):
+        generate(field, START, PATH, method="transport", prediction="data", rtol=1.0)
+
+    class Noise:
+        def sample(self, t, shape, **options):
+            return torch.zeros(shape)
+
+        def velocity(self, x, t):
+            return torch.zeros_like(x)
+
+    with pytest.raises(TypeError, match=r"path: its noise .* has no transport"):
+        generate(field, START, Path(Noise()), method="transport", prediction="data")
+    for name, t, s in (("t", 1.5, 0.5), ("s", 0.5, -0.1), ("s", 0.5, 1.5)):
+        with pytest.raises(ValueError, match=f"^{name}: got values from"):
+            PATH.transport(START, t, s, START)

@@ -150,6 +150,7 @@ def test_points(gpu: Gpu):
         close(gpu(name, x, t, a, c), getattr(OPS, name)(x, t, a, c))
     q = torch.rand(3, 1, 5)
     close(gpu("ppf", q, t, a, c), OPS.ppf(q, t, a, c))
+    close(gpu("transport", x, t, 0.6 * t, a, c), OPS.transport(x, t, 0.6 * t, a, c))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -38,6 +38,7 @@ def test_values_are_those_of_the_core():
     for got, want in (
         (process.log_prob(x, T), kacflow_core.logpdf(x.numpy(), T, a=A, c=C)),
         (process.cdf(x, T), kacflow_core.cdf(x.numpy(), T, a=A, c=C)),
+        (process.transport(x, T, 0.2), kacflow_core.transport(x.numpy(), T, 0.2, a=A, c=C)),
         (process.icdf((x + 1.7) / 3.4, T), kacflow_core.ppf((x.numpy() + 1.7) / 3.4, T, a=A, c=C)),
     ):
         assert got.dtype == torch.float64
@@ -65,6 +66,28 @@ def test_derivatives_of_quantiles():
     given = quantile_arguments(grad=True)
     assert torch.autograd.gradcheck(OPS.ppf, given, check_forward_ad=True)
     assert torch.autograd.gradgradcheck(OPS.ppf, given)
+
+
+def transport_arguments(grad: bool = False) -> tuple[torch.Tensor, ...]:
+    x, t, a, c = arguments(grad)
+    s = (1.3 * t.detach()).requires_grad_(grad)
+    return x, t, s, a, c
+
+
+def test_derivatives_of_the_transport():
+    given = transport_arguments(grad=True)
+    assert torch.autograd.gradcheck(OPS.transport, given, check_forward_ad=True)
+    assert torch.autograd.gradgradcheck(OPS.transport, given)
+    # to and from the atoms: they move with c s, whatever comes to them
+    x = torch.tensor([-1.6, -1.5, 1.45, 1.5], dtype=torch.float64)
+    values = [torch.tensor(v, dtype=torch.float64) for v in (T, 0.05, A, C)]
+    inputs = [v.requires_grad_() for v in (x, *values)]
+    moved = OPS.transport(*inputs)
+    assert torch.equal(moved, torch.tensor([-1.0, -1.0, 1.0, 1.0]).double() * C * 0.05)
+    slopes = torch.autograd.grad(moved[2:].sum(), inputs)
+    want = [torch.zeros(4), *map(torch.tensor, (0.0, 2 * C, 0.0, 0.1))]
+    for got, expected in zip(slopes, want, strict=True):
+        torch.testing.assert_close(got.float(), expected)
 
 
 def test_derivatives_vanish_outside_the_cone_and_on_the_plateaus():
@@ -105,6 +128,7 @@ def test_opcheck_transforms_and_compilation():
     for name in ("logpdf", "cdf"):
         opcheck(getattr(OPS, name), arguments(grad=True))
     opcheck(OPS.ppf, quantile_arguments(grad=True))
+    opcheck(OPS.transport, transport_arguments(grad=True))
     times, a, c = torch.tensor([0.1, 0.5]), torch.tensor(A), torch.tensor(C)
     opcheck(OPS.sample_path, (times, a, c, torch.tensor(3), 0, (4, 2), torch.float32))
 

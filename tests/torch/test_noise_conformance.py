@@ -135,6 +135,11 @@ class NearlyNormal(Plain):
         return 1.1 * super().base_sample(shape, **options)
 
 
+class Stays(Plain):
+    def transport(self, x, t, s):
+        return x
+
+
 class OtherDensity(Plain):
     def base_log_prob(self, z):
         return super().base_log_prob(z) + 0.01
@@ -162,8 +167,8 @@ class OneTime(Plain):
 DEFECTS = {
     "seeds": Global, "parts": WithoutParts, "shapes": Single, "meta": OnTheCpu, "pairs": OtherPair,
     "begins_at_zero": Shifted, "gradient": Detached, "flow": Slow, "quantiles": OtherQuantiles,
-    "law": NearlyNormal, "density": OtherDensity, "on_a_path": OtherPrior, "generates": Backwards,
-    "likelihood": OneTime,
+    "law": NearlyNormal, "transport": Stays, "density": OtherDensity, "on_a_path": OtherPrior,
+    "generates": Backwards, "likelihood": OneTime,
 }  # fmt: skip
 
 
@@ -193,6 +198,7 @@ class Least:
 def test_what_a_process_lacks_is_left_out() -> None:
     found = check_noise(Least(), shape=2)
     left = {"pairs": "pair", "flow": "icdf", "quantiles": "cdf", "law": "cdf"}
+    left["transport"] = "transport"
     left |= {"density": "log_prob", "likelihood": "log_prob"}
     assert {k: v for k, v in found.items() if v != "ok"} == {
         check: f"left out: no {method}" for check, method in left.items()

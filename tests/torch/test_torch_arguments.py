@@ -75,6 +75,10 @@ def of_processes():
     yield Case("KacProcess.divergence", method(make, "divergence"), at, "xt", ("x",))
     for name, noise in PROCESSES.items():
         yield Case(
+            f"{name}.transport", method(noise, "transport"), {"x": X, "t": 0.5, "s": 0.3}, "xts",
+            ("x",),
+        )  # fmt: skip
+        yield Case(
             f"{name}.log_prob",
             lambda noise=noise, **given: noise().log_prob(**given).nan_to_num(neginf=0.0),
             {"x": X, "t": 0.5}, "xt", ("x",),
@@ -92,6 +96,9 @@ def of_paths():
         )  # fmt: skip
         at = {"x_t": X, "t": T, "x_0": ZERO}
         yield Case(f"{name}.velocity", method(make, "velocity"), at, data=("x_t", "x_0"))
+        yield Case(
+            f"{name}.transport", method(make, "transport"), {**at, "s": T}, data=("x_t", "x_0")
+        )
     make = PATHS["KacPath"]
     yield Case("KacPath.divergence", method(make, "divergence"), at, data=("x_t", "x_0"))
 
@@ -148,6 +155,7 @@ def of_operators():
     for name in ("velocity", "velocity_grad", "cdf"):
         yield case(name, at, "xtac")
     yield case("ppf", {"q": X, "t": T[:, None], **process}, "qtac")
+    yield case("transport", {**at, "s": T[:, None]}, "xtsac")
     for name in ("_velocity_hessian", "_draw_velocity", "_draw_acceleration"):
         yield case(name, at, "xtac", data="xtac")  # their values are checked before
 

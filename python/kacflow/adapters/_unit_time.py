@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor
 
 from kacflow._arguments import given, real, same_shape, tensor
+from kacflow._times import batch_times
 from kacflow.ops import _tensors
-from kacflow.path import batch_times
 
 
 def own_time(t: float | Tensor, x: Tensor, T: float) -> Tensor:

@@ -31,12 +31,13 @@ from kacflow._arguments import (
     tensor,
 )
 from kacflow._optional import require
+from kacflow._times import as_tensor, batch_times, spread
 from kacflow.adapters._diffusers_pipeline import KacPipeline, generators
 from kacflow.adapters._timesteps import Timesteps
 from kacflow.generate import MAX_STEPS, check_velocity, end_time
 from kacflow.ops import _tensors
 from kacflow.ops._rules import leading
-from kacflow.path import KacPath, as_tensor, batch_times, spread
+from kacflow.path import KacPath
 from kacflow.process import KacProcess
 from kacflow.schedules import CLOCKS, SIGNALS
 

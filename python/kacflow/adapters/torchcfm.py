@@ -20,9 +20,10 @@ from torch import Tensor
 
 from kacflow._arguments import flag, real, tensor
 from kacflow._optional import require
+from kacflow._times import spread
 from kacflow.adapters._unit_time import check_pair, check_points, own_time
 from kacflow.ops import _tensors
-from kacflow.path import KacPath, spread
+from kacflow.path import KacPath
 from kacflow.process import KacProcess
 from kacflow.schedules import Schedule
 

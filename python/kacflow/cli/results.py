@@ -40,8 +40,9 @@ def add_generation(parser: Any, label: str = "without") -> None:
         "those it was made for)",
     )  # fmt: skip
     parser.add_argument(
-        "--method", default="euler", help="integrator: euler, heun, midpoint, ab2, rk4, or an "
-        "adaptive one of torchdiffeq such as dopri5 (default: euler)",
+        "--method", default="euler", help="integrator: euler, heun, midpoint, ab2, rk4, "
+        "transport for a network that predicts the data, or an adaptive one of torchdiffeq such as "
+        "dopri5 (default: euler)",
     )  # fmt: skip
     parser.add_argument(
         "--seed", type=whole(0, 2**63 - 1), default=0, help="decides the noise (default: 0)"

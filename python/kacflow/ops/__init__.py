@@ -15,6 +15,7 @@ operator                   what it computes
 ``sample_path``            (positions, directions) on a grid of times; parameters as in ``sample``
 ``logpdf``                 logarithm of the density of the continuous part; broadcasts as in torch
 ``cdf``, ``ppf``           distribution function and quantiles, atoms included; likewise
+``transport``              where the flow of the velocity leads x from t to s; likewise
 =========================  =====================================================================
 
 Derivatives are closed forms (:mod:`kacflow.ops._derivatives`), in reverse and forward mode, with
@@ -75,6 +76,7 @@ _LIB.define(
 )
 for _kind, _x in (("logpdf", "x"), ("cdf", "x"), ("ppf", "q")):
     _LIB.define(f"{_kind}(Tensor {_x}, Tensor t, Tensor a, Tensor c) -> Tensor", tags=_TAGS)
+_LIB.define("transport(Tensor x, Tensor t, Tensor s, Tensor a, Tensor c) -> Tensor", tags=_TAGS)
 _LIB.define("velocity_grad(Tensor x, Tensor t, Tensor a, Tensor c) -> (Tensor, Tensor)", tags=_TAGS)
 # For the derivatives of the others; on every device, from the operators above.
 _LIB.define(
@@ -145,6 +147,7 @@ _KERNELS: dict[str, Callable[..., Any]] = {
     "logpdf": _kernels.logpdf,
     "cdf": _kernels.cdf,
     "ppf": _kernels.ppf,
+    "transport": _kernels.transport,
 }
 
 
@@ -197,6 +200,10 @@ def _points_fake(outputs: int, working: bool = False) -> Callable[..., Any]:
     return fake
 
 
+def _transport_fake(x: Tensor, t: Tensor, s: Tensor, a: Tensor, c: Tensor) -> Tensor:
+    return x.new_empty(_arguments.broadcast(x=x, t=t, s=s, a=a, c=c))
+
+
 # --- derivatives and batches ----------------------------------------------------------------------
 class _Operator(NamedTuple):
     """What an operator is beside its kernel."""
@@ -230,6 +237,9 @@ _OPERATORS = {
     "logpdf": _Operator(_points_fake(1), Rule(_law_derivatives.logpdf_jacobian, inputs=range(4))),
     "cdf": _Operator(_points_fake(1), Rule(_law_derivatives.cdf_jacobian, inputs=range(4))),
     "ppf": _Operator(_points_fake(1), Rule(_law_derivatives.ppf_jacobian, inputs=range(4))),
+    "transport": _Operator(
+        _transport_fake, Rule(_law_derivatives.transport_jacobian, inputs=range(5))
+    ),
     "velocity": _Operator(_points_fake(1), Rule(_derivatives.velocity_jacobian, inputs=range(4))),
     "velocity_grad": _Operator(
         _points_fake(2), Rule(_derivatives.velocity_grad_jacobian, inputs=range(4))
@@ -268,5 +278,6 @@ sample_path = torch.ops.kacflow.sample_path
 logpdf = torch.ops.kacflow.logpdf
 cdf = torch.ops.kacflow.cdf
 ppf = torch.ops.kacflow.ppf
+transport = torch.ops.kacflow.transport
 velocity = torch.ops.kacflow.velocity
 velocity_grad = torch.ops.kacflow.velocity_grad

@@ -341,30 +341,34 @@ def sample_path(
 def points(
     operation: str, outputs: int = 1, allowed: Sequence[torch.dtype] = _arguments.FLOATS
 ) -> Callable[..., Any]:
-    """The kernel of a function of the position, ``(x, t, a, c)``; everything broadcasts."""
+    """The kernel of a function of the position, ``(x, t, a, c)``; everything broadcasts.
+
+    Of the transport the other time s follows.
+    """
     name = "q" if operation == "ppf" else "x"
 
-    def kernel(x: Tensor, t: Value, a: Value, c: Value) -> Any:
+    def kernel(x: Tensor, t: Value, a: Value, c: Value, *s: Value) -> Any:
         _arguments.tensor(name, x, allowed)
         keeps = x.is_cpu and x.is_contiguous() and not x.is_neg()
         if keeps:
-            key = operation, x.dtype, x.shape, _form(t), _form(a), _form(c), get_backend()
+            forms = _form(t), _form(a), _form(c), *map(_form, s)
+            key = operation, x.dtype, x.shape, *forms, get_backend()
             ready = _READY.get(key)
             if ready is not None:
-                check(x, t, a, c)
+                check(x, t, a, c, *s)
                 results = tuple([torch.empty_like(x) for _ in range(outputs)])
                 ready.run(
                     ready.number, ready.job, torch.get_num_threads(),
-                    _word(t), _word(a), _word(c), x.data_ptr(),
+                    _word(t), _word(a), _word(c), *map(_word, s), x.data_ptr(),
                     results[0].data_ptr(), results[1].data_ptr() if outputs == 2 else 0,
                 )  # fmt: skip
                 return results[0] if outputs == 1 else results
-        given = parameters(x, t=t, a=a, c=c)
+        given = parameters(x, t=t, a=a, c=c, **dict(zip("s", s, strict=False)))
         data, target = readable(x), target_of(name, x)
-        check(data, given["t"], given["a"], given["c"])
+        check(data, *given.values())
         if keeps and _run.broadcasts_to(x.shape, given):
             _keep(
-                key, target, x.shape, given, (t, a, c),
+                key, target, x.shape, given, (t, a, c, *s),
                 lambda layout, rows: _jobs.point(
                     operation, target.library.dtype(x), layout, 0, (0, 0), *rows, host=True
                 ),
@@ -372,8 +376,11 @@ def points(
         results = tuple(_run.points(target, operation, name, data, given, outputs))
         return results[0] if outputs == 1 else results
 
-    def check(x: Tensor, t: Value, a: Value, c: Value) -> None:
-        check_process(t, a, c, working_dtype(x.dtype))
+    def check(x: Tensor, t: Value, a: Value, c: Value, *s: Value) -> None:
+        working = working_dtype(x.dtype)
+        check_process(t, a, c, working)
+        for end in s:
+            check_process(end, a, c, working, "s")
         if operation == "ppf":
             low, high = extent(x)
             _validate.check_probabilities("q", low, high)
@@ -383,4 +390,12 @@ def points(
 
 velocity = points("velocity")
 velocity_grad = points("velocity_grad", 2)
-logpdf, cdf, ppf = (points(kind, 1, _arguments.WORKING) for kind in ("logpdf", "cdf", "ppf"))
+logpdf, cdf, ppf, _transport = (
+    points(kind, 1, _arguments.WORKING) for kind in ("logpdf", "cdf", "ppf", "transport")
+)
+
+
+def transport(x: Tensor, t: Value, s: Value, a: Value, c: Value) -> Tensor:
+    """Where the flow of the velocity leads ``x`` from t to s."""
+    found: Tensor = _transport(x, t, a, c, s)
+    return found

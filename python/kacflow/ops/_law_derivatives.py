@@ -17,6 +17,9 @@ velocity, whose operators have their own.
 
 **Quantiles** move as draws do: dx/dq = 1/p, and dx/dt, dx/da, dx/dc are those of a draw; on the
 atoms dx/dq = 0.  All derivatives of F and L are 0 on and outside the cone.
+
+**Transport** X = Q_s(F_t(x)) has dX/dx = p_t(x)/p_s(X), 0 to and from the atoms, dX/ds = v(s, X),
+dX/dt = -v(t, x) dX/dx, and in a and c those of a draw at s less dX/dx times those at t.
 """
 
 from __future__ import annotations
@@ -79,6 +82,25 @@ def ppf_jacobian(
     if _X in wanted:
         inside = x.abs() < c * t
         row[_X] = torch.where(inside, (-torch.ops.kacflow.logpdf(x, t, a, c)).exp(), 0.0)
+    return [row]
+
+
+def transport_jacobian(
+    inputs: Sequence[Any], outputs: Sequence[Tensor], wanted: Sequence[int], used: Sequence[bool]
+) -> Jacobian:
+    """Of ``transport(x, t, s, a, c)``."""
+    x, t, s, a, c = inputs
+    kac, end = torch.ops.kacflow, outputs[0]
+    to = kac.velocity(end, s, a, c)
+    row = {2: to, 3: (s * to - end) / a, 4: end / c}
+    if any(i != 2 for i in wanted):
+        inside = (x.abs() < c * t) & (end.abs() < c * s)
+        slope = kac.logpdf(x, t, a, c) - kac.logpdf(end, s, a, c)
+        slope = torch.where(inside, torch.where(inside, slope, 0.0).exp(), 0.0)
+        v = kac.velocity(x, t, a, c)
+        row[0], row[1] = slope, -slope * v
+        row[3] = row[3] - slope * (t * v - x) / a
+        row[4] = row[4] - slope * x / c
     return [row]
 
 

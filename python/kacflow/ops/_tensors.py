@@ -119,28 +119,35 @@ def check_same_device(name: str, value: Tensor, other: str, device: torch.device
         raise ValueError(f"{name}: is on {value.device}; allowed: {device}, where {other} is")
 
 
-def times(t: float | Tensor, device: torch.device | None, dtype: torch.dtype) -> Tensor:
+def times(
+    t: float | Tensor, device: torch.device | None, dtype: torch.dtype, name: str = "t"
+) -> Tensor:
     """A time, or times, as a tensor of the working type of ``dtype`` beside the data.
 
     A number must be finite and >= 0; the values of a tensor are left to whoever can read them.
+    Messages call it ``name``.
     """
     working = working_dtype(dtype)
     if isinstance(t, Tensor):
-        _arguments.tensor("t", t)
+        _arguments.tensor(name, t)
         if device is not None:
-            check_same_device("t", t, "the data", device)
+            check_same_device(name, t, "the data", device)
         return move(t, device, working)
-    value = _arguments.real("t", t, "a float or a float tensor")
+    value = _arguments.real(name, t, "a float or a float tensor")
     if not 0 <= value <= torch.finfo(working).max:
-        raise ValueError(f"t: got {value}; allowed: finite numbers >= 0 in the range of {working}")
+        raise ValueError(
+            f"{name}: got {value}; allowed: finite numbers >= 0 in the range of {working}"
+        )
     return scalar(value, working, device)
 
 
-def known_times(t: float | Tensor, device: torch.device | None, dtype: torch.dtype) -> Tensor:
+def known_times(
+    t: float | Tensor, device: torch.device | None, dtype: torch.dtype, name: str = "t"
+) -> Tensor:
     """:func:`times`, whose values are checked where they can be read here."""
-    found = times(t, device, dtype)
+    found = times(t, device, dtype, name)
     if plain(found) and not bool(((found >= 0) & (found < math.inf)).all()):
-        raise ValueError(f"t: got {t}; allowed: finite numbers >= 0")
+        raise ValueError(f"{name}: got {t}; allowed: finite numbers >= 0")
     return found
 
 

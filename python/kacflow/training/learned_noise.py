@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from kacflow._optional import require
+from kacflow._times import as_tensor
 from kacflow.ops._rules import leading
-from kacflow.path import as_tensor
 from kacflow.quantile import QuantileProcess
 from kacflow.training.config import TrainConfig
 from kacflow.training.data import Dataset
