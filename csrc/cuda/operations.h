@@ -27,8 +27,8 @@
   KACFLOW_REAL_STORAGES(X, pdf, PdfOp)       \
   KACFLOW_REAL_STORAGES(X, logpdf, LogPdfOp) \
   KACFLOW_REAL_STORAGES(X, cdf, CdfOp)       \
-  KACFLOW_REAL_STORAGES(X, ppf, PpfOp)       \
-  KACFLOW_REAL_STORAGES(X, transport, TransportOp)
+  KACFLOW_REAL_STORAGES(X, ppf, PpfOp)
+#define KACFLOW_TRANSPORT_OPERATIONS(X) KACFLOW_REAL_STORAGES(X, transport, TransportOp)
 #define KACFLOW_PATH_OPERATIONS(X)                \
   KACFLOW_REAL_STORAGES(X, sample_path, PathOp)   \
   X(count_events, CountEventsOp, float64, double) \

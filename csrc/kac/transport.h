@@ -148,7 +148,7 @@ KAC_FN void transport(const Rows& rows, const T (&x)[n], T (&out)[n]) {
     const T inside = smaller(below, xi[l] * k.ct);
     const T distance = select(edge | (abs(x[l]) >= k.cone.ct), k.ct, inside);
     const T found = select(x[l] == T(0), T(0) * k.ct, with_sign(distance, x[l]));
-    out[l] = select(x[l] == x[l], found, x[l]);
+    out[l] = select(abs(x[l]) <= infinity(T(0)), found, x[l]);  // keeps a NaN
   }
 }
 

@@ -105,18 +105,22 @@ def _skellam(place: _Place) -> Array:
 
 
 def _integral(place: _Place) -> Array:
-    """The same as the integral of e^(D - D') _density/2 over y' below, where D' - D < 39."""
+    """The same as the integral of e^(D - D') _density/2 over y' below, where D' - D < 39, and what
+    the atom adds.
+    """
     tau, _, decay, _ = place
     top = np.sqrt(decay * (2.0 * tau - decay))
-    end = np.minimum(decay + _REACH, tau)
-    width = np.sqrt(end * (2.0 * tau - end)) - top
+    gap = np.minimum(_REACH, tau - decay)
+    end = decay + gap
+    width = gap * (2.0 * tau - end - decay) / (np.sqrt(end * (2.0 * tau - end)) + top)
     total = np.zeros_like(tau)
     for node, weight in zip(_NODES, _WEIGHTS, strict=True):
-        y = top + width * (0.5 + 0.5 * node)
+        offset = width * (0.5 + 0.5 * node)
+        y = top + offset
         z = np.sqrt(np.maximum((tau - y) * (tau + y), 0.0))
-        step = (y - top) * ((y + top) / (z + tau - decay))  # D' - D
+        step = offset * ((y + top) / (z + tau - decay))  # D' - D
         total = total + weight * np.exp(-step) * _density(tau, z)
-    return total * (0.25 * width)
+    return total * (0.25 * width) + 0.5 * np.exp(decay - tau)
 
 
 def _tail(place: _Place) -> Array:
@@ -298,17 +302,18 @@ def transport(
         at = cone(x, t, a, c, dtype)
         tau, end = np.asarray(a * t), np.asarray(a * s)
         edge = (c * s).astype(dtype).astype(np.float64)
-        place = _place(at.tau, at.y, at.z)
-        near = np.where(tau <= _CENTRAL, tau, 0.0)
-        middle = _middle(near, np.minimum(np.abs(at.y) / np.where(near > 0.0, near, 1.0), 1.0))
-        log_2f = np.where(
-            tau <= _CENTRAL, np.log1p(-middle), np.log(2.0 * _tail(place)) - place.decay
-        )
-        middle = np.where(tau <= _CENTRAL, middle, -np.expm1(log_2f))
-        most = -np.expm1(-end)
-        central = _solve_middle(np.minimum(end, _CENTRAL), middle)
-        xi = np.where(end <= _CENTRAL, central, _solve_tail(end, log_2f))
-        atom = np.where(end <= _CENTRAL, middle >= most, log_2f <= -end)
+        log_2f, middle, xi = np.empty((3, *x.shape))
+        near = tau <= _CENTRAL
+        start = np.minimum(np.abs(at.y) / np.where(tau > 0.0, tau, 1.0), 1.0)
+        middle[near] = _middle(tau[near], start[near])
+        log_2f[near] = np.log1p(-middle[near])
+        place = _Place(*(value[~near] for value in _place(at.tau, at.y, at.z)))
+        log_2f[~near] = np.log(2.0 * _tail(place)) - place.decay
+        middle[~near] = -np.expm1(log_2f[~near])
+        near = end <= _CENTRAL
+        xi[near] = _solve_middle(end[near], middle[near])
+        xi[~near] = _solve_tail(end[~near], log_2f[~near])
+        atom = np.where(near, middle >= -np.expm1(-end), log_2f <= -end)
         last = np.nextafter(edge.astype(dtype), np.zeros((), dtype)).astype(np.float64)
         inside = np.minimum(edge * xi, last)  # not an atom
         distance = np.where(atom | (np.abs(x) >= at.edge), edge, inside)
