@@ -23,6 +23,7 @@ extern const CompiledKernel kNoiseKernels[];
 extern const CompiledKernel kPointKernels[];
 extern const CompiledKernel kPathKernels[];
 extern const CompiledKernel kLawKernels[];
+extern const CompiledKernel kSplineKernels[];
 
 struct Grid {
   unsigned blocks, threads;

@@ -167,15 +167,13 @@ KAC_FN SplineGradient<T> spline_gradient(const Bin<T>& b, T x, T f, T g) {
 template <class T>
 KAC_FN T spline_inverse(const Bin<T>& b, T y) {
   const T within = select(y < b.y_0, b.y_0, select(y > b.y_1, b.y_1, y));
-  const T w = b.x_1 - b.x_0, h = b.y_1 - b.y_0;
-  const T p = (within - b.y_0) / h, q = (b.y_1 - within) / h;
-  const T m = (b.d * q - b.e * p) * (w / h), both = T(4) * p * q;
+  const T w = b.x_1 - b.x_0, inverse = T(1) / (b.y_1 - b.y_0);
+  const T p = (within - b.y_0) * inverse, q = (b.y_1 - within) * inverse;
+  const T m = (b.d * q - b.e * p) * (w * inverse), both = T(4) * p * q;
   const T root = sqrt(fma(m, m, both));
   const T k = select(m < T(0), both / (root - smaller(m, T(0))), m + root);
   const T u = T(2) * p / fma(T(2), p, k);
-  const T beyond =
-      select(y < b.y_0, (y - within) / b.d, T(0)) + select(y > b.y_1, (y - within) / b.e, T(0));
-  return fma(w, u, b.x_0) + beyond;
+  return fma(w, u, b.x_0) + (y - within) / select(y < b.y_0, b.d, b.e);
 }
 
 }  // namespace KAC_LEVEL

@@ -112,6 +112,7 @@ int run(const char* name, const char* storage, int whole, unsigned begin, unsign
   KACFLOW_POINT_OPERATIONS(KACFLOW_TRY)
   KACFLOW_PATH_OPERATIONS(KACFLOW_TRY)
   KACFLOW_LAW_OPERATIONS(KACFLOW_TRY)
+  KACFLOW_SPLINE_OPERATIONS(KACFLOW_TRY)
   return 2;
 }
 
@@ -139,5 +140,6 @@ extern "C" std::size_t kacflow_entry_bytes(const char* name, const char* storage
   KACFLOW_POINT_OPERATIONS(KACFLOW_SIZE)
   KACFLOW_PATH_OPERATIONS(KACFLOW_SIZE)
   KACFLOW_LAW_OPERATIONS(KACFLOW_SIZE)
+  KACFLOW_SPLINE_OPERATIONS(KACFLOW_SIZE)
   return 0;
 }

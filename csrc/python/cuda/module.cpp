@@ -22,7 +22,8 @@ namespace {
 const std::vector<const CompiledKernel*>& kernels() {
   static const std::vector<const CompiledKernel*> list = [] {
     std::vector<const CompiledKernel*> found;
-    for (const CompiledKernel* table : {kNoiseKernels, kPointKernels, kPathKernels, kLawKernels}) {
+    for (const CompiledKernel* table :
+         {kNoiseKernels, kPointKernels, kPathKernels, kLawKernels, kSplineKernels}) {
       for (; table->function; ++table) found.push_back(table);
     }
     return found;
