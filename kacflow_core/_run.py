@@ -352,7 +352,7 @@ def spline_grad(
     n0, n1, inner = x.shape
     layout = _layout.Layout(n0, n1, inner) if n1 != 1 else _layout.Layout(n0 * inner, 1, 1)
     bins = knots[0].shape[1] - 1
-    parts = _jobs.Parts.of(layout, bins).count if layout.size and target.by_address else 1
+    parts = _jobs.Parts.of(layout, bins).number if layout.size and target.by_address else 1
     sums = library.empty((parts, n1, 3, bins + 1), dtype, target.device)
     if not layout.size:
         sums[...] = 0.0

@@ -150,7 +150,8 @@ def _splines(
     recorder: Recorder, shape: tuple[int, ...], dtype: str
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """Data for as many splines as the second axis has entries, and knots."""
-    n0, splines, inner = (*shape, 1, 1)[:2] + (int(np.prod(shape[2:])),)
+    n0, splines = (*shape, 1)[:2]
+    inner = int(np.prod(shape[2:]))
     knots = [recorder.empty((splines, 2 + len(shape)), dtype, HOST) for _ in range(3)]
     return recorder.empty((n0, splines, inner), dtype, HOST), knots
 

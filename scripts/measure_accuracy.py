@@ -17,8 +17,8 @@ tenth as many points.  Rounding x, tau or D alone changes p and the tail of F by
   cdf_error            |F - exact|
   tail_scaled_error    |F(-|x|)/exact - 1| / (1 + D)
   ppf_scaled_error     |F(x) - q| / (q (1 + D) + |x| p) with exact F and p, for q <= 1/2
-Splines: splines of 8 bins with log-normal widths, heights and slopes and a point each, at and beside
-the knots, between and beyond (kacflow_core.testing._spline_checks); gradients a tenth as many.
+Splines: splines of 8 bins with log-normal widths, heights and slopes and a point each, at and
+beside the knots, between and beyond (kacflow_core.testing._spline_checks); gradients a tenth.
   spline_units            |y - exact| / spacing at the largest of |y_0|, |y_1|, |y|
   spline_slope_ulp        |y' - exact| / spacing at y'
   spline_inverse_units    |x - exact| / (that of x + that of y / y')

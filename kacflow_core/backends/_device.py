@@ -225,7 +225,7 @@ class DeviceBackend:
         layout: Layout, edges: Array, values: Array, slopes: Array, *, threads: int,
     ) -> None:  # fmt: skip
         storage, bins = storage_name(x.dtype), edges.shape[-1] - 1
-        parts = Parts.of(layout, bins).count
+        parts = Parts.of(layout, bins).number
         sums = np.empty((parts, layout.n1, 3, bins + 1), x.dtype)
         self._launch(
             lambda e, v, s, data, f, g, to, into: _jobs.spline_grad(

@@ -224,7 +224,7 @@ class Parts(NamedTuple):
     """How the rows of splines are cut into parts, the same ones wherever they are summed."""
 
     rows: int  #: in a part
-    count: int
+    number: int
 
     @classmethod
     def of(cls, layout: Layout, bins: int) -> Parts:
@@ -328,8 +328,8 @@ def spline_grad(
 ) -> Launch:  # fmt: skip
     """Gradients in x, and the sums over each of :class:`Parts` of those in the knots."""
     parts = Parts.of(layout, bins)
-    units = Layout(parts.count, layout.n1, 1)
-    p = ON_CPU if host else spline_plan(storage, parts.count * layout.n1, bins)
+    units = Layout(parts.number, layout.n1, 1)
+    p = ON_CPU if host else spline_plan(storage, parts.number * layout.n1, bins)
     job = _SPLINE.pack(
         *_head(p, units, ()), bins, *knots, x, grad_x, sums, *grads, layout.n0, layout.inner,
         parts.rows,

@@ -175,9 +175,7 @@ class NumbaBackend:
         def run(data: tuple[Array, ...], begin: int, end: int) -> None:
             kernel(*data, begin, end, layout.n1, layout.inner, *knots)
 
-        self._run_in_pieces(
-            run, layout.size, inputs, outputs, threads=threads, grain=_GRAIN_DRAWS
-        )
+        self._run_in_pieces(run, layout.size, inputs, outputs, threads=threads, grain=_GRAIN_DRAWS)
 
     def spline_grad(
         self, x: Array, grad_y: Array, grad_slope: Array, grad_x: Array, grad_knots: Array,
@@ -185,7 +183,7 @@ class NumbaBackend:
     ) -> None:  # fmt: skip
         kernel = self._splines.spline_grad(x.dtype.type)
         parts = Parts.of(layout, edges.shape[1] - 1)
-        sums = np.empty((parts.count * layout.n1, *grad_knots.shape[1:]), x.dtype)
+        sums = np.empty((parts.number * layout.n1, *grad_knots.shape[1:]), x.dtype)
         data = [array.reshape(layout) for array in (x, grad_y, grad_slope, grad_x)]
 
         def run(pieces: tuple[Array, ...], begin: int, end: int) -> None:
@@ -193,7 +191,7 @@ class NumbaBackend:
 
         grain = max(1, _GRAIN_DRAWS // min(parts.rows * layout.inner, layout.size))
         self._run_in_pieces(run, len(sums), (), (sums,), threads=threads, grain=grain)
-        grad_knots[...] = total(sums.reshape(parts.count, *grad_knots.shape))
+        grad_knots[...] = total(sums.reshape(parts.number, *grad_knots.shape))
 
 
 def _numba() -> ModuleType:

@@ -158,9 +158,9 @@ class ReferenceBackend:
         self, x: Array, grad_y: Array, grad_slope: Array, grad_x: Array, grad_knots: Array,
         layout: Layout, edges: Array, values: Array, slopes: Array, *, threads: int,
     ) -> None:  # fmt: skip
-        data = (array.reshape(layout) for array in (x, grad_y, grad_slope))
+        at, f, g = (array.reshape(layout) for array in (x, grad_y, grad_slope))
         with np.errstate(all="ignore"):
-            found, grad_knots[...] = spline.spline_grad(*data, edges, values, slopes)
+            found, grad_knots[...] = spline.spline_grad(at, f, g, edges, values, slopes)
             grad_x[...] = found.reshape(-1)
 
 

@@ -14,10 +14,10 @@ Data are (n0, C, inner), entry (i, j, k) being of spline j, and knots (C, bins +
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from kacflow_core.reference._exact import Array
 
@@ -25,7 +25,7 @@ from kacflow_core.reference._exact import Array
 class Bin(NamedTuple):
     """The numbers of the bin that each element lies in."""
 
-    number: Array
+    number: NDArray[np.int64]
     x_0: Array
     x_1: Array
     y_0: Array
@@ -39,7 +39,7 @@ def find(points: ArrayLike, at: Array, edges: Array, values: Array, slopes: Arra
     before the next, the last one's end included.
     """
     points = np.asarray(points, dtype=np.float64)
-    number = np.zeros(points.shape, np.int64)
+    number: NDArray[Any] = np.zeros(points.shape, np.int64)
     for j in range(points.shape[1]):
         number[:, j] = np.searchsorted(at[j, 1:-1], points[:, j], side="right")
     spline = np.arange(points.shape[1])[:, None]
@@ -51,9 +51,7 @@ def find(points: ArrayLike, at: Array, edges: Array, values: Array, slopes: Arra
     )  # fmt: skip
 
 
-def _quadratics(
-    r: Array, v: Array, s: Array, d: Array, e: Array
-) -> tuple[Array, Array, Array]:
+def _quadratics(r: Array, v: Array, s: Array, d: Array, e: Array) -> tuple[Array, Array, Array]:
     """N, B and M."""
     q = r * v
     return s * r**2 + d * q, s + (d + e - 2 * s) * q, e * r**2 + 2 * s * q + d * v**2
@@ -137,5 +135,5 @@ def knot_sums(b: Bin, terms: Array, shape: tuple[int, ...]) -> Array:
     for quantity in range(3):
         for side in (0, 1):
             values = terms[1 + 2 * quantity + side]
-            np.add.at(sums, (spline, quantity, b.number + side), values)
+            np.add.at(sums[:, quantity], (spline, b.number + side), values)
     return sums

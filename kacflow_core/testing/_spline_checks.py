@@ -151,8 +151,8 @@ def spline_of_any_array(core: Subject) -> None:
         for n in _SIZES:
             for name, got in _everything(core, x[:n], f[:n], g[:n], of).items():
                 equal(got, whole[name][:n], f"{dtype} {name} of {n} rows")
-        turned = (np.asfortranarray(v) for v in (x, f, g))
-        for name, got in _everything(core, *turned, of).items():
+        turned = [np.asfortranarray(v) for v in (x, f, g)]
+        for name, got in _everything(core, turned[0], turned[1], turned[2], of).items():
             equal(got, whole[name], f"{dtype} {name} of an array of other strides")
         spoilt = x.copy()
         spoilt[1, 1, 1] = np.nan

@@ -42,7 +42,7 @@ def splines(dtype: str, which: int) -> tuple[checks.Knots, np.ndarray, list, lis
 
 @functools.cache
 def wanted(dtype: str) -> tuple[list[mp.mpf], list[mp.mpf]]:
-    of, x, numbers, _ = splines(dtype, 0)
+    _, x, numbers, _ = splines(dtype, 0)
     with mp.workprec(oracle.PRECISION):
         found = [oracle.spline(float(v), b) for v, b in zip(x.flat, numbers, strict=True)]
     return [y for y, _ in found], [slope for _, slope in found]
@@ -114,7 +114,9 @@ def test_gradients(core: Core, dtype: str):
         assert found.max() <= UNITS["gradient"], i
 
 
-@pytest.mark.parametrize("shape", [(5000, 1, 1), (1, 1, 5000), (70, 40, 1), (30, 2, 70), (9, 3, 200)])
+@pytest.mark.parametrize(
+    "shape", [(5000, 1, 1), (1, 1, 5000), (70, 40, 1), (30, 2, 70), (9, 3, 200)]
+)
 @pytest.mark.parametrize("bins", [1, 2, 33])
 def test_sums_are_those_of_the_elements(core: Core, dtype: str, shape, bins: int):
     """To what n additions one by one are off, by exact sums of the same terms."""
@@ -176,7 +178,11 @@ def test_strides(core: Core, dtype: str):
     of = checks.knots(rng, 3, 6, dtype)
     whole = checks.points(rng, 20, of[0], 10)
     tables = [np.asfortranarray(v) for v in of]
-    for x in (whole[::2, :, ::-3], whole.transpose(2, 1, 0), np.broadcast_to(whole[:1], (4, 3, 10))):
+    for x in (
+        whole[::2, :, ::-3],
+        whole.transpose(2, 1, 0),
+        np.broadcast_to(whole[:1], (4, 3, 10)),
+    ):
         plain = np.ascontiguousarray(x)
         for got, want in zip(core.spline(x, *tables), core.spline(plain, *of), strict=True):
             np.testing.assert_array_equal(got, want)
@@ -239,5 +245,3 @@ def test_knots_without_order_are_read_within_bounds(backend: str, dtype: str):
         _spline.spline(x, *tables, backend=backend)
         _spline.spline_inverse(x, *tables, backend=backend)
         _spline.spline_grad(x, x, x, *tables, backend=backend)
-
-

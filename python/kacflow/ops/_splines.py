@@ -50,6 +50,12 @@ def _ready(target: Target, *values: Tensor) -> list[Tensor]:
     return [library.contiguous(aligned(library, readable(value))) for value in values]
 
 
+def _pull(function: Callable[..., Any], *at: Any) -> Callable[..., Any]:
+    """What takes gradients in the results of a function to those in its arguments."""
+    pull: Callable[..., Any] = torch.func.vjp(function, *at)[1]
+    return pull
+
+
 def _has(target: Target) -> bool:
     return hasattr(target.kernels, "spline")
 
@@ -85,7 +91,7 @@ def spline_grad(
     target = target_of("x", x)
     data, f, g, *knots = _ready(target, x, grad_y, grad_slope, edges, values, slopes)
     if not _has(target):
-        _, pull = torch.func.vjp(_spline_formulas.spline, data, *knots)
+        pull = _pull(_spline_formulas.spline, data, *knots)
         first, *others = (gradient.contiguous() for gradient in pull((f, g)))
     else:
         first, others = _run.spline_grad(target, data, (f, g), knots)
@@ -129,7 +135,7 @@ class _Composed:
             for grad, out in zip(grads, outputs, strict=True)
         ]
         if torch.is_grad_enabled():
-            _, pull = torch.func.vjp(self._formula, *inputs)
+            pull = _pull(self._formula, *inputs)
             found = pull(full[0] if len(full) == 1 else tuple(full))
         else:
             found = self._fused(inputs, outputs, full)
@@ -145,10 +151,10 @@ class _Composed:
         ]
 
         def back(*grads: Tensor) -> Any:
-            _, pull = torch.func.vjp(self._formula, *inputs)
+            pull = _pull(self._formula, *inputs)
             return pull(grads[0] if len(grads) == 1 else grads)
 
-        _, push = torch.func.vjp(back, *(torch.zeros_like(out) for out in outputs))
+        push = _pull(back, *(torch.zeros_like(out) for out in outputs))
         return list(push(tuple(full)))
 
 
