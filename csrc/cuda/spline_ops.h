@@ -9,41 +9,49 @@
 namespace kacflow {
 namespace device {
 
-/// The knots of one spline.
+/// The knots of all splines, or from one on.
 template <class Real>
-struct SplineRow {
+struct KnotTables {
   const Real *edges, *values, *slopes;
-  int64 bins;
+  int32 bins;
+
+  KAC_FN void load(const SplineJob& job, int64 first) {
+    edges = static_cast<const Real*>(job.edges) + first;
+    values = static_cast<const Real*>(job.values) + first;
+    slopes = static_cast<const Real*>(job.slopes) + first;
+    bins = static_cast<int32>(job.bins);
+  }
 };
 
-template <class Real>
-KAC_FN SplineRow<Real> spline_row(const SplineJob& job, int64 spline) {
-  const int64 first = spline * (job.bins + 1);
-  return {static_cast<const Real*>(job.edges) + first, static_cast<const Real*>(job.values) + first,
-          static_cast<const Real*>(job.slopes) + first, job.bins};
-}
-
-/// The bin in which x lies among `knots`, the edges or the values of a row.
-template <class Real>
-KAC_FN kac::Bin<Real> found_bin(const SplineRow<Real>& row, const Real* knots, Real x) {
-  const int32 k = kac::bin_of(knots, static_cast<int32>(row.bins), x);
-  return kac::bin_at(row.edges, row.values, row.slopes, k);
-}
+/// Where a spline's knots begin.
+struct SplineRow {
+  int64 first;
+};
 
 template <class Real>
 struct SplineTileOp {
   using Job = SplineJob;
-  using Row = SplineRow<Real>;
+  using Row = SplineRow;
   static constexpr int32 kVector = Vector<Real>::kSize;
 
   struct Inputs {
     Vector<Real> x;
+    KnotTables<Real> knots;
     KAC_FN void load(const SplineJob& job, int64 first, int32 count) {
+      knots.load(job, 0);
       x = read<Real>(job.x, first, count, job.tiling.wide != 0);
     }
   };
 
-  static KAC_FN Row row(const Job& job, const RowIndex& i) { return spline_row<Real>(job, i.i1); }
+  static KAC_FN Row row(const Job& job, const RowIndex& i) { return {i.i1 * (job.bins + 1)}; }
+
+  /// The bin in which x lies among `table`, the edges or the values.
+  static KAC_FN kac::Bin<Real> found(const KnotTables<Real>& knots, const Real* table,
+                                     const Row& row, Real x) {
+    const int32 k = kac::bin_of(table + row.first, knots.bins, x);
+    return kac::bin_at(knots.edges + row.first, knots.values + row.first, knots.slopes + row.first,
+                       k);
+  }
 };
 
 /// y and y'.
@@ -67,7 +75,7 @@ struct SplineOp : SplineTileOp<Real> {
 
   static KAC_FN kac::SplineValue<Real> apply(const Row& row, const Inputs& in, int32 j) {
     const Real x = in.x.values[j];
-    return kac::spline(found_bin(row, row.edges, x), x);
+    return kac::spline(Base::found(in.knots, in.knots.edges, row, x), x);
   }
 };
 
@@ -88,7 +96,7 @@ struct SplineInverseOp : SplineTileOp<Real> {
 
   static KAC_FN Real apply(const Row& row, const Inputs& in, int32 j) {
     const Real y = in.x.values[j];
-    return kac::spline_inverse(found_bin(row, row.values, y), y);
+    return kac::spline_inverse(Base::found(in.knots, in.knots.values, row, y), y);
   }
 };
 
@@ -98,7 +106,7 @@ struct SplineInverseOp : SplineTileOp<Real> {
 template <class Real>
 struct SplineGradOp {
   using Job = SplineJob;
-  using Row = SplineRow<Real>;
+  using Row = SplineRow;
   static constexpr int32 kVector = 1;
   static constexpr int32 kTerms = 6;
 
@@ -118,7 +126,6 @@ struct SplineGradOp {
   /// What a thread knows of its block's part.
   struct State {
     int64 spline, first_row, count;
-    Row row;
   };
 
   static KAC_FN void begin(const Job& job, const Place& at, const Shared& shared, State* state) {
@@ -126,7 +133,6 @@ struct SplineGradOp {
     state->spline = at.block - part * job.layout.n1;
     state->first_row = part * job.part;
     state->count = kac::smaller(job.part, job.rows - state->first_row) * job.inner;
-    state->row = spline_row<Real>(job, state->spline);
     const int32 slots = 3 * static_cast<int32>(job.bins + 1);
     for (int32 s = static_cast<int32>(at.thread); s < slots; s += static_cast<int32>(at.threads)) {
       shared.sums[s] = Real(0);
@@ -144,9 +150,11 @@ struct SplineGradOp {
     const Real x = static_cast<const Real*>(job.x)[e];
     const Real f = static_cast<const Real*>(job.grad_y)[e];
     const Real g = static_cast<const Real*>(job.grad_slope)[e];
-    const int32 k = kac::bin_of(state.row.edges, static_cast<int32>(job.bins), x);
-    const kac::SplineGradient<Real> of = kac::spline_gradient(
-        kac::bin_at(state.row.edges, state.row.values, state.row.slopes, k), x, f, g);
+    KnotTables<Real> knots;
+    knots.load(job, state.spline * (job.bins + 1));
+    const int32 k = kac::bin_of(knots.edges, knots.bins, x);
+    const kac::SplineGradient<Real> of =
+        kac::spline_gradient(kac::bin_at(knots.edges, knots.values, knots.slopes, k), x, f, g);
     static_cast<Real*>(job.out)[e] = of.x;
     Real* const to = shared.terms + at.thread;
     const uint32 n = at.threads;

@@ -26,9 +26,9 @@ OPERATIONS = {
     "logpdf": ("LogPdfOp", 12, 0),
     "cdf": ("CdfOp", 12, 0),
     "ppf": ("PpfOp", 12, 0),
-    "spline": ("SplineOp", 0, 4),
-    "spline_grad": ("SplineGradOp", 0, 4),
-    "spline_inverse": ("SplineInverseOp", 0, 4),
+    "spline": ("SplineOp", 0, 1),
+    "spline_grad": ("SplineGradOp", 0, 1),
+    "spline_inverse": ("SplineInverseOp", 0, 1),
     "count_events": ("CountEventsOp", 0, 2),
     "fill_events": ("FillEventsOp", 0, 2),
 }
