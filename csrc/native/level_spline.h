@@ -40,9 +40,12 @@ struct SplineLanes {
 
   /// Finds the bins of numbers among `knots`, which are edges or values.
   void find(const T* __restrict knots, const T* __restrict x) {
-    for (int l = 0; l < kBlock; ++l) at[l] = 0;
     const int32 last = bins - 1;
-    for (int32 step = kac::first_step(bins); step > 0; step /= 2) {
+    int32 step = kac::first_step(bins);
+    for (int l = 0; l < kBlock; ++l) {
+      at[l] = kac::searched(knots, base[l], 0, step, last, x[l]);
+    }
+    while ((step /= 2) > 0) {
       for (int l = 0; l < kBlock; ++l) {
         at[l] = kac::searched(knots, base[l], at[l], step, last, x[l]);
       }

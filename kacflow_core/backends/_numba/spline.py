@@ -30,6 +30,8 @@ def bin_of(knots, c, x):
 
 
 class Bin(NamedTuple):
+    """Knots at the ends of a bin, and the slopes there."""
+
     x_0: Any
     x_1: Any
     y_0: Any
@@ -40,6 +42,7 @@ class Bin(NamedTuple):
 
 @element
 def bin_at(edges, values, slopes, c, k):
+    """Bin ``k`` of spline ``c``."""
     return Bin(
         edges[c, k], edges[c, k + 1], values[c, k], values[c, k + 1], slopes[c, k],
         slopes[c, k + 1],
@@ -47,6 +50,8 @@ def bin_at(edges, values, slopes, c, k):
 
 
 class Place(NamedTuple):
+    """See ``SplinePlace``."""
+
     u: Any
     v: Any
     uv: Any
@@ -84,6 +89,8 @@ def place(real: Any) -> Any:
 
 
 class Gradient(NamedTuple):
+    """Derivatives in x and in the numbers of the bin."""
+
     x: Any
     x_0: Any
     x_1: Any
