@@ -101,7 +101,7 @@ KAC_FN SplinePlace<T> spline_place(const Bin<T>& b, T x) {
   p.share = p.u * fma(p.s, p.u, b.d * p.v) * p.inverse;
   p.squares = fma(b.e * p.u, p.u, fma(p.s + p.s, p.uv, b.d * p.v * p.v));
   const T ratio = p.s * p.inverse;
-  p.slope = ratio * ratio * p.squares;
+  p.slope = select(x < b.x_0, b.d, select(x > b.x_1, b.e, ratio * ratio * p.squares));
   return p;
 }
 

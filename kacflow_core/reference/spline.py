@@ -66,7 +66,7 @@ def spline(x: ArrayLike, edges: Array, values: Array, slopes: Array) -> tuple[Ar
         w, h = b.x_1 - b.x_0, b.y_1 - b.y_0
         r, v = (within - b.x_0) / w, (b.x_1 - within) / w
         n, below, m = _quadratics(r, v, h / w, b.d, b.e)
-        slope = (h / w) ** 2 * m / below**2
+        slope = np.where(x < b.x_0, b.d, np.where(x > b.x_1, b.e, (h / w) ** 2 * m / below**2))
         return b.y_0 + h * n / below + slope * (x - within), slope
 
 

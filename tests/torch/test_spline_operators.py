@@ -152,6 +152,11 @@ def test_a_backend_without_splines_gets_the_composition(monkeypatch):
     for op, formula in PAIRS:
         torch.testing.assert_close(op(*given), formula(*given))
     torch.testing.assert_close(torch.autograd.grad(OPS._spline(*given)[0].sum(), given), want)
+    compiled = torch.compile(lambda *v: OPS._spline(*v)[0].sum(), backend="aot_eager")
+    torch.testing.assert_close(torch.autograd.grad(compiled(*given), given), want)
+    x, *tables = (v.detach() for v in given)
+    with pytest.raises(RuntimeError, match="backend 'mine' has no method spline_grad"):
+        OPS._spline_grad(x, x, x, *tables)
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (3, 1), (2, 1, 4), (2, 3, 4), (2, 1, 1)])

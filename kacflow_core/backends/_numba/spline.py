@@ -81,9 +81,8 @@ def place(real: Any) -> Any:
         share = u * fma(s, u, b.d * v) * inverse
         squares = fma(b.e * u, u, fma(s + s, uv, b.d * v * v))
         ratio = s * inverse
-        return Place(
-            u, v, uv, x - within, w, h, s, inverse, share, squares, ratio * ratio * squares
-        )
+        slope = select(x < b.x_0, b.d, select(x > b.x_1, b.e, ratio * ratio * squares))
+        return Place(u, v, uv, x - within, w, h, s, inverse, share, squares, slope)
 
     return place
 

@@ -60,6 +60,11 @@ def _has(target: Target) -> bool:
     return hasattr(target.kernels, "spline")
 
 
+def _has_kernels(value: Tensor) -> bool:
+    """Whether there are kernels where a tensor is: a backend of one's own may do without."""
+    return not value.is_cpu or _has(target_of("x", value))
+
+
 def spline(x: Tensor, edges: Tensor, values: Tensor, slopes: Tensor) -> tuple[Tensor, Tensor]:
     """The kernel of y and y'."""
     _check("x", x, edges, values, slopes)
@@ -90,11 +95,9 @@ def spline_grad(
     _check("x", x, grad_y, grad_slope, edges, values, slopes)
     target = target_of("x", x)
     data, f, g, *knots = _ready(target, x, grad_y, grad_slope, edges, values, slopes)
-    if not _has(target):
-        pull = _pull(_spline_formulas.spline, data, *knots)
-        first, *others = (gradient.contiguous() for gradient in pull((f, g)))
-    else:
-        first, others = _run.spline_grad(target, data, (f, g), knots)
+    if not _has(target):  # derivatives do not ask for this then
+        raise RuntimeError(f"backend {target.kernels.name!r} has no method spline_grad")
+    first, others = _run.spline_grad(target, data, (f, g), knots)
     return first, others[0].contiguous(), others[1].contiguous(), others[2].contiguous()
 
 
@@ -118,23 +121,23 @@ class _Composed:
     :class:`kacflow.ops._rules.Rule`, whose place this takes.
     """
 
-    keeps_outputs = True
-
-    def __init__(self, formula: Callable[..., Any], fused: Callable[..., Sequence[Any]]) -> None:
-        self._formula, self._fused = formula, fused
+    def __init__(
+        self, formula: Callable[..., Any], fused: Callable[..., Sequence[Any]], keeps_outputs: bool
+    ) -> None:
+        self._formula, self._fused, self.keeps_outputs = formula, fused, keeps_outputs
 
     def backward(
         self, inputs: Sequence[Any], outputs: Sequence[Tensor], needed: Sequence[bool],
         grads: Sequence[Tensor | None],
     ) -> list[Tensor | None]:  # fmt: skip
-        """Gradients of all inputs, by the kernel where they need none themselves."""
+        """Gradients of all inputs, by the kernel where there is one and they need none themselves.
+
+        Results have the shape of the first input.
+        """
         if all(grad is None for grad in grads):
             return [None] * len(inputs)
-        full = [
-            torch.zeros_like(out) if grad is None else grad
-            for grad, out in zip(grads, outputs, strict=True)
-        ]
-        if torch.is_grad_enabled():
+        full = [torch.zeros_like(inputs[0]) if grad is None else grad for grad in grads]
+        if torch.is_grad_enabled() or not _has_kernels(inputs[0]):
             pull = _pull(self._formula, *inputs)
             found = pull(full[0] if len(full) == 1 else tuple(full))
         else:
@@ -154,7 +157,7 @@ class _Composed:
             pull = _pull(self._formula, *inputs)
             return pull(grads[0] if len(grads) == 1 else grads)
 
-        push = _pull(back, *(torch.zeros_like(out) for out in outputs))
+        push = _pull(back, *(torch.zeros_like(inputs[0]) for _ in shapes))
         return list(push(tuple(full)))
 
 
@@ -214,8 +217,8 @@ def _batched(op: Any) -> Any:
 
 def define(lib: torch.library.Library, tags: Sequence[torch.Tag], places: Sequence[str]) -> None:
     """Put the operators into ``lib``, with kernels for ``places``."""
-    of_spline = _Composed(_spline_formulas.spline, _spline_backward)
-    of_inverse = _Composed(_spline_formulas.spline_inverse, _inverse_backward)
+    of_spline = _Composed(_spline_formulas.spline, _spline_backward, False)
+    of_inverse = _Composed(_spline_formulas.spline_inverse, _inverse_backward, True)
     for name, takes, gives, kernel, fake, rule in (
         ("_spline", "Tensor x", "(Tensor, Tensor)", spline, _spline_fake, of_spline),
         ("_spline_inverse", "Tensor y", "Tensor", spline_inverse, _inverse_fake, of_inverse),
