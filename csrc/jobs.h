@@ -111,6 +111,21 @@ struct EventJob {
   double* times;         // [offsets' last]: written by fill_events
 };
 
+/// Row i0 n1 + i1 belongs to spline i1.  The elements of spline_grad are parts of splines, element
+/// j n1 + i1 the rows from j part on of spline i1: each writes the gradient in its own numbers, and
+/// the sums of those in the spline's knots.
+struct SplineJob {
+  Layout layout;
+  Tiling tiling;
+  int64 bins;
+  const void *edges, *values, *slopes;  // [n1, bins + 1]
+  const void* x;                        // [layout]; ordinates of spline_inverse
+  void* out;                            // [layout]: y, x, or the gradient in x
+  void* out_slope;                      // [layout], or [parts, n1, 3, bins + 1]: those in the knots
+  const void *grad_y, *grad_slope;      // of the results, read by spline_grad
+  int64 rows, inner, part;              // extents of its arrays, [rows, n1, inner]
+};
+
 }  // namespace kacflow
 
 #endif  // KACFLOW_JOBS_H_

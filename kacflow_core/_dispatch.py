@@ -29,6 +29,7 @@ class Backend(Protocol):
 
     A backend may have one more method, ``philox(seed, counter, block, stream)``, that returns the
     four words of its generator: :mod:`kacflow_core.testing` then compares them with known answers.
+    It may have the three of :class:`Splines`.
     """
 
     name: str
@@ -74,6 +75,31 @@ class Backend(Protocol):
         self, x: Array, out: Array, layout: Layout, t: Array, s: Array, a: Array, c: Array,
         *, threads: int,
     ) -> None: ...  # fmt: skip
+
+
+class Splines(Protocol):
+    """What a backend with splines (:mod:`kacflow_core._spline`) provides as well; for one without
+    them the torch layer composes them of torch's operators.
+
+    Data are float32 or float64, row (i0, i1) belongs to spline i1, and knots are C-contiguous
+    arrays (n1, bins + 1) of the same type.
+    """
+
+    def spline(
+        self, x: Array, y: Array, slope: Array, layout: Layout, edges: Array, values: Array,
+        slopes: Array, *, threads: int,
+    ) -> None: ...  # fmt: skip
+
+    def spline_inverse(
+        self, y: Array, x: Array, layout: Layout, edges: Array, values: Array, slopes: Array,
+        *, threads: int,
+    ) -> None: ...  # fmt: skip
+
+    def spline_grad(
+        self, x: Array, grad_y: Array, grad_slope: Array, grad_x: Array, grad_knots: Array,
+        layout: Layout, edges: Array, values: Array, slopes: Array, *, threads: int,
+    ) -> None:  # fmt: skip
+        """``grad_knots`` is (n1, 3, bins + 1): the gradients in edges, values and slopes."""
 
 
 #: Names, fastest first.

@@ -19,6 +19,7 @@ import numpy as np
 from kacflow_core import _layout, _schedules
 from kacflow_core._arrays import HOST, Library
 from kacflow_core.backends import _jobs
+from kacflow_core.backends._device import total
 from kacflow_core.backends._jobs import GIVEN, Grid, Launch, Noise, Parameter, Schedules
 
 #: KACFLOW_DEBUG=1: check that what a job tells a kernel to read and write lies in its arrays.
@@ -312,3 +313,66 @@ def path(
     x, d = (target.address(array, layout.size * n) for array in (positions, directions))
     target.start(_jobs.sample_path(dtype, layout, x, d, grid, a, c, noise, host=kernels.host))
     return positions, directions
+
+
+def splines(
+    target: Target, operation: str, x: Any, knots: Sequence[Any], outputs: int = 1
+) -> list[Any]:
+    """``"spline"``, with two results, or ``"spline_inverse"``, for data (n0, splines, inner).
+
+    Knots are edges, values and slopes, (splines, bins + 1) each, all of the type of the data; here
+    and below every array is contiguous and aligned.
+    """
+    library, kernels = target.library, target.kernels
+    results = [library.like(x) for _ in range(outputs)]
+    n0, n1, inner = x.shape
+    layout = _layout.Layout(n0, n1, inner) if n1 != 1 else _layout.Layout(1, 1, n0 * inner)
+    if not layout.size:
+        return results
+    if not target.by_address:
+        data, *to = (library.host(array).reshape(-1) for array in (x, *results))
+        tables = [library.host(array) for array in knots]
+        getattr(kernels, operation)(data, *to, layout, *tables, threads=target.threads)
+        return results
+    bins, dtype = knots[0].shape[1] - 1, library.dtype(x)
+    places = [target.address(array, n1 * (bins + 1)) for array in knots]
+    first, *others = (target.address(array, layout.size) for array in (x, *results))
+    target.start(
+        _jobs.spline(operation, dtype, layout, bins, places, first, others, host=kernels.host)
+    )
+    return results
+
+
+def spline_grad(
+    target: Target, x: Any, grads: Sequence[Any], knots: Sequence[Any]
+) -> tuple[Any, list[Any]]:
+    """Gradients in data and knots of a function of both results of "spline", whose gradients in
+    these are ``grads``.
+
+    Those in the knots are sums over parts of the data that depend on its shape alone, and their
+    sum in pairs: the same numbers for any number of threads.
+    """
+    library, kernels = target.library, target.kernels
+    grad_x, dtype = library.like(x), library.dtype(x)
+    n0, n1, inner = x.shape
+    layout = _layout.Layout(n0, n1, inner) if n1 != 1 else _layout.Layout(n0 * inner, 1, 1)
+    bins = knots[0].shape[1] - 1
+    parts = _jobs.Parts.of(layout, bins).number if layout.size and target.by_address else 1
+    sums = library.empty((parts, n1, 3, bins + 1), dtype, target.device)
+    if not layout.size:
+        sums[...] = 0.0
+    elif not target.by_address:
+        data = [library.host(array).reshape(-1) for array in (x, *grads, grad_x)]
+        tables = [library.host(array) for array in knots]
+        kernels.spline_grad(*data, library.host(sums)[0], layout, *tables, threads=target.threads)
+    else:
+        places = [target.address(array, n1 * (bins + 1)) for array in knots]
+        first, *others, to = (target.address(v, layout.size) for v in (x, *grads, grad_x))
+        into = target.address(sums, parts * 3 * n1 * (bins + 1))
+        target.start(
+            _jobs.spline_grad(
+                dtype, layout, bins, places, first, others, to, into, host=kernels.host
+            )
+        )
+    found = total(sums)
+    return grad_x, [found[:, i] for i in range(3)]

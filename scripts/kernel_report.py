@@ -33,7 +33,10 @@ from kacflow_core.backends import _jobs  # noqa: E402
 
 FLAGS = ["-std=c++17", "-O3", "--fmad=false", "-cubin", "-Xptxas", "-v", f"-I{ROOT / 'csrc'}"]
 RECORD = ROOT / "benchmarks" / "results" / "kernels-sm_90.json"
-REAL_ONLY = ("sample", "sample_path", "pdf", "logpdf", "cdf", "ppf", "transport")
+REAL_ONLY = (
+    "sample", "sample_path", "pdf", "logpdf", "cdf", "ppf", "transport",
+    "spline", "spline_grad", "spline_inverse",
+)  # fmt: skip
 MULTIPLIER = "-0x2daee0ad"  # of Philox, as the disassembly writes it
 
 

@@ -146,6 +146,16 @@ SHAPES: list[tuple[tuple[int, ...], int]] = [  # and how many axes parameters ha
 STORAGES = ("float32", "float64", "bfloat16", "float16")
 
 
+def _splines(
+    recorder: Recorder, shape: tuple[int, ...], dtype: str
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Data for as many splines as the second axis has entries, and knots."""
+    n0, splines = (*shape, 1)[:2]
+    inner = int(np.prod(shape[2:]))
+    knots = [recorder.empty((splines, 2 + len(shape)), dtype, HOST) for _ in range(3)]
+    return recorder.empty((n0, splines, inner), dtype, HOST), knots
+
+
 def record() -> str:
     """The file."""
     recorder = Recorder()
@@ -186,6 +196,11 @@ def record() -> str:
                 if number % 3 == 0:
                     times = np.asfortranarray(times * grid((shape[0], 1), 1.0, 2.0, dtype))
                 _run.path(target, times, shape, dtype, {"a": a, "c": c}, noise)
+        for dtype in STORAGES[:2]:
+            data, knots = _splines(recorder, shape, dtype)
+            _run.splines(target, "spline", data, knots, 2)
+            _run.splines(target, "spline_inverse", data, knots)
+            _run.spline_grad(target, data, (data, data), knots)
         rows = lead if axes < 2 else (lead[0], int(np.prod(lead[1:])))
         n0, n1 = (*rows, 1)[:2]
         layout = Layout(n0, n1, int(np.prod(shape)) // (n0 * n1))

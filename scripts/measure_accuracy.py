@@ -21,6 +21,12 @@ Transport from t to s: places as for the law, the a s of half of the points log-
 [1e-6, 1e6] as well, of the others a t times 0 to 2 or the same; with the spreads d = c t
 min(1, tau^-1/2) at both times,
   transport_scaled_error  |X - exact| / (|X| + d_s + d_t dX/dx)
+Splines: splines of 8 bins with log-normal widths, heights and slopes and a point each, at and
+beside the knots, between and beyond (kacflow_core.testing._spline_checks); gradients a tenth.
+  spline_units            |y - exact| / spacing at the largest of |y_0|, |y_1|, |y|
+  spline_slope_ulp        |y' - exact| / spacing at y'
+  spline_inverse_units    |x - exact| / (that of x + that of y / y')
+  spline_gradient_units   |term - exact| / (unit roundoff times the largest such term in the bin)
 The oracles are those of the tests (tests/core/oracles), which share no code with the kernels.
 """
 
@@ -35,7 +41,9 @@ import mpmath as mp
 import numpy as np
 
 import kacflow_core as kc
-from kacflow_core.testing.oracles import distribution, endpoint, path, philox, velocity
+from kacflow_core import _spline
+from kacflow_core.testing import _spline_checks
+from kacflow_core.testing.oracles import distribution, endpoint, path, philox, spline, velocity
 
 
 def sampler_error(dtype: str, points: int, backend: str | None) -> float:
@@ -205,6 +213,55 @@ def transport_error(dtype: str, points: int, backend: str | None) -> float:
     return worst
 
 
+def spline_points(
+    dtype: str, points: int, which: int, seed: int
+) -> tuple[_spline_checks.Knots, np.ndarray, list[list[mp.mpf]]]:
+    """Splines, a point of each among the edges (0) or values (1), and the numbers of its bin."""
+    rng = np.random.default_rng(seed)
+    of = _spline_checks.knots(rng, points, 8, dtype)
+    x = _spline_checks.points(rng, 1, of[which], 1)
+    bins = [spline.bin_of(at, edges) for at, edges in zip(x[0, :, 0], of[which], strict=True)]
+    return of, x, [spline.numbers(k, *tables) for k, *tables in zip(bins, *of, strict=True)]
+
+
+def spline_errors(dtype: str, points: int, backend: str | None) -> dict[str, float]:
+    """Largest errors of splines, their inverse and their gradients as defined above."""
+    worst: dict[str, float] = {}
+
+    def note(name: str, error: mp.mpf, unit: float) -> None:
+        worst[name] = max(worst.get(name, 0.0), float(abs(error)) / unit)
+
+    with mp.workprec(spline.PRECISION):
+        of, x, bins = spline_points(dtype, points, 0, 31)
+        y, slope = _spline.spline(x, *of, backend=backend)
+        exact = [spline.spline(float(at), b) for at, b in zip(x.flat, bins, strict=True)]
+        rounded = np.array([[[float(v)] for v, _ in exact]])
+        steep = np.array([[[float(v)] for _, v in exact]]).astype(dtype)
+        units = _spline_checks.value_units(x, rounded, of), _spline_checks.units(steep)
+        for i, (value, derivative) in enumerate(exact):
+            note("spline_units", float(y.flat[i]) - value, units[0].flat[i])
+            note("spline_slope_ulp", float(slope.flat[i]) - derivative, units[1].flat[i])
+
+        of, y, bins = spline_points(dtype, points, 1, 32)
+        x = _spline.spline_inverse(y, *of, backend=backend)
+        places = [spline.inverse(float(at), b) for at, b in zip(y.flat, bins, strict=True)]
+        unit = _spline_checks.inverse_units(y, np.array([[[float(v)] for v in places]]), of)
+        for i, place in enumerate(places):
+            note("spline_inverse_units", float(x.flat[i]) - place, unit.flat[i])
+
+        of, x, bins = spline_points(dtype, max(points // 10, 1), 0, 33)
+        f, g = np.random.default_rng(34).normal(size=(2, *x.shape)).astype(dtype)
+        grad_x, sums = _spline.spline_grad(x, f, g, *of, backend=backend)
+        most = _spline_checks.magnitudes(x, f, g, of) * np.finfo(dtype).eps
+        for i, b in enumerate(bins):
+            k = spline.bin_of(x.flat[i], of[0][i])
+            got = [grad_x.flat[i], *(v for table in sums for v in table[i, k : k + 2])]
+            wanted = spline.gradient(*(float(v.flat[i]) for v in (x, f, g)), b)
+            for value, want, unit in zip(got, wanted, most[:, 0, i, 0], strict=True):
+                note("spline_gradient_units", float(value) - want, unit)
+    return worst
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--points", type=int, default=100_000, help="points per figure")
@@ -221,6 +278,7 @@ def main() -> int:
             "gradient_relative_error": gradient_error(dtype, max(n // 5, 1), backend),
             **law_errors(dtype, max(n // 10, 1), backend),
             "transport_scaled_error": transport_error(dtype, max(n // 10, 1), backend),
+            **spline_errors(dtype, n, backend),
         }
         if dtype == "float64":
             figures[dtype]["waiting_time_ulp"] = waiting_time_error(n, backend)

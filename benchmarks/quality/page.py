@@ -16,12 +16,16 @@ from benchmarks.quality import tables
 from benchmarks.tables import markdown
 
 PAGE = results.ROOT / "docs" / "experiments.md"
+#: Questions of the suite whose rows have a share, and what the columns hold.
+_SHARES = {
+    "share": ["step", "noise", "threads", "time of a step", "share of the noise"],
+    "learned": ["splines", "how", "threads", "time of the noise", "over a step of the network"],
+}
 _MARKED = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-def _shares(rows: Sequence[results.Row]) -> str:
-    """The rows of the suite's question that have a share."""
-    head = ["step", "noise", "threads", "time of a step", "share of the noise"]
+def _shares(name: str, rows: Sequence[results.Row]) -> str:
+    """The rows of a question of the suite that have a share."""
     body = [
         [
             row.case, row.name, str(row.threads), results.duration(row.seconds.mid),
@@ -30,20 +34,20 @@ def _shares(rows: Sequence[results.Row]) -> str:
         for row in rows
         if "share" in row.more
     ]  # fmt: skip
-    return markdown(head, body)
+    return markdown(_SHARES[name], body)
 
 
 def figures(name: str) -> str:
     """Where, when and how a question was measured, and its tables."""
     folder = results.ROOT / "benchmarks" / "results"
-    file = folder / (f"{name}.json" if name == "share" else f"quality-{name}.json")
+    file = folder / (f"{name}.json" if name in _SHARES else f"quality-{name}.json")
     content = json.loads(file.read_text())
     where = content["environment"]
     place = where.get("gpu") or f"{where['processor']}, {where['cpus']} cores"
     made = f"torch {where['torch']}, kacflow {where['kacflow']} at {where['commit']}"
     how = f"    {content['command']}\n\n{place}; {made}, {where['date']}"
-    if name == "share":
-        return f"{how}.\n\n{_shares(results.read(file)['questions'][name])}\n"
+    if name in _SHARES:
+        return f"{how}.\n\n{_shares(name, results.read(file)['questions'][name])}\n"
     return (
         f"{how}; {len(content['seeds'])} seeds, solver {content['method']}, "
         f"{content['samples']} samples.\n\n{tables.all_tables(content)}\n"

@@ -22,6 +22,7 @@ NAMES = (
     "latency",
     "training",
     "share",
+    "learned",
     "startup",
     "accuracy",
     "bandwidth",

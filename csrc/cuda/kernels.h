@@ -24,6 +24,7 @@ extern const CompiledKernel kPointKernels[];
 extern const CompiledKernel kPathKernels[];
 extern const CompiledKernel kLawKernels[];
 extern const CompiledKernel kTransportKernels[];
+extern const CompiledKernel kSplineKernels[];
 
 struct Grid {
   unsigned blocks, threads;

@@ -7,6 +7,7 @@
 #include "noise_ops.h"
 #include "path_ops.h"
 #include "point_ops.h"
+#include "spline_ops.h"
 
 #define KACFLOW_REAL_STORAGES(X, name, Op) \
   X(name, Op, float32, float)              \
@@ -29,6 +30,10 @@
   KACFLOW_REAL_STORAGES(X, cdf, CdfOp)       \
   KACFLOW_REAL_STORAGES(X, ppf, PpfOp)
 #define KACFLOW_TRANSPORT_OPERATIONS(X) KACFLOW_REAL_STORAGES(X, transport, TransportOp)
+#define KACFLOW_SPLINE_OPERATIONS(X)                  \
+  KACFLOW_REAL_STORAGES(X, spline, SplineOp)          \
+  KACFLOW_REAL_STORAGES(X, spline_grad, SplineGradOp) \
+  KACFLOW_REAL_STORAGES(X, spline_inverse, SplineInverseOp)
 #define KACFLOW_PATH_OPERATIONS(X)                \
   KACFLOW_REAL_STORAGES(X, sample_path, PathOp)   \
   X(count_events, CountEventsOp, float64, double) \

@@ -11,6 +11,7 @@
 #define KACFLOW_CUDA_PHASES_H_
 
 #include "path_ops.h"
+#include "spline_ops.h"
 #include "tiles.h"
 
 namespace kacflow {
@@ -55,6 +56,32 @@ struct Phases<PathOp<Real>, kWhole> {
         Op::write(job, at, *walk, j, shared);
       });
     }
+  }
+};
+
+/// The gradients of a part of a spline, in rounds of one element for each thread.
+template <class Real, bool kWhole>
+struct Phases<SplineGradOp<Real>, kWhole> {
+  using Op = SplineGradOp<Real>;
+  using State = typename Op::State;
+
+  template <class Block>
+  static KAC_FN void run(const SplineJob& job, void* memory, Block* block) {
+    const typename Op::Shared shared(memory, job, block->threads());
+    block->each(
+        [&job, &shared](const Place& at, State* state) { Op::begin(job, at, shared, state); });
+    const int64 most = kac::smaller(job.part, job.rows) * job.inner;
+    for (int64 first = 0; first < most; first += block->threads()) {
+      block->each([&job, &shared, first](const Place& at, State* state) {
+        Op::terms(job, at, *state, first, shared);
+      });
+      block->barrier();
+      block->each([&job, &shared, first](const Place& at, State* state) {
+        Op::add(job, at, *state, first, shared);
+      });
+      block->barrier();
+    }
+    block->each([&job, shared](const Place& at, State*) { Op::store(job, at, shared); });
   }
 };
 

@@ -22,6 +22,9 @@ enum class Storage : int { kFloat32 = 0, kFloat64 = 1, kBFloat16 = 2, kFloat16 =
   X(cdf, PointJob, 2)                \
   X(ppf, PointJob, 2)                \
   X(transport, PointJob, 2)          \
+  X(spline, SplineJob, 2)            \
+  X(spline_grad, SplineJob, 2)       \
+  X(spline_inverse, SplineJob, 2)    \
   X(count_events, EventJob, 0)       \
   X(fill_events, EventJob, 0)
 

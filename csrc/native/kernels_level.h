@@ -13,6 +13,7 @@
 #include "level_law.h"
 #include "level_path.h"
 #include "level_sampling.h"
+#include "level_spline.h"
 #include "level_velocity.h"
 
 #define KACFLOW_STRING_(x) #x

@@ -23,7 +23,7 @@ struct Entry {
   void (*run)(Storage, const char* job, int threads);
 };
 
-constexpr int64 kLanes = 64;             ///< elements that a kernel computes side by side
+constexpr int64 kLanes = 64;             ///< elements that most kernels compute side by side
 constexpr int64 kWork = int64(1) << 25;  ///< numbers, or so, between two looks for Ctrl-C
 
 /// Cost of an element next to a draw of K(t), times 8; its inverse is how few elements are worth a
@@ -36,6 +36,11 @@ int64 cost(const PointJob&, const std::string& name) {
   return name == "velocity" || name == "velocity_grad" ? 2 : 64;
 }
 int64 cost(const PathJob& job, const std::string&) { return 8 * std::max(job.times.n, int64(1)); }
+/// Parts of splines cost as many numbers as they have.
+int64 cost(const SplineJob& job, const std::string& name) {
+  return name == "spline_grad" ? 8 * std::max(std::min(job.part, job.rows) * job.inner, int64(1))
+                               : 4;
+}
 /// By the events of up to 64 rows.
 int64 cost(const EventJob& job, const std::string&) {
   const auto value = [&](const Parameter& p, int64 row) {
@@ -52,6 +57,13 @@ int64 cost(const EventJob& job, const std::string&) {
   }
   return static_cast<int64>(8.0 * (1.0 + std::min(events, 1e12)));
 }
+
+/// Elements that a kernel computes side by side: parts of one spline are none.
+template <class Job>
+int64 most_lanes(const Job&) {
+  return kLanes;
+}
+int64 most_lanes(const SplineJob& job) { return job.part > 0 && job.layout.n1 == 1 ? 1 : kLanes; }
 
 template <class Job>
 struct Work {
@@ -74,7 +86,8 @@ void run_job(const char* name, Kernel<Job> kernel, Storage storage, const char* 
     return;
   }
   const int64 each = cost(job, name);
-  const int64 lanes = std::clamp(8 * kWork / each, int64(1), kLanes);  // of paths of many events
+  const int64 lanes =
+      std::clamp(8 * kWork / each, int64(1), most_lanes(job));  // paths of many events
   const int64 per_block = lanes * each;
   const int64 grain = std::max(int64(8) * 16384 / per_block, int64(1));
   const int64 blocks = (size + lanes - 1) / lanes;
@@ -154,6 +167,10 @@ constexpr Places places<PathJob>() {
 template <>
 constexpr Places places<EventJob>() {
   return {8, 11, 2, 0, 0};
+}
+template <>
+constexpr Places places<SplineJob>() {
+  return {0, 8, 0, 0, 0};
 }
 static_assert(offsetof(SampleJob, out) == 26 * kWord && offsetof(PairJob, x_0) == 44 * kWord &&
                   offsetof(PointJob, x) == 28 * kWord && offsetof(PointJob, t) == 8 * kWord &&

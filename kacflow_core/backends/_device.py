@@ -16,7 +16,7 @@ import numpy as np
 from kacflow_core._dispatch import DistributionKind
 from kacflow_core._layout import Array, Layout, is_bfloat16
 from kacflow_core.backends import _jobs
-from kacflow_core.backends._jobs import Grid, Launch, Noise, Parameter
+from kacflow_core.backends._jobs import Grid, Launch, Noise, Parameter, Parts
 
 
 class Memory(Protocol):
@@ -51,6 +51,17 @@ class Driver(Protocol):
 def storage_name(dtype: np.dtype[Any]) -> str:
     """The storage of a data type, a key of :data:`_jobs.STORAGES`."""
     return "bfloat16" if is_bfloat16(dtype) else dtype.name
+
+
+def total(parts: Any) -> Any:
+    """The sum over the first axis of an array of any library, in pairs and so in the same order
+    everywhere; the array is used up.
+    """
+    while len(parts) > 1:
+        half = (len(parts) + 1) // 2
+        parts[: len(parts) - half] += parts[half:]
+        parts = parts[:half]
+    return parts[0]
 
 
 class DeviceBackend:
@@ -189,3 +200,42 @@ class DeviceBackend:
         *, threads: int,
     ) -> None:  # fmt: skip
         self._point("transport", x, [out], layout, [t, a, c, s], threads)
+
+    def spline(
+        self, x: Array, y: Array, slope: Array, layout: Layout, edges: Array, values: Array,
+        slopes: Array, *, threads: int,
+    ) -> None:  # fmt: skip
+        self._at_knots("spline", x, [y, slope], layout, (edges, values, slopes), threads)
+
+    def spline_inverse(
+        self, y: Array, x: Array, layout: Layout, edges: Array, values: Array, slopes: Array,
+        *, threads: int,
+    ) -> None:  # fmt: skip
+        self._at_knots("spline_inverse", y, [x], layout, (edges, values, slopes), threads)
+
+    def _at_knots(
+        self, operation: str, x: Array, outputs: Sequence[Array], layout: Layout,
+        knots: Sequence[Array], threads: int,
+    ) -> None:  # fmt: skip
+        storage, bins = storage_name(x.dtype), knots[0].shape[-1] - 1
+        self._launch(
+            lambda e, v, s, data, *to: _jobs.spline(
+                operation, storage, layout, bins, (e, v, s), data, to, host=self.host
+            ),
+            [*knots, x], outputs, [], threads,
+        )  # fmt: skip
+
+    def spline_grad(
+        self, x: Array, grad_y: Array, grad_slope: Array, grad_x: Array, grad_knots: Array,
+        layout: Layout, edges: Array, values: Array, slopes: Array, *, threads: int,
+    ) -> None:  # fmt: skip
+        storage, bins = storage_name(x.dtype), edges.shape[-1] - 1
+        parts = Parts.of(layout, bins).number
+        sums = np.empty((parts, layout.n1, 3, bins + 1), x.dtype)
+        self._launch(
+            lambda e, v, s, data, f, g, to, into: _jobs.spline_grad(
+                storage, layout, bins, (e, v, s), data, (f, g), to, into, host=self.host
+            ),
+            [edges, values, slopes, x, grad_y, grad_slope], [grad_x, sums], [], threads,
+        )  # fmt: skip
+        grad_knots[...] = total(sums)

@@ -27,6 +27,9 @@ OPERATIONS = {
     "cdf": ("CdfOp", 12, 0),
     "ppf": ("PpfOp", 12, 0),
     "transport": ("TransportOp", 10, 0),
+    "spline": ("SplineOp", 0, 1),
+    "spline_grad": ("SplineGradOp", 0, 1),
+    "spline_inverse": ("SplineInverseOp", 0, 1),
     "count_events": ("CountEventsOp", 0, 2),
     "fill_events": ("FillEventsOp", 0, 2),
 }
@@ -198,6 +201,39 @@ def _head(p: Plan, layout: Layout, data: Sequence[int]) -> tuple[int, ...]:
     return rows, layout.n1, layout.inner, rows * layout.inner, p.groups, p.rows, p.magic, wide
 
 
+@functools.lru_cache(maxsize=1024)
+def spline_plan(storage: str, parts: int, bins: int) -> Plan:
+    """The launch for the gradients of ``parts`` parts of splines, a block for each."""
+    threads, real = 128, STORAGES[storage][2]
+    sums = -(-3 * (bins + 1) * real // _ACCESS) * _ACCESS
+    return Plan(
+        blocks=_blocks(parts, 1),
+        threads=threads,
+        shared=sums + threads * (6 * real + 4),
+        groups=1,
+        rows=0,
+        magic=0,
+        whole=True,
+    )
+
+
+#: Elements of a part of a spline, or so: sums over them are written down, and then added.
+_PART = 1024
+
+
+class Parts(NamedTuple):
+    """How the rows of splines are cut into parts, the same ones wherever they are summed."""
+
+    rows: int  #: in a part
+    number: int
+
+    @classmethod
+    def of(cls, layout: Layout, bins: int) -> Parts:
+        """For rows (n0, splines, inner)."""
+        rows = -(-max(_PART, 8 * bins) // max(layout.inner, 1))
+        return cls(rows, -(-layout.n0 // rows))
+
+
 _HEAD, _NOISE, _PARAMETER = "8q", "3Q", "Qd3q"
 _SAMPLE = struct.Struct("<" + _HEAD + _NOISE + 3 * _PARAMETER + "Q")
 _PAIR = struct.Struct("<" + _HEAD + _NOISE + 6 * _PARAMETER + "2qd" + "3Q")
@@ -205,6 +241,7 @@ _PATH = struct.Struct("<" + _HEAD + _NOISE + 2 * _PARAMETER + "Q4q" + "2Q")
 _EVENTS = struct.Struct("<" + _HEAD + _NOISE + 2 * _PARAMETER + "4Q")
 _NONE = Parameter()
 _POINT = struct.Struct("<" + _HEAD + 4 * _PARAMETER + "3Q")
+_SPLINE = struct.Struct("<" + _HEAD + "q8Q3q")
 
 
 def sample(
@@ -271,6 +308,35 @@ def point(
     first, second = (*outputs, 0)[:2]
     job = _POINT.pack(*_head(p, layout, (x, *outputs)), *t, *a, *c, *s, x, first, second)
     return Launch(operation, storage, p, job)
+
+
+def spline(
+    operation: str, storage: str, layout: Layout, bins: int, knots: Sequence[int], x: int,
+    outputs: Sequence[int], *, host: bool = False,
+) -> Launch:  # fmt: skip
+    """``"spline"``, with the results y and y', or ``"spline_inverse"``; row (i0, i1) belongs to
+    spline i1, whose edges, values and slopes are at ``knots``.
+    """
+    p = ON_CPU if host else plan(operation, storage, layout.n0 * layout.n1, layout.inner)
+    first, second = (*outputs, 0)[:2]
+    head = _head(p, layout, (x, *outputs))
+    job = _SPLINE.pack(*head, bins, *knots, x, first, second, 0, 0, 0, 0, 0)
+    return Launch(operation, storage, p, job)
+
+
+def spline_grad(
+    storage: str, layout: Layout, bins: int, knots: Sequence[int], x: int, grads: Sequence[int],
+    grad_x: int, sums: int, *, host: bool = False,
+) -> Launch:  # fmt: skip
+    """Gradients in x, and the sums over each of :class:`Parts` of those in the knots."""
+    parts = Parts.of(layout, bins)
+    units = Layout(parts.number, layout.n1, 1)
+    p = ON_CPU if host else spline_plan(storage, parts.number * layout.n1, bins)
+    job = _SPLINE.pack(
+        *_head(p, units, ()), bins, *knots, x, grad_x, sums, *grads, layout.n0, layout.inner,
+        parts.rows,
+    )  # fmt: skip
+    return Launch("spline_grad", storage, p, job)
 
 
 def source_of(operation: str, storage: str, whole: bool, kernel: str) -> str:

@@ -16,6 +16,8 @@ import numpy as np
 
 from kacflow_core._dispatch import Backend, DistributionKind
 from kacflow_core._layout import Array, Layout, working_dtype
+from kacflow_core.backends._device import total
+from kacflow_core.backends._jobs import Parts
 
 _OLDEST = (0, 59)
 
@@ -51,6 +53,7 @@ class NumbaBackend:
             pair,
             path,
             sampler,
+            spline,
             threads,
             transport,
             velocity,
@@ -66,6 +69,7 @@ class NumbaBackend:
         }
         self._path = path.sample_path
         self._events = events.count_events, events.fill_events
+        self._splines = spline
         self._run_in_pieces = threads.run_in_pieces
 
     def _run(
@@ -157,6 +161,45 @@ class NumbaBackend:
 
         self._run_in_pieces(run_fill, layout.size, (), results, threads=threads, grain=grain)
         return times, offsets, directions
+
+    def spline(
+        self, x: Array, y: Array, slope: Array, layout: Layout, edges: Array, values: Array,
+        slopes: Array, *, threads: int,
+    ) -> None:  # fmt: skip
+        kernel = self._splines.spline(x.dtype.type)
+        self._at_knots(kernel, layout, (x,), (y, slope), (edges, values, slopes), threads)
+
+    def spline_inverse(
+        self, y: Array, x: Array, layout: Layout, edges: Array, values: Array, slopes: Array,
+        *, threads: int,
+    ) -> None:  # fmt: skip
+        kernel = self._splines.spline_inverse(y.dtype.type)
+        self._at_knots(kernel, layout, (y,), (x,), (edges, values, slopes), threads)
+
+    def _at_knots(
+        self, kernel: Any, layout: Layout, inputs: tuple[Array, ...], outputs: tuple[Array, ...],
+        knots: tuple[Array, ...], threads: int,
+    ) -> None:  # fmt: skip
+        def run(data: tuple[Array, ...], begin: int, end: int) -> None:
+            kernel(*data, begin, end, layout.n1, layout.inner, *knots)
+
+        self._run_in_pieces(run, layout.size, inputs, outputs, threads=threads, grain=_GRAIN_DRAWS)
+
+    def spline_grad(
+        self, x: Array, grad_y: Array, grad_slope: Array, grad_x: Array, grad_knots: Array,
+        layout: Layout, edges: Array, values: Array, slopes: Array, *, threads: int,
+    ) -> None:  # fmt: skip
+        kernel = self._splines.spline_grad(x.dtype.type)
+        parts = Parts.of(layout, edges.shape[1] - 1)
+        sums = np.empty((parts.number * layout.n1, *grad_knots.shape[1:]), x.dtype)
+        data = [array.reshape(layout) for array in (x, grad_y, grad_slope, grad_x)]
+
+        def run(pieces: tuple[Array, ...], begin: int, end: int) -> None:
+            kernel(*data, *pieces, begin, end, parts.rows, edges, values, slopes)
+
+        grain = max(1, _GRAIN_DRAWS // min(parts.rows * layout.inner, layout.size))
+        self._run_in_pieces(run, len(sums), (), (sums,), threads=threads, grain=grain)
+        grad_knots[...] = total(sums.reshape(parts.number, *grad_knots.shape))
 
 
 def _numba() -> ModuleType:

@@ -14,7 +14,7 @@ from kacflow_core import reference
 from kacflow_core._dispatch import Backend, DistributionKind
 from kacflow_core._layout import Array, Layout, full_rows, working_dtype
 from kacflow_core.backends._storage import store, widen
-from kacflow_core.reference import events, pair, path, philox, sampler
+from kacflow_core.reference import events, pair, path, philox, sampler, spline
 
 _PIECE = 1 << 15
 
@@ -146,6 +146,31 @@ class ReferenceBackend:
             values = reference.transport(x[piece], times, ends, a=rates, c=speeds, dtype=x.dtype)
             with np.errstate(over="ignore", under="ignore"):
                 out[piece] = values
+
+    def spline(
+        self, x: Array, y: Array, slope: Array, layout: Layout, edges: Array, values: Array,
+        slopes: Array, *, threads: int,
+    ) -> None:  # fmt: skip
+        found = spline.spline(x.reshape(layout), edges, values, slopes)
+        with np.errstate(all="ignore"):
+            y[...], slope[...] = (result.reshape(-1) for result in found)
+
+    def spline_inverse(
+        self, y: Array, x: Array, layout: Layout, edges: Array, values: Array, slopes: Array,
+        *, threads: int,
+    ) -> None:  # fmt: skip
+        with np.errstate(all="ignore"):
+            found = spline.spline_inverse(y.reshape(layout), edges, values, slopes)
+            x[...] = found.reshape(-1)
+
+    def spline_grad(
+        self, x: Array, grad_y: Array, grad_slope: Array, grad_x: Array, grad_knots: Array,
+        layout: Layout, edges: Array, values: Array, slopes: Array, *, threads: int,
+    ) -> None:  # fmt: skip
+        at, f, g = (array.reshape(layout) for array in (x, grad_y, grad_slope))
+        with np.errstate(all="ignore"):
+            found, grad_knots[...] = spline.spline_grad(at, f, g, edges, values, slopes)
+            grad_x[...] = found.reshape(-1)
 
 
 def load() -> Backend:

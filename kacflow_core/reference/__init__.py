@@ -12,6 +12,7 @@ rounding of the light cone) of that working type, and results are float64 in eit
 ``events``        turning times
 ``law``           moments, characteristic function, atoms
 ``distribution``  density, distribution function, quantiles, transport
+``spline``        monotone rational-quadratic splines
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.strategies import SearchStrategy
 
 import kacflow_core
+from kacflow_core import _spline
 from kacflow_core._layout import Array
 from kacflow_core.backends._device import storage_name
 from kacflow_core.testing._compare import plain
@@ -27,6 +28,9 @@ OUTPUTS: dict[str, tuple[int, ...]] = {
     "transport": (1,),
     "sample_path": (0, 1),
     "simulate_events": (),  # returns new arrays
+    "spline": (1, 2),
+    "spline_inverse": (1,),
+    "spline_grad": (3, 4),
 }
 
 _SHOWN = 12  # elements of an array that are printed
@@ -42,7 +46,8 @@ class Fence:
 
     def __init__(self, like: Array) -> None:
         self._buffer = np.full(like.nbytes + 2 * _FENCE, _FENCE_BYTE, np.uint8)
-        self._words = self._buffer[_FENCE : _FENCE + like.nbytes].view(f"u{like.itemsize}")
+        words = self._buffer[_FENCE : _FENCE + like.nbytes].view(f"u{like.itemsize}")
+        self._words = words.reshape(like.shape)
         self._unwritten = _UNWRITTEN[storage_name(like.dtype)]
         self._words[:] = self._unwritten
         self.array = self._words.view(like.dtype)
@@ -102,7 +107,7 @@ class Subject:
     """The public functions of :mod:`kacflow_core` on the backend under test.
 
     ``subject.sample(...)`` is ``kacflow_core.sample(..., backend=...)``, and so for every other
-    public function that takes a backend.
+    public function that takes a backend, and for those of :mod:`kacflow_core._spline`.
     """
 
     def __init__(self, name: str, backend: Any, examples: int) -> None:
@@ -120,7 +125,8 @@ class Subject:
         )
 
     def __getattr__(self, function: str) -> Any:
-        return functools.partial(getattr(kacflow_core, function), backend=self._name)
+        home = _spline if function.startswith("spline") else kacflow_core
+        return functools.partial(getattr(home, function), backend=self._name)
 
     def search(self, holds: Callable[..., None], **arguments: SearchStrategy[Any]) -> None:
         """Look for arguments for which ``holds`` raises, and raise for the smallest of them."""

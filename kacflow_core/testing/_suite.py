@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from kacflow_core._dispatch import get_backend, register_backend
 from kacflow_core.testing import (
@@ -10,6 +11,7 @@ from kacflow_core.testing import (
     _law_checks,
     _noise_checks,
     _path_checks,
+    _spline_checks,
     _velocity_checks,
 )
 from kacflow_core.testing._report import ConformanceError, Report, Result
@@ -25,6 +27,7 @@ CHECKS: tuple[Check, ...] = (
     *_array_checks.CHECKS,
     *_law_checks.CHECKS,
     *_path_checks.CHECKS,
+    *_spline_checks.CHECKS,
 )
 
 _EXAMPLES, _THOROUGH = 40, 1000
@@ -42,9 +45,13 @@ def check_names() -> list[str]:
     return [check.__name__ for check in CHECKS]
 
 
-def _chosen(only: Iterable[str] | None) -> list[Check]:
+def _chosen(only: Iterable[str] | None, backend: Any) -> list[Check]:
+    """The checks to run: by default those of splines (:class:`kacflow_core._dispatch.Splines`) only
+    for a backend that has them.
+    """
     if only is None:
-        return list(CHECKS)
+        left_out = () if hasattr(backend, "spline") else _spline_checks.CHECKS
+        return [check for check in CHECKS if check not in left_out]
     wanted = [only] if isinstance(only, str) else list(only)
     for name in wanted:
         if name not in check_names():
@@ -113,8 +120,8 @@ def check_backend(
     >>> report.ok, len(report.results)
     (True, 1)
     """
-    checks = _chosen(only)
     backend = get_backend(name)
+    checks = _chosen(only, backend)
     fenced = f"{name} (fenced)"
     register_backend(fenced, lambda: FencedBackend(backend))
     try:

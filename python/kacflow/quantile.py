@@ -191,11 +191,11 @@ class QuantileProcess(nn.Module, ScaledProcess):
         return _spline.Knots(self._abscissas(width.softmax(1)), y, slope.exp())
 
     def _rows(self, value: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """``value`` as (C, N), beside the C splines, and what brings such rows into its shape."""
+        """``value`` as (n0, C, inner), for the C splines, and what brings that into its shape.
+
+        A view where the axes of the splines lie together.
+        """
         check_same_device("the data", value, "the noise", self.middle.device)
-        if math.prod(self.shape) == 1:
-            full = value.expand(torch.broadcast_shapes(value.shape, self.shape))
-            return full.reshape(1, -1), lambda rows: rows.reshape(full.shape)
         try:
             full = value.expand(torch.broadcast_shapes(value.shape, self.shape))
         except RuntimeError:
@@ -205,11 +205,15 @@ class QuantileProcess(nn.Module, ScaledProcess):
             ) from None
         before = full.ndim - len(self.shape)
         own = [before + i for i, n in enumerate(self.shape) if n > 1]
-        order = own + [i for i in range(full.ndim) if i not in own]
+        order = list(range(full.ndim))
+        if own and any(full.shape[i] > 1 for i in order[own[0] : own[-1]] if i not in own):
+            order = [i for i in order if i not in own] + own
         turned = full.permute(order)
+        begin, end = (order.index(own[0]), order.index(own[-1]) + 1) if own else (0, 0)
+        n0, inner = math.prod(turned.shape[:begin]), math.prod(turned.shape[end:])
         back = [order.index(i) for i in range(full.ndim)]
         return (
-            turned.reshape(math.prod(self.shape), -1).contiguous(),
+            turned.reshape(n0, math.prod(self.shape), inner),
             lambda rows: rows.reshape(turned.shape).permute(back),
         )
 

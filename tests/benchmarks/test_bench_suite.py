@@ -53,11 +53,14 @@ def test_every_question_is_answered(smoke: Path) -> None:
             assert row.calls >= 1 and row.threads >= 1
 
 
+NO_DRAWS = "floor: no pair", "floor: bare loop", "floor: no noise"
+
+
 def test_every_competitor_has_its_error_beside_its_time(smoke: Path) -> None:
     content = results.read(smoke / "a.json")
     for name, rows in content["questions"].items():
         for row in rows:
-            if row.name in ("floor: no pair", "floor: bare loop"):  # draw nothing
+            if row.name in NO_DRAWS:
                 continue
             assert row.error is not None and row.error_kind, (name, row.name)
             limit = {"kacflow": 2e-6, "floor": 1e-6, "part": 2e-6}.get(

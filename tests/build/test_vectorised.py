@@ -16,7 +16,7 @@ import pytest
 from recipe import ROOT, names_of_setup
 
 NATIVE = ROOT / "csrc" / "native"
-FILES = ("level_endpoint.h", "level_sampling.h", "level_velocity.h")
+FILES = ("level_endpoint.h", "level_sampling.h", "level_spline.h", "level_velocity.h")
 LOOP = re.compile(r"for \(int l = 0; l < (?:kLanes|kBlock); \+\+l\)")
 
 

@@ -15,6 +15,7 @@
 #include "process.h"
 #include "sampler.h"
 #include "schedules.h"
+#include "spline.h"
 #include "storage.h"
 #include "uniform.h"
 #include "velocity.h"
@@ -86,6 +87,17 @@ KAC_FN double use_events(uint64 seed, uint64 i) {
   return first_direction(seed, i) + even_wait(w) + odd_wait(w);
 }
 
+/// A spline of two bins, its gradients and its inverse.
+template <class T>
+KAC_FN T use_spline(T x) {
+  const T edges[3] = {T(-1), T(0), T(1)}, values[3] = {T(-2), T(0.5), T(1)};
+  const T slopes[3] = {T(3), T(1), T(0.5)};
+  const Bin<T> bin = bin_at(edges, values, slopes, bin_of(edges, 2, x));
+  const SplineValue<T> y = spline(bin, x);
+  const SplineGradient<T> g = spline_gradient(bin, x, T(1), T(2));
+  return y.y + y.slope + g.x + g.x_0 + g.x_1 + g.y_0 + g.y_1 + g.d + g.e + spline_inverse(bin, y.y);
+}
+
 /// Every signal and clock.
 KAC_FN double use_schedules(double t) {
   double sum = 0.0;
@@ -105,7 +117,7 @@ KAC_FN T use_everything(uint64 seed, uint64 i, double a, double c, double t, T x
   const Cone<T> k = cone<T>(a, c, t);
   const Gradient<T> g = gradient(k, x);
   return displacement(constants, u) + p.x_t + p.dx_t + velocity(k, x) + g.dx + g.dt +
-         use_law(a, c, t, x) + use_path<T>(seed, i, a, c, t) +
+         use_law(a, c, t, x) + use_path<T>(seed, i, a, c, t) + use_spline(x) +
          static_cast<T>(use_events(seed, i) + use_schedules(t));
 }
 

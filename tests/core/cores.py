@@ -16,18 +16,21 @@ from typing import Any
 import numpy as np
 
 import kacflow_core
+from kacflow_core import _spline
 
 ROOT = Path(kacflow_core.__file__).parents[1]
 
 _SERVE = """
 import pickle, sys
 import kacflow_core
+from kacflow_core import _spline
 while True:
     try:
         name, args, kwargs = pickle.load(sys.stdin.buffer)
     except EOFError:
         break
-    result = getattr(kacflow_core, name)(*args, backend="native", **kwargs)
+    home = _spline if name.startswith("spline") else kacflow_core
+    result = getattr(home, name)(*args, backend="native", **kwargs)
     pickle.dump(result, sys.stdout.buffer)
     sys.stdout.buffer.flush()
 """
@@ -40,7 +43,8 @@ class Core:
         self.name = name
 
     def _call(self, function: str, *args: Any, **kwargs: Any) -> Any:
-        return getattr(kacflow_core, function)(*args, backend=self.name, **kwargs)
+        home = _spline if function.startswith("spline") else kacflow_core
+        return getattr(home, function)(*args, backend=self.name, **kwargs)
 
     def sample(self, *args: Any, **kwargs: Any) -> np.ndarray:
         return self._call("sample", *args, **kwargs)
@@ -74,6 +78,15 @@ class Core:
 
     def transport(self, *args: Any, **kwargs: Any) -> np.ndarray:
         return self._call("transport", *args, **kwargs)
+
+    def spline(self, *args: Any, **kwargs: Any) -> tuple[np.ndarray, np.ndarray]:
+        return self._call("spline", *args, **kwargs)
+
+    def spline_inverse(self, *args: Any, **kwargs: Any) -> np.ndarray:
+        return self._call("spline_inverse", *args, **kwargs)
+
+    def spline_grad(self, *args: Any, **kwargs: Any) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+        return self._call("spline_grad", *args, **kwargs)
 
     def close(self) -> None:
         """Ends what the core started."""

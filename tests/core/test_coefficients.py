@@ -75,6 +75,16 @@ def test_error_tables_are_measured(figure: str, dtype: str):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_error_tables_of_splines_are_measured(dtype: str):
+    pytest.importorskip("kacflow_core._native", reason="the compiled core was not built")
+    errors = load_script("measure_accuracy").spline_errors(dtype, 1000, "native")
+    assert len(errors) == 4
+    for figure, error in errors.items():
+        limit = stated()[figure][dtype]
+        assert limit / 8 <= error <= limit, figure
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_error_tables_of_the_law_are_measured(dtype: str):
     kac = pytest.importorskip("kacflow_core._native", reason="the compiled core was not built")
     assert kac is not None

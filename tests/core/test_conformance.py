@@ -113,8 +113,10 @@ def test_a_backend_may_have_a_part_of_the_methods():
         "float64_refines_float32",
         "counter_wraps",
     ]
-    assert len(report.missing) == len(check_names()) - len(passed)
-    assert str(report).startswith(f"backend 'part': 6 of {len(check_names())} checks passed")
+    asked = [result.name for result in report.results]
+    assert asked == [name for name in check_names() if not name.startswith("spline")]
+    assert len(report.missing) == len(asked) - len(passed)
+    assert str(report).startswith(f"backend 'part': 6 of {len(asked)} checks passed")
 
 
 def test_partial_does_not_accept_a_defect():
@@ -147,7 +149,7 @@ def test_the_message_lists_every_failure_with_its_smallest_example():
     assert f"smallest failing example: {smallest}" in text
     assert error.__cause__ is error.report.failed[0].error
     table = str(error.report).splitlines()
-    assert len(table) == 1 + len(check_names())
+    assert len(table) == 1 + len(error.report.results)
     assert [line.split()[0] for line in table[1:]].count("FAILED") == 6
 
 

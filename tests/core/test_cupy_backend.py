@@ -22,7 +22,7 @@ from standin_arrays import Array
 from standin_cupy import CompileException, Cupy
 
 import kacflow_core
-from kacflow_core import _dispatch, _gpu_arrays
+from kacflow_core import _dispatch, _gpu_arrays, _spline
 from kacflow_core._dispatch import register_backend
 from kacflow_core._layout import Layout
 from kacflow_core.backends import _gpus, _jobs, cupy
@@ -77,6 +77,8 @@ def test_every_operation(standin: Cupy):
     """Launched through CuPy's interface, as by name."""
     where = {"a": 9.0, "c": 3.0}
     x = np.linspace(-1.0, 1.0, 33, dtype=np.float32)
+    rows, line = x.reshape(11, 1, 3), np.array([[-0.5, 0.1, 0.6]], np.float32)
+    knots = line, 3 * line**3, 9 * line**2
     for backend in ("standin", "reference"):
         made = {
             "sample": kacflow_core.sample(0.5, 33, seed=1, backend=backend, **where),
@@ -89,6 +91,9 @@ def test_every_operation(standin: Cupy):
             "transport": kacflow_core.transport(x, 0.5, 0.2, backend=backend, **where),
             "path": kacflow_core.sample_path([0.2, 0.7], 9, seed=1, backend=backend, **where)[0],
             "events": kacflow_core.simulate_events(1.0, 9, seed=1, backend=backend, **where).times,
+            "slope": _spline.spline(rows, *knots, backend=backend)[1],
+            "inverse": _spline.spline_inverse(rows, *knots, backend=backend),
+            "in edges": _spline.spline_grad(rows, rows, rows, *knots, backend=backend)[1][0],
         }
         if backend == "standin":
             got = made

@@ -61,7 +61,7 @@ def test_table_entries_have_the_size_that_is_planned(driver: SimulatedDriver):
             if size:
                 assert size == _jobs.entry_bytes(operation, storage), (operation, storage)
                 tried += 1
-    assert tried == 2 + 4 + 4 + 4 + 2 + 5 * 2 + 2
+    assert tried == 2 + 4 + 4 + 4 + 2 + 5 * 2 + 3 * 2 + 2
 
 
 def pair(x: np.ndarray, shape: tuple[int, ...], backend: str) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kacflow import KacPath, KacProcess
+from kacflow import KacPath, KacProcess, QuantileProcess
 
 PATH = KacPath(KacProcess(a=9.0, c=3.0))
 
@@ -197,3 +197,22 @@ def test_more_than_two_to_the_31_elements(gpu_backend: str):
         x[-1000:], 3 * one, 2 * one, one, one, one, one, seed, n - 1000
     )[0]
     assert torch.equal(x_t[-1000:], tail) and bool((tail != 0).any())
+
+
+@pytest.mark.parametrize("shape", [(), (48,)])
+def test_a_learned_noise_on_the_gpu(gpu_backend: str, shape: tuple[int, ...]):
+    """Draws and gradients are those of the CPU; the gradients the same ones at every call."""
+    noises = [QuantileProcess(shape, bins=16).to(device) for device in ("cpu", "cuda", "cuda")]
+    found = []
+    for noise in noises:
+        with torch.no_grad():
+            for value in noise.parameters():
+                made = torch.Generator().manual_seed(1)
+                value += 0.3 * torch.randn(value.shape, generator=made).to(value.device)
+        seed = torch.Generator().manual_seed(2)
+        z, log_slope = noise.base_pair((4000, 48), generator=seed, device=noise.middle.device)
+        (z.square().mean() - log_slope.mean()).backward()
+        found.append([z.detach(), *(value.grad for value in noise.parameters())])
+    for got, again, want in zip(found[1], found[2], found[0], strict=True):
+        assert torch.equal(got, again)
+        torch.testing.assert_close(got.cpu(), want, rtol=1e-4, atol=1e-4)

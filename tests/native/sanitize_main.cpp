@@ -313,6 +313,71 @@ void try_events(const Kernels& k, const Layout& layout) {
   }
 }
 
+/// Splines of some bins, n1 of them for every layout of rows: split, and there and back.
+template <class T>
+void try_splines(const Kernels& k, const Layout& layout, Storage storage) {
+  const int64 n = layout.size, n1 = layout.n1, rows = layout.rows / n1;
+  for (int64 bins : {1, 2, 3, 8, 33}) {
+    std::vector<T> edges, values, slopes, x(static_cast<std::size_t>(n));
+    for (int64 i = 0; i < n1 * (bins + 1); ++i) {
+      edges.push_back(static_cast<T>(i % (bins + 1)) - T(1));
+      values.push_back(T(2) * edges.back() + T(0.3) * static_cast<T>(i % 3));
+      slopes.push_back(T(0.5) + static_cast<T>(i % 7));
+    }
+    for (int64 i = 0; i < n; ++i) {
+      const T place = static_cast<T>(i % (2 * bins + 9)) * T(0.5) - T(3);  // knots are among them
+      x[static_cast<std::size_t>(i)] = i % 5 ? place : std::nextafter(place, T(0));
+    }
+    Bytes y(n * static_cast<int64>(sizeof(T))), slope(y.size), again(y.size), again_slope(y.size);
+    kacflow::SplineJob job{layout,
+                           kNoTiling,
+                           bins,
+                           edges.data(),
+                           values.data(),
+                           slopes.data(),
+                           x.data(),
+                           y.data.get(),
+                           slope.data.get(),
+                           nullptr,
+                           nullptr,
+                           0,
+                           0,
+                           0};
+    k.spline(storage, job, 0, n);
+    job.out = again.data.get();
+    job.out_slope = again_slope.data.get();
+    run_split(k.spline, storage, job, 37);
+    check(y == again && slope == again_slope, "spline: a split changed the result", k.level, n);
+
+    job.x = y.data.get();
+    run_split(k.spline_inverse, storage, job, 71);
+    for (int64 i = 0; i < n; ++i) {
+      const double error =
+          value(again, storage, i) - static_cast<double>(x[static_cast<std::size_t>(i)]);
+      check(std::fabs(error) < 1e-4, "spline: not the inverse", k.level, n);
+    }
+
+    for (int64 part : {int64(1), int64(3), rows + 5}) {
+      const int64 parts = (rows + part - 1) / part, sums = parts * n1 * 3 * (bins + 1);
+      Bytes total(sums * static_cast<int64>(sizeof(T))), twin(total.size);
+      kacflow::SplineJob grad = job;
+      grad.layout = layout_of(parts, n1, 1);
+      grad.x = x.data();
+      grad.grad_y = grad.grad_slope = slope.data.get();
+      grad.rows = rows;
+      grad.inner = layout.inner;
+      grad.part = part;
+      grad.out_slope = total.data.get();
+      k.spline_grad(storage, grad, 0, grad.layout.size);
+      grad.out = again_slope.data.get();
+      grad.out_slope = twin.data.get();
+      run_split(k.spline_grad, storage, grad, 5);
+      check(total == twin && again == again_slope, "spline_grad: a split changed the result",
+            k.level, n);
+    }
+  }
+}
+
 /// Positions that are not numbers, or far outside the cone.
 void try_strange_data(const Kernels& k) {
   const float inf = std::numeric_limits<float>::infinity();
@@ -400,9 +465,13 @@ int main(int argc, char** argv) {
           for (int64 inner : {1, 2, 3, 5, 16, 31, 32, 64, 65, 129}) {
             const Layout layout = layout_of(n0, n1, inner);
             try_layout(**level, layout, storage);
-            if (storage == Storage::kFloat32) try_paths<float>(**level, layout, storage);
+            if (storage == Storage::kFloat32) {
+              try_paths<float>(**level, layout, storage);
+              try_splines<float>(**level, layout, storage);
+            }
             if (storage == Storage::kFloat64) {
               try_paths<double>(**level, layout, storage);
+              try_splines<double>(**level, layout, storage);
               try_events(**level, layout);
             }
             ++tried;

@@ -113,6 +113,7 @@ int run(const char* name, const char* storage, int whole, unsigned begin, unsign
   KACFLOW_PATH_OPERATIONS(KACFLOW_TRY)
   KACFLOW_LAW_OPERATIONS(KACFLOW_TRY)
   KACFLOW_TRANSPORT_OPERATIONS(KACFLOW_TRY)
+  KACFLOW_SPLINE_OPERATIONS(KACFLOW_TRY)
   return 2;
 }
 
@@ -141,5 +142,6 @@ extern "C" std::size_t kacflow_entry_bytes(const char* name, const char* storage
   KACFLOW_PATH_OPERATIONS(KACFLOW_SIZE)
   KACFLOW_LAW_OPERATIONS(KACFLOW_SIZE)
   KACFLOW_TRANSPORT_OPERATIONS(KACFLOW_SIZE)
+  KACFLOW_SPLINE_OPERATIONS(KACFLOW_SIZE)
   return 0;
 }

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import kacflow_core._gpu_arrays as gpu_arrays
-from kacflow.ops import _kernels
+from kacflow.ops import _kernels, _splines
 from kacflow_core import _layout, _run
 from kacflow_core._run import Target
 from kacflow_core.backends._device import DeviceBackend
@@ -96,6 +96,31 @@ def test_pair(gpu: Gpu, dtype: torch.dtype):
         given = (a, torch.tensor(2.0), 1 - t[:n], torch.tensor(-1.0), t[:n], torch.tensor(1.0))
         args = data, *given, SEED, 5
         close(gpu("sample_pair", *args), OPS.sample_pair(*args))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(2500, 1, 1), (1, 1, 2500), (130, 7, 1), (5, 3, 44), (0, 2, 3)])
+def test_splines(gpu: Gpu, monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], dtype):
+    """Values, inverses, gradients and sums, from tensors in awkward memory as well."""
+    width, height, slope = (0.5 * torch.randn(3, shape[1], 6, dtype=dtype)).exp()
+    knots = [width.cumsum(1) - 3.0, height.cumsum(1) - 3.0, slope]
+    x = 3.0 * torch.randn(2, *shape, dtype=dtype)
+    turned = x[1].transpose(0, 2).contiguous().transpose(0, 2)  # strides of other order
+    for data in (x[0], turned):
+        for name, args in (
+            ("spline", (data, *knots)), ("spline_inverse", (data, *knots)),
+            ("spline_grad", (data, data + 1.0, -data, *knots)),
+        ):  # fmt: skip
+            want = getattr(OPS, f"_{name}")(*args)
+            launches = len(gpu.driver.launches)
+            with monkeypatch.context() as patch:
+                patch.setattr(_splines, "target_of", lambda name, value: gpu.target)
+                got = getattr(_splines, name)(*args)
+            assert len(gpu.driver.launches) == launches + (data.numel() > 0)
+            got, want = ((v,) if isinstance(v, torch.Tensor) else v for v in (got, want))
+            for value, exact in zip(got, want, strict=True):
+                scale = max(float(exact.abs().max()), 1e-30) if exact.numel() else 1.0
+                close([value / scale], [exact / scale])
 
 
 @pytest.mark.parametrize("clock", [1, 2])

@@ -22,8 +22,8 @@ namespace {
 const std::vector<const CompiledKernel*>& kernels() {
   static const std::vector<const CompiledKernel*> list = [] {
     std::vector<const CompiledKernel*> found;
-    for (const CompiledKernel* table :
-         {kNoiseKernels, kPointKernels, kPathKernels, kLawKernels, kTransportKernels}) {
+    for (const CompiledKernel* table : {kNoiseKernels, kPointKernels, kPathKernels, kLawKernels,
+                                        kTransportKernels, kSplineKernels}) {
       for (; table->function; ++table) found.push_back(table);
     }
     return found;

@@ -10,6 +10,7 @@ Importing this package needs numba; :mod:`kacflow_core.backends.numba` does so o
 ``velocity``    velocity.h
 ``pair``        pair.h
 ``law``         law.h
+``spline``      spline.h and level_spline.h
 ``path``        path.h and level_path.h
 ``events``      events.h and level_events.h
 ``rows``        kernels_level.h: blocks of elements with the constants of their rows; every kernel

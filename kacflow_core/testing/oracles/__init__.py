@@ -7,5 +7,6 @@
 ``distribution``  density and distribution function in 40 digits, by Bessel series.
 ``path``          whole paths in 40 digits, and samplers of paths: from turn to turn, and by the
                   closed-form step with switchable defects.
+``spline``        splines, their derivatives and their inverse in 40 digits.
 ``events``        event-by-event simulation, and a sampler with switchable defects.
 """

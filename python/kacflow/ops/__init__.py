@@ -42,7 +42,7 @@ import torch
 from torch import Tensor
 
 from kacflow import _arguments
-from kacflow.ops import _batching, _derivatives, _kernels, _law_derivatives
+from kacflow.ops import _batching, _derivatives, _kernels, _law_derivatives, _splines
 from kacflow.ops._rules import Rule, register
 from kacflow.ops._tensors import working_dtype
 from kacflow.ops._velocity_hessian import velocity_hessian
@@ -270,6 +270,7 @@ for _name, (_fake, _rule) in _OPERATORS.items():
     register(_LIB, _name, _op, _kernel, _rule)
     _batched = _batching.entry_by_entry if _name.startswith("sample") else _batching.broadcasting
     torch.library.register_vmap(f"kacflow::{_name}", _batched(_op), lib=_LIB)
+_splines.define(_LIB, _TAGS, _PLACES)
 
 sample = torch.ops.kacflow.sample
 sample_pair = torch.ops.kacflow.sample_pair
