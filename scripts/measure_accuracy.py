@@ -26,7 +26,7 @@ beside the knots, between and beyond (kacflow_core.testing._spline_checks); grad
   spline_units            |y - exact| / spacing at the largest of |y_0|, |y_1|, |y|
   spline_slope_ulp        |y' - exact| / spacing at y'
   spline_inverse_units    |x - exact| / (that of x + that of y / y')
-  spline_gradient_units   |term - exact| / (unit roundoff times the largest such term in the bin)
+  spline_gradient_units   |term - exact| / (unit roundoff times the largest such terms in the bin)
 The oracles are those of the tests (tests/core/oracles), which share no code with the kernels.
 """
 

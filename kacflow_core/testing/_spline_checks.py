@@ -18,7 +18,8 @@ from kacflow_core.testing._subject import Subject
 #: In units of the last place.  In float64 the reference, in textbook form, has an error of its own.
 ULPS = {"float32": 16, "float64": 400}
 _SIZES = (0, 1, 2, 15, 16, 17, 63, 64, 65, 129)
-_PLACES = np.append(np.linspace(0, 1, 17)[:-1], 1 - 1e-7)
+_NEAR = 10.0 ** np.arange(-7, -1)
+_PLACES = np.concatenate([np.linspace(0, 1, 17)[:-1], _NEAR, 1 - _NEAR])
 
 Knots = tuple[Array, Array, Array]
 
@@ -66,14 +67,17 @@ def inverse_units(y: Array, x: Array, of: Knots) -> Array:
 
 
 def magnitudes(x: Array, f: Array, g: Array, of: Knots) -> Array:
-    """The largest magnitudes that the terms of ``reference.spline_terms`` have in the bins."""
+    """The largest magnitudes that the terms of ``reference.spline_terms`` have in the bins, each of
+    its two parts by itself; to those in abscissas the slope over the width is added, by which
+    rounding turns the slope of a line.
+    """
     b = reference.find(x, of[0], *of)
     most = np.zeros((7, *x.shape))
-    for place in _PLACES:
-        there = b.x_0 + place * (b.x_1 - b.x_0)
+    for there in (x, *(b.x_0 + place * (b.x_1 - b.x_0) for place in _PLACES)):
         for parts in ((np.abs(f), 0 * g), (0 * f, np.abs(g))):
             _, terms = reference.spline_terms(there, *parts, *of)
             most = np.maximum(most, np.abs(terms))
+    most[:3] += np.abs(g) * reference.spline(x, *of)[1] / (b.x_1 - b.x_0)
     most[5:] += np.abs(f * (x - np.clip(x, b.x_0, b.x_1)))
     return most
 

@@ -1,6 +1,6 @@
 """Splines, their inverse and their gradients against 40 digits, on every backend and SIMD level.
 
-The tolerances are twice the largest errors that csrc/kac/spline.h quotes.
+The tolerances are about twice the largest errors that csrc/kac/spline.h quotes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from kacflow_core import _spline
 from kacflow_core.testing import _spline_checks as checks
 from kacflow_core.testing.oracles import spline as oracle
 
-UNITS = {"y": 12, "slope": 16, "inverse": 4, "gradient": 24}
+UNITS = {"y": 15, "slope": 18, "inverse": 5, "gradient": 19}
 POINTS = 3000
 
 

@@ -11,7 +11,9 @@ from torch import Tensor
 
 def _bin(edges: Tensor, at: Tensor, *knots: Tensor) -> tuple[Tensor, ...]:
     """x_k, w, y_k, h, d and e of the bins in which ``at`` lies among ``edges``; (C, N)."""
-    number = torch.searchsorted(edges[:, 1:-1].detach().contiguous(), at.detach(), right=True)
+    number = torch.searchsorted(
+        edges[:, 1:-1].detach().contiguous(), at.detach().contiguous(), right=True
+    )
     x, y, slope = knots
     table = torch.stack(
         (x[:, :-1], x.diff(dim=1), y[:, :-1], y.diff(dim=1), slope[:, :-1], slope[:, 1:])
