@@ -17,6 +17,7 @@
 #include "schedules.h"
 #include "spline.h"
 #include "storage.h"
+#include "transport.h"
 #include "uniform.h"
 #include "velocity.h"
 
@@ -71,6 +72,20 @@ KAC_FN T use_law(double a, double c, double t, T x) {
   return density[0] + logarithm[0] + probability[0] + quantile[0];
 }
 
+/// From a time to twice it.
+template <class T>
+struct OneMove {
+  Transport<T> row;
+  KAC_FN Transport<T> at(int) const { return row; }
+};
+template <class T>
+KAC_FN T use_transport(double a, double c, double t, T x) {
+  const T places[1] = {x};
+  T moved[1];
+  transport(OneMove<T>{transport<T>(a, c, t, 2.0 * t)}, places, moved);
+  return moved[0];
+}
+
 /// Two intervals of a path on a grid.
 template <class T>
 KAC_FN T use_path(uint64 seed, uint64 i, double a, double c, double t) {
@@ -117,8 +132,8 @@ KAC_FN T use_everything(uint64 seed, uint64 i, double a, double c, double t, T x
   const Cone<T> k = cone<T>(a, c, t);
   const Gradient<T> g = gradient(k, x);
   return displacement(constants, u) + p.x_t + p.dx_t + velocity(k, x) + g.dx + g.dt +
-         use_law(a, c, t, x) + use_path<T>(seed, i, a, c, t) + use_spline(x) +
-         static_cast<T>(use_events(seed, i) + use_schedules(t));
+         use_law(a, c, t, x) + use_transport(a, c, t, x) + use_path<T>(seed, i, a, c, t) +
+         use_spline(x) + static_cast<T>(use_events(seed, i) + use_schedules(t));
 }
 
 /// A float through both 16-bit formats.

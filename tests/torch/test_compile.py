@@ -183,6 +183,8 @@ def operator_calls(dtype):
     a, c, one = (torch.tensor(v, dtype=working) for v in (9.0, 3.0, 1.0))
     seed = torch.tensor(5)
     point = (x, t[:, None], a, c)
+    knots = [torch.arange(1.0, 5.0, dtype=working).expand(3, 4).contiguous() for _ in range(3)]
+    rows = x.reshape(6, 3, 1)
     return {
         "sample": (t, a, c, seed, 7, (6, 3), working),
         "sample_pair": (x, a, c, 1 - t, -one, t, one, seed, 7),
@@ -190,6 +192,9 @@ def operator_calls(dtype):
         "sample_path": (t.sort().values, a, c, seed, 7, (6, 3), working),
         "ppf": (x.sigmoid(), t[:, None], a, c),
         "transport": (x, t[:, None], 0.7 * t[:, None], a, c),
+        "_spline": (rows, *knots),
+        "_spline_inverse": (rows, *knots),
+        "_spline_grad": (rows, rows, rows, *knots),
         **dict.fromkeys(
             ("velocity", "velocity_grad", "logpdf", "cdf", "_velocity_hessian", "_draw_velocity",
              "_draw_acceleration"),
@@ -208,8 +213,10 @@ def test_every_operator_has_its_calls():
     assert listed == set(operator_calls(torch.float32))
 
 
-#: The law takes float32 and float64 alone; so do the derivatives that are asked for in these.
-NOT_IN_16_BITS = {"logpdf", "cdf", "ppf", "transport", "_draw_acceleration"}
+#: The law takes float32 and float64 alone, as splines do; so do the derivatives that are asked for in
+#: these.
+NOT_IN_16_BITS = {"logpdf", "cdf", "ppf", "transport", "_draw_acceleration", "_spline",
+                  "_spline_inverse", "_spline_grad"}  # fmt: skip
 
 
 @pytest.mark.parametrize(

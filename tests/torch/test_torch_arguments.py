@@ -159,6 +159,14 @@ def of_operators():
     for name in ("_velocity_hessian", "_draw_velocity", "_draw_acceleration"):
         yield case(name, at, "xtac", data="xtac")  # their values are checked before
 
+    places = torch.tensor([[[0.5], [2.5]], [[-1.0], [3.0]]])
+    knots = torch.tensor([[0.0, 1.0, 3.0], [-1.0, 0.5, 2.0]])
+    tables = {"edges": knots, "values": 2.0 * knots, "slopes": torch.full((2, 3), 1.5)}
+    yield case("_spline", {"x": places, **tables}, data=("x", *tables))
+    yield case("_spline_inverse", {"y": places, **tables}, data=("y", *tables))
+    given = {"x": places, "grad_y": places, "grad_slope": places, **tables}
+    yield case("_spline_grad", given, data=tuple(given))
+
     def logpdf(**given):
         return torch.ops.kacflow.logpdf(**given).nan_to_num(neginf=0.0)
 

@@ -27,15 +27,15 @@ def _check(name: str, x: Tensor, *others: Tensor) -> None:
     """Data of one shape (n0, C, inner), then three tables of knots (C, bins + 1), all alike."""
     _arguments.tensor(name, x, _arguments.WORKING)
     *data, edges, values, slopes = others
-    names = [f"grad {i}" for i in range(len(data))] + ["edges", "values", "slopes"]
+    names = [*("grad_y", "grad_slope")[: len(data)], "edges", "values", "slopes"]
     for what, value in zip(names, others, strict=True):
         _arguments.tensor(what, value, [x.dtype])
         if value.device != x.device:
             raise ValueError(f"{what}: is on {value.device}; allowed: {x.device}, as {name}")
     if x.ndim != 3:
         raise ValueError(f"{name}: got shape {tuple(x.shape)}; allowed: (n0, C, inner)")
-    for value in data:
-        _arguments.same_shape("grad", value, x.shape, name)
+    for what, value in zip(names, data, strict=False):
+        _arguments.same_shape(what, value, x.shape, name)
     if edges.ndim != 2 or edges.shape[0] != x.shape[1] or edges.shape[1] < 2:
         raise ValueError(
             f"edges: got shape {tuple(edges.shape)}; allowed: ({x.shape[1]}, bins + 1)"
