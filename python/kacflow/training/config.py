@@ -87,7 +87,8 @@ class TrainConfig:
         "'checkerboard', 'funnel' (Neal's, in the plane), or the path of a folder or .zip of "
         "images (transparent pixels show white; files that cannot be shown surely, such as "
         "animations, are refused), of CIFAR-10's cifar-10-binary.tar.gz, or of a .npy, .npz or "
-        ".safetensors: an array whose first axis counts the samples and whose numbers, uint8 too, are taken as they are",
+        ".safetensors: an array whose first axis counts the samples and whose numbers, uint8 too, "
+        "are taken as they are",
         _text,
     )
     out: str = _option(
