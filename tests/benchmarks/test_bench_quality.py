@@ -308,6 +308,8 @@ def test_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", [n for n in questions.NAMES if n not in ("dimension",)])
 def test_conditions_differ_in_their_noise_and_prediction_alone(name: str) -> None:
     free = {"path", "a", "c", "clock", "out", "prediction" if name == "digits" else "path"}
+    if name.startswith("noises_"):
+        free |= {"noise_start", "noise_components", "noise_steps", "noise_lr", "noise_ot"}
     conditions = questions.load(name).CONDITIONS
     tasks = {
         c: dataclasses.replace(smoke(Path("runs"), c, 3, name), data="x.zip") for c in conditions

@@ -7,22 +7,27 @@ import json
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from kacflow import cli
 from kacflow.training import TrainConfig, load_model, loop, processes, train
+from kacflow.training.checkpoint import FILE_NAME
 from kacflow.training.sampling import draw_samples_together
 
 
-def record(config: TrainConfig, **options: bool) -> list[torch.Tensor]:
-    """Train; return x_t, t and dx_t of this process in every step, flattened per sample."""
-    seen = []
+def record(config: TrainConfig, **options: bool) -> tuple[list[torch.Tensor], dict[str, Any]]:
+    """Train; return x_t, t and dx_t of this process in every step, flattened per sample, and the
+    parameters of its noise after the last."""
+    seen, noise = [], {}
     batch = loop._Run.batch
 
     def recording(run: loop._Run) -> tuple[torch.Tensor, ...]:
         drawn = batch(run)
-        seen.append(torch.cat([value.reshape(len(value), -1) for value in drawn], dim=1))
+        flat = [value.detach().reshape(len(value), -1) for value in drawn]
+        seen.append(torch.cat(flat, dim=1))
+        noise.update(run.noise.named_parameters())  # trained in place
         return drawn
 
     loop._Run.batch = recording
@@ -30,7 +35,7 @@ def record(config: TrainConfig, **options: bool) -> list[torch.Tensor]:
         train(config, progress=False, **options)
     finally:
         loop._Run.batch = batch
-    return seen
+    return seen, {name: value.detach() for name, value in noise.items()}
 
 
 def stop_one(config: TrainConfig, stopped: bool) -> str:
@@ -69,10 +74,12 @@ def main() -> None:
     tasks = json.loads((folder / "tasks.json").read_text())
     accelerator = processes.accelerator("cpu")
     rank = accelerator.process_index
-    result = {"world": accelerator.num_processes, "noise": {}}
+    result = {"world": accelerator.num_processes, "noise": {}, "learned": {}}
     for name, values in tasks["train"].items():
         config = TrainConfig.from_dict(values)
-        result["noise"][name] = record(config, resume=name == "resumed")
+        resume = (Path(config.out) / FILE_NAME).exists()
+        accelerator.wait_for_everyone()  # before a checkpoint is written there
+        result["noise"][name], result["learned"][name] = record(config, resume=resume)
     try:
         train(TrainConfig.from_dict(tasks["indivisible"]), progress=False)
     except ValueError as error:

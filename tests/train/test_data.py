@@ -12,7 +12,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from kacflow.evaluation._samples import everything
 from kacflow.training import TrainConfig, load_dataset, load_held_out
+from kacflow.training._plane import Grid9
 from kacflow.training.data import (
     Dataset,
     Order,
@@ -114,6 +116,59 @@ def test_grid9() -> None:
     assert len({tuple(p) for p in nearest.tolist()}) == 9
     assert nearest.abs().max() == 1
     assert (points - nearest).std().item() == pytest.approx(1e-4, rel=0.02)
+
+
+def standard(values: torch.Tensor) -> bool:
+    """Whether numbers look like standard normal ones: Kolmogorov's test, level 1e-4."""
+    one = torch.special.ndtr(values.double()).flatten().sort().values
+    ranks = (torch.arange(len(one), dtype=torch.float64) + 0.5) / len(one)
+    return bool((one - ranks).abs().max() < 2.2 / len(one) ** 0.5)
+
+
+def test_gaussians9() -> None:
+    """An epoch has k of the kth class, each around its point."""
+    data, points = load_dataset(TrainConfig(data="gaussians9")), Grid9().centres
+    places = torch.arange(45)
+    assert data.labels(places).tolist() == [k for k in range(9) for _ in range(k + 1)]
+    assert data.classes == 9 and data.size == 45
+    places = places.repeat(1000)
+    away = (drawn(data, places) - points[data.labels(places)]) / 0.0025**0.5
+    assert standard(away[:, 0]) and standard(away[:, 1])
+
+
+def test_checkerboard() -> None:
+    """Squares that touch at corners alone, equally often, and uniform within each."""
+    data = load_dataset(TrainConfig(data="checkerboard"))
+    points = drawn(data, torch.arange(data.size).repeat(5000))
+    squares = points.floor()
+    assert set(squares.flatten().tolist()) == {-2.0, -1.0, 0.0, 1.0}
+    assert bool((squares.sum(1) % 2 == 0).all())
+    assert squares.unique(dim=0, return_counts=True)[1].tolist() == [5000] * 8
+    within = (points - squares).double()
+    assert standard(torch.special.ndtri(within[:, 0]))
+    assert standard(torch.special.ndtri(within[:, 1]))
+    assert abs(float(((within[:, 0] - 0.5) * (within[:, 1] - 0.5)).mean())) < 4.0 / 12.0 / 200.0
+
+
+def test_funnel() -> None:
+    data = load_dataset(TrainConfig(data="funnel"))
+    first, second = drawn(data, torch.arange(data.size).repeat(100)).double().T
+    given = second * (-0.5 * first).exp()
+    assert standard(first / 3.0) and standard(given)
+    n = len(first)
+    for one, other in ((first / 3.0, given), (first.square() / 9.0 - 1.0, given.square() - 1.0)):
+        product = one * other
+        assert abs(float(product.mean())) < 4.0 * float(product.std()) / n**0.5
+
+
+def test_laws_without_classes_and_end() -> None:
+    data = load_dataset(TrainConfig(data="funnel"))
+    with pytest.raises(ValueError, match="labels: the data has none"):
+        data.labels(torch.arange(2))
+    samples, labels = everything(data, 0)
+    assert labels is None and samples.unique(dim=0).shape == (9000, 2)
+    with pytest.raises(ValueError, match="allowed: 'digits', 'grid9', 'gaussians9', 'check"):
+        load_dataset(TrainConfig(data="funnels"))
 
 
 @pytest.mark.parametrize(("size", "batch"), [(10, 4), (3, 8), (1, 2), (7, 7)])

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from kacflow.training import TrainConfig, load_model, train
+from kacflow.training import TrainConfig, build_path, learned_noise, load_model, train
 from kacflow.training.checkpoint import Checkpoint, load_checkpoint
 from kacflow.training.processes import own_rows
 from kacflow.training.sampling import draw_samples
@@ -34,6 +34,12 @@ RUNS: dict[str, dict[str, Any]] = {
     "flips": {"data": "IMAGES", "network": "unet", "image_size": 8, "width": 8, "blocks": 1,
               "batch": 4, "flip": True, "steps": 2},
 }  # fmt: skip
+#: A noise that is learned in the first steps, with draws in every bin of its spline: a bin without
+#: has no gradient but rounding, by which Adam moves it all the same.
+LEARNED: dict[str, Any] = {
+    "data": "grid9", "path": "quantile", "noise_components": "each", "noise_bins": 4,
+    "noise_bound": 1.5, "noise_steps": 9, "noise_lr": 0.05, "noise_entropy": 0.01,
+}  # fmt: skip
 DRAW: dict[str, dict[str, Any]] = {
     "even": {"n": 8, "steps": 3, "seed": 3, "chunk": 4},  # each process computes one chunk
     "uneven": {"n": 7, "steps": 3, "seed": 3, "method": "heun"},
@@ -48,7 +54,12 @@ class Launch:
     ranks: list[dict[str, Any]]
 
     def config(self, name: str, run: str, **changes: Any) -> TrainConfig:
-        values = {**VALUES, **RUNS[run], "out": str(self.folder / name), **changes}
+        values = {
+            **VALUES,
+            **{**RUNS, "learned": LEARNED}[run],
+            "out": str(self.folder / name),
+            **changes,
+        }
         if values["data"] == "IMAGES":
             values["data"] = str(self.folder / "images")
         return TrainConfig(**values)
@@ -76,6 +87,10 @@ def launch(tmp_path_factory: pytest.TempPathFactory) -> Launch:
     configs = {name: result.config(name, name) for name in RUNS}
     configs["half"] = result.config("half", "kac", steps=HALF)  # one process goes on
     configs["resumed"] = result.config("resumed", "kac")
+    configs["learned"] = result.config("learned", "learned")
+    configs["unpaired"] = result.config("unpaired", "learned", noise_ot=0.0)
+    configs["learned-half"] = result.config("learned-cut", "learned", steps=HALF)
+    configs["learned-cut"] = result.config("learned-cut", "learned")  # goes on with that
     drawn = str(folder / "cli.npz")
     by_command = [
         ["train", "--config", str(folder / "command.json"), "--quiet"],
@@ -116,7 +131,7 @@ def test_there_were_two_processes(launch: Launch) -> None:
 def test_noise_is_that_of_one_process(launch: Launch, run: str, tmp_path: Path) -> None:
     """Data, flips, times, noise and velocities: bit for bit, and different in the two processes."""
     config = launch.config(str(tmp_path / "one"), run)
-    whole = worker.record(config)
+    whole, _ = worker.record(config)
     first, second = (rank["noise"][run] for rank in launch.ranks)
     assert len(whole) == len(first) == len(second) == config.steps
     for one, left, right in zip(whole, first, second, strict=True):
@@ -173,6 +188,53 @@ def test_resume_with_another_number_of_processes(launch: Launch) -> None:
         weights(launch.saved("resumed")), weights(whole), rtol=1e-3, atol=1e-5
     )
     assert losses(launch.folder / "resumed")[-1][0] == STEPS
+
+
+@pytest.mark.parametrize("run", ["learned", "unpaired"])
+def test_learned_noise_is_that_of_one_process(
+    launch: Launch, run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both processes have the mean of their gradients: the weights of one that pairs each half of a
+    batch for itself, as they do."""
+    pytest.importorskip("ot")
+
+    def by_halves(data: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        n = len(data) // 2
+        return torch.cat((pairs(data[:n], noise[:n]), n + pairs(data[n:], noise[n:])))
+
+    pairs = learned_noise.optimal_pairs
+    monkeypatch.setattr(learned_noise, "optimal_pairs", by_halves)
+    changes = {"noise_ot": 0.0} if run == "unpaired" else {}
+    config = launch.config(str(tmp_path / "one"), "learned", **changes)
+    drawn, noise = worker.record(config)
+    first, second = (rank["noise"][run] for rank in launch.ranks)
+    torch.testing.assert_close(torch.cat((first[0], second[0])), drawn[0], rtol=1e-5, atol=1e-6)
+    for one, left, right in zip(drawn, first, second, strict=True):
+        torch.testing.assert_close(torch.cat((left, right)), one, rtol=1e-3, atol=1e-3)
+    left, right = (rank["learned"][run] for rank in launch.ranks)
+    begin = dict(build_path(config, (2,)).noise.named_parameters())
+    assert set(left) == set(noise) == set(begin)
+    for name, value in noise.items():
+        assert torch.equal(left[name], right[name])
+        assert torch.equal(left[name], launch.saved(run).part("noise")[name])
+        assert not torch.isclose(left[name], begin[name]).all()
+        torch.testing.assert_close(left[name], value, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(
+        weights(launch.saved(run)), weights(load_checkpoint(config.out)), rtol=1e-3, atol=1e-3
+    )
+
+
+def test_learned_noise_resumes(launch: Launch) -> None:
+    """Two processes that were stopped, and go on: the bits of a run that was not, log and all."""
+    assert len(launch.ranks[0]["noise"]["learned-cut"]) == STEPS - HALF
+    whole, cut = launch.saved("learned"), launch.saved("learned-cut")
+    assert whole.step == cut.step == STEPS and whole.tensors.keys() == cut.tensors.keys()
+    for name, value in whole.tensors.items():
+        assert torch.equal(value, cut.tensors[name]), name
+    last = [(launch.folder / name / "log.jsonl").read_text().splitlines()[-1]
+            for name in ("learned", "learned-cut")]  # fmt: skip
+    for name in ("loss", "ot", "entropy"):
+        assert json.loads(last[0])[name] == json.loads(last[1])[name]
 
 
 def test_processes_stop_together(launch: Launch) -> None:

@@ -14,8 +14,9 @@ import torch
 from kacflow import train
 from kacflow.cli import main
 from kacflow.training import TrainConfig, load_model
+from kacflow.training._plane import Grid9
 from kacflow.training.checkpoint import FILE_NAME
-from kacflow.training.data import Grid9, digits_split, load_dataset
+from kacflow.training.data import digits_split, load_dataset
 from kacflow.training.networks import DiT, Perceptron, ResidualMLP, UNet
 from kacflow.training.sampling import draw_samples
 

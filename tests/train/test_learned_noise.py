@@ -280,7 +280,7 @@ def test_a_checkpoint_of_other_noise_is_refused(small, tmp_path, name, make, mes
         ({"noise_ot": -1.0}, "noise_ot: got -1.0"),
         ({"noise_entropy": float("nan")}, "noise_entropy: got nan"),
         ({"noise_lr": 0.0}, "noise_lr: got 0.0"),
-        ({"noise_start": "student"}, "noise_start: got 'student'; allowed: gaussian, kac"),
+        ({"noise_start": "cauchy"}, "noise_start: got 'cauchy'; allowed: gaussian, student, kac"),
         ({"noise_components": "two"}, "noise_components: got 'two'; allowed: one, each"),
         ({"noise_tails": "cubic"}, "noise_tails: got 'cubic'; allowed: linear, none"),
         ({"noise_steps": -1}, "noise_steps: got -1"),

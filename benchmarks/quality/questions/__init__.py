@@ -26,6 +26,7 @@ NAMES = (
     "digits", "modes", "steps_digits", "steps_modes", "field_digits", "field_modes", "precision",
     "guidance", "learning_rate", "cost", "few_steps_digits", "few_steps_modes",
     "transport_digits", "transport_modes", "cifar10", "dimension",
+    "noises_checkerboard", "noises_gaussians", "noises_funnel",
 )  # fmt: skip
 
 

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from kacflow.training._arrays import ArrayFile
 from kacflow.training._images import ImageFiles
+from kacflow.training._plane import Plane
 from kacflow.training.checkpoint import FILE_NAME
-from kacflow.training.data import Dataset, Grid9, torch_generator
+from kacflow.training.data import Dataset, torch_generator
 
 PARTS = ("train", "held-out")
-_LAW = 9000  #: Samples of 'grid9', which has no end of them.
+_LAW = 9000  #: Samples of a law of the plane, such as 'grid9', which has no end of them.
 _PIECE = 1000
 
 
@@ -87,7 +88,7 @@ def everything(
     data: Dataset, seed: int, part: int = 0, rows: Tensor | None = None
 ) -> tuple[Tensor, Tensor | None]:
     """All samples, or ``rows``, and their labels, if there are; of a law some that are drawn."""
-    law = isinstance(data, Grid9)
+    law = isinstance(data, Plane)
     if rows is None:
         rows = torch.arange(_LAW) % data.size if law else torch.arange(data.size)
     uniforms = torch.rand(2, len(rows), generator=torch_generator(seed, "batch", part))

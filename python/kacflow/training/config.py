@@ -26,7 +26,7 @@ from kacflow.training._fields import text as _text
 from kacflow.training._fields import whole as _whole
 
 PATHS = ("kac", "diffusion", "flow_matching", "uniform", "quantile")
-NOISE_STARTS = ("gaussian", "kac")
+NOISE_STARTS = ("gaussian", "student", "kac")
 NOISE_COMPONENTS = ("one", "each")
 SIGNALS = ("constant", "linear", "exp", "cosine", "lambda")
 CLOCKS = ("linear", "square")
@@ -83,10 +83,12 @@ class TrainConfig:
     data: str = _option(
         "digits",
         "what to learn: 'digits' (scikit-learn's handwritten digits, 8x8 grey images), 'grid9' "
-        "(nine points in the plane), or the path of a folder or .zip of images (transparent pixels "
-        "show white; files that cannot be shown surely, such as animations, are refused), of "
-        "CIFAR-10's cifar-10-binary.tar.gz, or of a .npy, .npz or .safetensors: an array whose "
-        "first axis counts the samples and whose numbers, uint8 too, are taken as they are",
+        "(nine points in the plane), 'gaussians9' (nine Gaussians of unequal weights there), "
+        "'checkerboard', 'funnel' (Neal's, in the plane), or the path of a folder or .zip of "
+        "images (transparent pixels show white; files that cannot be shown surely, such as "
+        "animations, are refused), of CIFAR-10's cifar-10-binary.tar.gz, or of a .npy, .npz or "
+        ".safetensors: an array whose first axis counts the samples and whose numbers, uint8 too, "
+        "are taken as they are",
         _text,
     )
     out: str = _option(
@@ -99,8 +101,8 @@ class TrainConfig:
     held_out: float = _option(
         0.05,
         "share of the samples that training never sees, in [0, 1): the same ones for every seed, "
-        "rounded, but at least one unless it is 0; 'digits' always holds out 500 images, 'grid9' "
-        "draws new points",
+        "rounded, but at least one unless it is 0; 'digits' always holds out 500 images, and a "
+        "law of the plane draws new points",
         partial(_at_least_zero, below=1),
     )
     image_size: int = _option(
@@ -143,8 +145,8 @@ class TrainConfig:
     )
     noise_start: str = _option(
         "gaussian",
-        "law at T that path 'quantile' begins with: the standard Gaussian, or that of the Kac "
-        "process of rate a and speed c",
+        "law at T that path 'quantile' begins with: the standard Gaussian, Student's t law of four "
+        "degrees of freedom, or that of the Kac process of rate a and speed c",
         NOISE_STARTS,
     )
     noise_components: str = _option(

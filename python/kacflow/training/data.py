@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -16,12 +15,12 @@ from kacflow._optional import require
 from kacflow.training import _arrays, _cifar
 from kacflow.training._arrays import ArrayFile
 from kacflow.training._images import ImageFiles, as_samples
+from kacflow.training._plane import PLANE
 
 if TYPE_CHECKING:
     from kacflow.training.config import TrainConfig
 
 DIGITS_HELD_OUT = 500
-GRID9_STD = 1e-4
 
 
 class Dataset(Protocol):
@@ -137,34 +136,6 @@ class Subset:
         return self.data.samples(raw, uniforms)
 
 
-class Grid9:
-    """The nine points {-1, 0, 1}^2 of the plane, each blurred by a Gaussian of std 1e-4.
-
-    An epoch goes once through the nine points; every visit draws a new sample.
-    """
-
-    in_memory = True
-    sample_shape = (2,)
-    size = 9
-    classes = 9
-
-    def __init__(self) -> None:
-        side = torch.tensor([-1.0, 0.0, 1.0])
-        self.centres = torch.cartesian_prod(side, side)  # (9, 2)
-
-    def labels(self, indices: Tensor) -> Tensor:
-        return indices
-
-    def raw(self, indices: Tensor) -> Tensor:
-        return self.centres[indices]
-
-    def samples(self, raw: Tensor, uniforms: Tensor) -> Tensor:
-        # Box and Muller, Ann. Math. Stat. 29 (1958): two normal numbers of two uniform ones.
-        radius = (-2.0 * torch.log1p(-uniforms[0])).sqrt()
-        angle = 2.0 * math.pi * uniforms[1]
-        return raw + GRID9_STD * torch.stack((radius * angle.cos(), radius * angle.sin()), dim=1)
-
-
 def digits_split() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """scikit-learn's 1,797 handwritten digits, split once and for all.
 
@@ -186,8 +157,10 @@ def sample_shape_of(config: TrainConfig) -> tuple[int, ...] | None:
     """Shape of one sample of the data that ``config`` names, None where only a file knows it."""
     if Path(config.data).suffix.lower() in _arrays.SUFFIXES:
         return None
-    images = (config.channels, config.image_size, config.image_size)
-    return {"digits": (1, 8, 8), "grid9": Grid9.sample_shape}.get(config.data, images)
+    if config.data in PLANE:
+        return PLANE[config.data].sample_shape
+    side = config.image_size
+    return (1, 8, 8) if config.data == "digits" else (config.channels, side, side)
 
 
 def _files(config: TrainConfig) -> Dataset:
@@ -205,9 +178,9 @@ def _files(config: TrainConfig) -> Dataset:
         )  # fmt: skip
     found = "a file of another kind" if place.is_file() else "no such file or folder"
     raise ValueError(
-        f"data: got {config.data!r} ({found}); allowed: 'digits', 'grid9', or the path of a "
-        "folder or .zip of images, of CIFAR-10's cifar-10-binary.tar.gz, or of a .npy, .npz or "
-        ".safetensors"
+        f"data: got {config.data!r} ({found}); allowed: 'digits', {', '.join(map(repr, PLANE))}, "
+        "or the path of a folder or .zip of images, of CIFAR-10's cifar-10-binary.tar.gz, or of a "
+        ".npy, .npz or .safetensors"
     )
 
 
@@ -216,8 +189,9 @@ def load_parts(config: TrainConfig) -> tuple[Dataset, Dataset | None]:
     if config.data == "digits":
         images, labels, held_out, held_out_labels = digits_split()
         return TensorData(images, labels), TensorData(held_out, held_out_labels)
-    if config.data == "grid9":
-        return Grid9(), Grid9()
+    if config.data in PLANE:
+        law = PLANE[config.data]
+        return law(), law()
     data = _files(config)
     if config.held_out == 0.0 or data.size == 1:
         return data, None
@@ -243,7 +217,7 @@ def load_held_out(config: TrainConfig) -> Dataset | None:
 
     Of n samples they are round(``config.held_out`` n), at least one and not all, picked by a fixed
     permutation; None if that share is 0 or there is but one sample.  Of 'digits' they are 500 fixed
-    images, and of 'grid9', a law, fresh draws, whatever the share.
+    images, and of the laws of the plane fresh draws, whatever the share.
 
     Raises
     ------

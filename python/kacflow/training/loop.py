@@ -158,7 +158,8 @@ def _train(
         if config.labels and not data.classes:
             raise ValueError(
                 f"labels: got True, but data {config.data!r} has no classes; allowed: 'digits', "
-                "'grid9', CIFAR-10, arrays with a label_key, or images in folders, one a class"
+                "'grid9', 'gaussians9', CIFAR-10, arrays with a label_key, or images in folders, "
+                "one a class"
             )
         if saved is not None and saved.classes != (data.classes if config.labels else 0):
             raise ValueError(
