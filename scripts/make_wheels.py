@@ -39,7 +39,7 @@ PIP = (sys.executable, "-m", "pip", "--python")  #: this one's, since a Python m
 PROBE = """
 import json, platform, sys, sysconfig
 print(json.dumps([
-    platform.python_implementation(), sys.version_info[:2], platform.machine(),
+    platform.python_implementation(), sys.version_info[:2], platform.machine(), sys.executable,
     sysconfig.get_config_var("EXT_SUFFIX"),
 ]))
 """
@@ -67,7 +67,7 @@ def interpreter(path: str) -> Interpreter | None:
         done = subprocess.run([path, "-c", PROBE], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
-    name, version, machine, suffix = json.loads(done.stdout)
+    name, version, machine, path, suffix = json.loads(done.stdout)
     if name != "CPython" or machine != os.uname().machine:
         return None
     return Interpreter(path, ".".join(map(str, version)), suffix)
