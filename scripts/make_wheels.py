@@ -91,8 +91,8 @@ def compilers(folder: Path, arch: str) -> dict[str, str]:
 def build(python: Interpreter, arch: str, source: Path, out: Path, folder: Path) -> Path:
     """The checked wheel of one Python for one processor.
 
-    All are built in one folder, the unpacked source distribution, so that zig compiles the kernels
-    for the first and finds them in its cache for the others.
+    All are built in one folder, the unpacked source distribution, so that zig finds the kernels of
+    an earlier Python that was compiled with the same flags in its cache.
     """
     variables = {**compilers(folder, arch), "ZIG_LOCAL_CACHE_DIR": str(source.parent / "cache")}
     variables.update(KACFLOW_NATIVE="1", KACFLOW_CUDA="0")
