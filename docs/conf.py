@@ -39,6 +39,7 @@ nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 1800  # a cell takes seconds, unless the machine is busy
 nb_execution_in_temp = True
+nb_output_stderr = "remove"  # warnings of other packages, with paths of this machine
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the docstrings say it, with shapes

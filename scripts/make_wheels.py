@@ -39,7 +39,7 @@ PIP = (sys.executable, "-m", "pip", "--python")  #: this one's, since a Python m
 PROBE = """
 import json, platform, sys, sysconfig
 print(json.dumps([
-    platform.python_implementation(), sys.version_info[:2], platform.machine(),
+    platform.python_implementation(), sys.version_info[:2], platform.machine(), sys.executable,
     sysconfig.get_config_var("EXT_SUFFIX"),
 ]))
 """
@@ -67,7 +67,7 @@ def interpreter(path: str) -> Interpreter | None:
         done = subprocess.run([path, "-c", PROBE], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
-    name, version, machine, suffix = json.loads(done.stdout)
+    name, version, machine, path, suffix = json.loads(done.stdout)
     if name != "CPython" or machine != os.uname().machine:
         return None
     return Interpreter(path, ".".join(map(str, version)), suffix)
@@ -91,8 +91,8 @@ def compilers(folder: Path, arch: str) -> dict[str, str]:
 def build(python: Interpreter, arch: str, source: Path, out: Path, folder: Path) -> Path:
     """The checked wheel of one Python for one processor.
 
-    All are built in one folder, the unpacked source distribution, so that zig compiles the kernels
-    for the first and finds them in its cache for the others.
+    All are built in one folder, the unpacked source distribution, so that zig finds the kernels of
+    an earlier Python that was compiled with the same flags in its cache.
     """
     variables = {**compilers(folder, arch), "ZIG_LOCAL_CACHE_DIR": str(source.parent / "cache")}
     variables.update(KACFLOW_NATIVE="1", KACFLOW_CUDA="0")

@@ -19,11 +19,18 @@ GRADIENT_TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
 
 
 def sweep() -> Iterator[Points]:
-    """tau from 1e-4 to 1e7, every twentieth of a decade, from the centre to next to the edge."""
-    xi = np.array([1e-3, 0.3, 0.8, 0.99, 1 - 1e-6])
+    """tau from 1e-4 to 1e7, every twentieth of a decade, and places up to one unit inside the edge.
+
+    Towards the edge the gap is halved down to that unit.  c t is not exact in either type.
+    """
     for dtype in ULPS:
-        for tau in (10.0 ** np.linspace(-4, 7, 221)).astype(dtype).tolist():
-            yield Points(xi.astype(dtype), 1.0, tau, 1.0)
+        kind = np.dtype(dtype).type
+        t, c = kind(0.7), kind(3.3)
+        gaps = 0.5 ** np.arange(1, np.finfo(dtype).nmant + 2)
+        xi = np.concatenate([[1e-3, 0.3, 0.8], 1 - gaps]).astype(dtype)
+        x = np.minimum(xi * (c * t), np.nextafter(c * t, kind(0)))
+        for tau in 10.0 ** np.linspace(-4, 7, 221):
+            yield Points(x, float(t), float(kind(tau / t)), float(c))
 
 
 def velocity_error(core: Subject) -> None:

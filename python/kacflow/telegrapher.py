@@ -71,9 +71,9 @@ def solve(
 ) -> Tensor | Solution | Estimate:
     """Solve u_tt + 2 a u_t = c^2 u_xx with u(0) = f0 and u_t(0) = 0, as u(t, x) = E f0(x + K(t)).
 
-    In d = 2 or 3 dimensions of space the components of K(t) are *independent* Kac processes, with
+    In d = 2 or 3 dimensions of space the components of K(t) are independent Kac processes, with
     characteristic function prod_j phi(k_j): the d-dimensional process of the paper, whose law
-    is that of Kac flows.  That is **not** the damped wave equation u_tt + 2 a u_t = c^2 Laplace(u):
+    is that of Kac flows.  That is not the damped wave equation u_tt + 2 a u_t = c^2 Laplace(u):
     fronts are boxes instead of spheres.  Only in one dimension the two are the same.
 
     ``method="spectral"``

@@ -128,6 +128,15 @@ class VelocityEdgeCancels(ExampleBackend):
         return (c * t).astype(np.float32) - x
 
 
+class VelocityBesideTheEdge(ExampleBackend):
+    """A branch of its own for gaps of 1e-12 to 1e-7 of the cone, a thousandth wrong."""
+
+    def product_minus(self, c, t, x):
+        gap = super().product_minus(c, t, x)
+        branch = (gap > 1e-12 * c * t) & (gap < 1e-7 * c * t)
+        return np.where(branch, 1.001 * gap, gap)
+
+
 class GradientSign(ExampleBackend):
     def slopes(self, x, layout, t, a, c):
         v, dx, dt = super().slopes(x, layout, t, a, c)
@@ -466,6 +475,7 @@ DEFECTS = [
     (VelocityOff, "velocity_error", "numbers are off"),
     (VelocityNotBounded, "velocity_is_bounded", "above c"),
     (VelocityEdgeCancels, "velocity_error", "velocity"),
+    (VelocityBesideTheEdge, "velocity_error", "numbers are off"),
     (GradientSign, "velocity_grad_error", "dv/dt"),
     (TailNotWritten, "stays_in_bounds", "1 of 1 elements unwritten"),
     (WritesPastTheEnd, "stays_in_bounds", "past the end"),

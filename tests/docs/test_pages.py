@@ -21,12 +21,16 @@ ELSEWHERE = {"adapters.md": {"diff"}, "multi-device.md": {"bash"}}
 name_of = lambda path: str(path.relative_to(ROOT))  # noqa: E731
 
 
+def links(path: Path) -> list[str]:
+    """Where a page leads to, out of the repository aside."""
+    found = re.findall(r"\]\(([^)\s]+)\)", prose(path))
+    return [link for link in found if not link.startswith(("http://", "https://", "mailto:"))]
+
+
 def faults(path: Path) -> list[str]:
     """The links of a page that lead nowhere."""
     found = []
-    for link in re.findall(r"\]\(([^)\s]+)\)", prose(path)):
-        if link.startswith(("http://", "https://", "mailto:")):
-            continue
+    for link in links(path):
         place, _, anchor = link.partition("#")
         target = (path.parent / place) if place else path
         if not target.is_file() or (anchor and anchor not in anchors(target)):
@@ -38,8 +42,10 @@ def faults(path: Path) -> list[str]:
 def test_links_lead_somewhere(path: Path) -> None:
     assert faults(path) == []
     for kind, _ in fences(path):
-        if kind.startswith("{include}"):
-            assert (path.parent / kind.split()[1]).is_file(), kind
+        if kind.startswith("{include}"):  # what it leads to has to be on the site as well
+            included = (path.parent / kind.split()[1]).resolve()
+            places = [included.parent / link.partition("#")[0] for link in links(included)]
+            assert set(places) <= {*PAGES, included.parent}, kind
 
 
 def test_a_broken_link_is_seen(tmp_path: Path) -> None:
