@@ -75,7 +75,7 @@ struct PointJob {
   Layout layout;
   Tiling tiling;
   Parameter t, a, c;
-  Parameter s;  ///< the other time, of the transport alone
+  Parameter s;    ///< the other time, of the transport alone
   const void* x;  // [layout]
   void* out;      // [layout]
   void* out_dt;   // [layout], the second result where there are two

@@ -213,8 +213,7 @@ def test_every_operator_has_its_calls():
     assert listed == set(operator_calls(torch.float32))
 
 
-#: The law takes float32 and float64 alone, as splines do; so do the derivatives that are asked for in
-#: these.
+#: The law and splines take float32 and float64 alone; so do the derivatives asked for in these.
 NOT_IN_16_BITS = {"logpdf", "cdf", "ppf", "transport", "_draw_acceleration", "_spline",
                   "_spline_inverse", "_spline_grad"}  # fmt: skip
 
