@@ -9,10 +9,11 @@ only against them is what the learning brings seen alone.
 
 The learned noise begins with the Gaussian.  Its learning rate is 0.01: the logarithms of what its
 spline rises by in a bin have to move by several units within these steps, and Adam moves them by no
-more than its rate in one.  All this was fixed before anything was trained.  Once it was, the noise
-was found to be narrower than it had begun: with its weight of 1 the transport's pull towards the
-data is what the field takes away again, since where the field is right, v is the mean of Z - X.  So
-there is a second one whose transport weighs 10, added with the results of the first seen.
+more than its rate in one.  All this was fixed before anything was trained.  Once it was, the first
+component of the funnel's noise was found to be narrower than it had begun: with its weight of 1 the
+transport's pull towards the data is what the field takes away again, since where the field is
+right, v is the mean of Z - X.  So there is a second one whose transport weighs 10, added with the
+results of the first seen.
 """
 
 from __future__ import annotations
