@@ -496,7 +496,7 @@ DEFECTS = [
     (LeftContinuous, "cdf_is_a_distribution_function", "F from c t on"),
     (NotClamped, "ppf_inverts_cdf", "<= e^(-a t)/2"),
     (QuantileOff, "ppf_inverts_cdf", "F(ppf(q))"),
-    (TransportByProbability, "transport_error", "float32 transport: "),
+    (TransportByProbability, "transport_error", "float32 transport"),
     (AtomsComeLoose, "transport_error", "transport of an atom"),
     (RestOfTheLaw, "law_of_any_array", "of 1 elements"),
     (TailNotWritten, "law_of_any_array", "distribution left 4 of 500 elements unwritten"),

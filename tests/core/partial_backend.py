@@ -9,7 +9,7 @@ from kacflow_core.testing import register_backend
 
 class PartialBackend(ExampleBackend):
     velocity = velocity_grad = sample_pair = None
-    sample_path = simulate_events = distribution = None
+    sample_path = simulate_events = distribution = transport = None
 
 
 register_backend("partial", PartialBackend)
