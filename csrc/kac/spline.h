@@ -30,8 +30,8 @@
 //
 //   spline_units            float32 7.6   float64 5.2
 //   spline_slope_ulp        float32 8.9   float64 7.0
-//   spline_inverse_units    float32 2.7   float64 1.6
-//   spline_gradient_units   float32 9.6   float64 8.0
+//   spline_inverse_units    float32 2.7   float64 1.8
+//   spline_gradient_units   float32 9.6   float64 4.6
 #ifndef KAC_SPLINE_H_
 #define KAC_SPLINE_H_
 
