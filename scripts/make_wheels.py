@@ -86,7 +86,8 @@ def compilers(folder: Path, arch: str) -> dict[str, str]:
         wrapper.write_text(f'#!/bin/sh\nexec {command} "$@" -idirafter /usr/include\n')
         wrapper.chmod(0o755)
         found[variable] = str(wrapper)
-    return {**found, "LDSHARED": f"{found['CXX']} -shared", "LDFLAGS": "-Wl,-s"}
+    link = f"{found['CXX']} -shared"
+    return {**found, "LDSHARED": link, "LDCXXSHARED": link, "LDFLAGS": "-Wl,-s"}
 
 
 def build(python: Interpreter, arch: str, source: Path, out: Path, folder: Path) -> Path:
