@@ -74,18 +74,20 @@ def interpreter(path: str) -> Interpreter | None:
 
 
 def compilers(folder: Path, arch: str) -> dict[str, str]:
-    """Environment of a build with zig's compiler; setuptools wants a command of one word."""
+    """Environment of a build with zig's compiler; setuptools wants a command of one word.
+
+    The headers of Debian's Pythons include one from /usr/include, which is searched last.
+    """
     zig = Path(ziglang.__file__).parent / "zig"
     found = {}
     for variable, name in (("CC", "cc"), ("CXX", "c++")):
         wrapper = folder / name
-        target = f"{arch}-linux-gnu.{GLIBC}"
-        wrapper.write_text(
-            f'#!/bin/sh\nexec {shlex.quote(str(zig))} {name} -target {target} "$@"\n'
-        )
+        command = f"{shlex.quote(str(zig))} {name} -target {arch}-linux-gnu.{GLIBC}"
+        wrapper.write_text(f'#!/bin/sh\nexec {command} "$@" -idirafter /usr/include\n')
         wrapper.chmod(0o755)
         found[variable] = str(wrapper)
-    return {**found, "LDSHARED": f"{found['CXX']} -shared", "LDFLAGS": "-Wl,-s"}
+    link = f"{found['CXX']} -shared"
+    return {**found, "LDSHARED": link, "LDCXXSHARED": link, "LDFLAGS": "-Wl,-s"}
 
 
 def build(python: Interpreter, arch: str, source: Path, out: Path, folder: Path) -> Path:
