@@ -13,8 +13,16 @@ library = pytest.importorskip("flow_matching.path", reason="make test installs f
 
 solver = pytest.importorskip("flow_matching.solver", reason="it needs torchdiffeq")
 
-from kacflow import generate  # noqa: E402
-from kacflow.adapters.flow_matching import KacProbPath  # noqa: E402
+from kacflow import (  # noqa: E402
+    GaussianPath,
+    KacPath,
+    KacProcess,
+    Path,
+    QuantileProcess,
+    UniformProcess,
+    generate,
+)
+from kacflow.adapters.flow_matching import KacProbPath, NoiseProbPath  # noqa: E402
 
 
 def prob_path(run):
@@ -53,6 +61,43 @@ def test_ends_and_direction():
     again = path.target_to_velocity(x_1, late.x_t, late.t)
     inside = (late.x_t - 0.9 * x_1).abs() < 0.99 * 3.0 * 0.2
     torch.testing.assert_close(again[inside], late.dx_t[inside], rtol=1e-4, atol=1e-4)
+
+
+OTHERS = {
+    "Kac": lambda: KacPath(KacProcess(9.0, 3.0), T=2.0),
+    "flow matching": lambda: GaussianPath("flow_matching", T=2.0),
+    "uniform": lambda: Path(UniformProcess(2.0), T=2.0, signal="cosine"),
+    "quantile": lambda: Path(QuantileProcess(4, bins=8), T=2.0),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_any_path(name):
+    """The pairs of the path itself, from noise to data, and gradients to what is learned of it."""
+    path = OTHERS[name]()
+    adapter, x_1, t = NoiseProbPath(path), torch.randn(64, 4), torch.rand(64)
+    torch.manual_seed(0)
+    ours = adapter.sample(torch.empty(64, 4), x_1, t)
+    torch.manual_seed(0)
+    theirs = path.sample(x_1, 2.0 * (1.0 - t))
+    assert torch.equal(ours.x_t, theirs.x_t) and torch.equal(ours.dx_t, -2.0 * theirs.dx_t)
+    torch.manual_seed(0)
+    noise = adapter.sample(torch.empty(64, 4), x_1, torch.zeros(64)).x_t
+    torch.manual_seed(0)
+    torch.testing.assert_close(noise, adapter.sample_prior(x_1.shape), rtol=1e-6, atol=1e-6)
+    again = adapter.target_to_velocity(x_1, ours.x_t.detach(), t)
+    assert (again - ours.dx_t).abs().median() < 1e-3
+    if name == "Kac":
+        torch.manual_seed(0)
+        assert torch.equal(KacProbPath(9.0, 3.0, 2.0).sample(noise, x_1, t).x_t, ours.x_t)
+    if name == "quantile":
+        ours.dx_t.square().mean().backward()
+        assert path.noise.heights.grad.abs().sum() > 0
+
+
+def test_only_a_path():
+    with pytest.raises(TypeError, match=r"path: got .*KacProcess.*; allowed: a kacflow.Path"):
+        NoiseProbPath(KacProcess(9.0, 3.0))
 
 
 def test_training_is_that_of_kac_path(run):

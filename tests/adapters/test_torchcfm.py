@@ -11,7 +11,10 @@ from torch.nn.functional import mse_loss
 
 torchcfm = pytest.importorskip("torchcfm", reason="make test installs torchcfm")
 
-from kacflow.adapters.torchcfm import KacConditionalFlowMatcher  # noqa: E402
+from kacflow.adapters.torchcfm import (  # noqa: E402
+    KacConditionalFlowMatcher,
+    NoiseConditionalFlowMatcher,
+)
 
 
 def matcher(run):
@@ -223,3 +226,21 @@ def test_deviation_at_times_of_16_bits(dtype):
     assert sigma.dtype == dtype and sigma.shape == t.shape
     assert torch.equal(sigma, kac.compute_sigma_t(t.double()).to(dtype))
     torch.testing.assert_close(sigma[4], kac.compute_sigma_t(0.5).to(dtype))
+
+
+def test_any_path():
+    """The pairs of the path itself, of any noise."""
+    path = Path(UniformProcess(2.0), T=2.0, signal="cosine")
+    matcher, x1 = NoiseConditionalFlowMatcher(path), torch.randn(64, 4)
+    torch.manual_seed(0)
+    t, xt, ut = matcher.sample_location_and_conditional_flow(torch.empty(64, 4), x1)
+    torch.manual_seed(0)
+    theirs = path.sample(x1, 2.0 * (1.0 - torch.rand(64)))
+    assert torch.equal(xt, theirs.x_t) and torch.equal(ut, -2.0 * theirs.dx_t)
+    again = matcher.compute_conditional_flow(None, x1, t, xt)
+    torch.testing.assert_close(again, ut, rtol=1e-3, atol=1e-3)
+    assert matcher.sample_noise_like(x1).abs().max() <= 2.0
+    with pytest.raises(TypeError, match=r"its noise UniformProcess.* has no variance"):
+        matcher.compute_sigma_t(t)
+    with pytest.raises(TypeError, match=r"path: got .*; allowed: a kacflow.Path"):
+        NoiseConditionalFlowMatcher(9.0)

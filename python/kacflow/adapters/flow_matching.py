@@ -20,18 +20,104 @@ import torch
 from torch import Tensor
 
 from kacflow._optional import require
-from kacflow.adapters._unit_time import check_pair, check_points, own_time
-from kacflow.path import KacPath
+from kacflow.adapters._unit_time import check_pair, check_path, check_points, own_time
+from kacflow.path import KacPath, Path
 from kacflow.process import KacProcess
 from kacflow.schedules import Schedule
 
 _library = require("flow_matching.path", __name__)
 _Parent: Any = _library.ProbPath
 
-__all__ = ["KacProbPath"]
+__all__ = ["KacProbPath", "NoiseProbPath"]
 
 
-class KacProbPath(_Parent):
+class NoiseProbPath(_Parent):
+    """:class:`KacProbPath` for any path: X_t = f(s) X_1 + N(g(s)) with s = T (1 - t).
+
+    Parameters
+    ----------
+    path : Path
+        The path in kacflow's own time s, with noise at s = T.
+
+    Raises
+    ------
+    TypeError
+        For another object.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from kacflow import Path, UniformProcess
+    >>> from kacflow.adapters.flow_matching import NoiseProbPath
+    >>> path = NoiseProbPath(Path(UniformProcess(2.0)))
+    >>> x_1 = torch.zeros(8, 2)
+    >>> path.sample(x_0=torch.randn_like(x_1), x_1=x_1, t=torch.rand(8)).dx_t.shape
+    torch.Size([8, 2])
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = check_path(path)
+
+    def sample(self, x_0: Tensor, x_1: Tensor, t: Tensor) -> Any:
+        """Draw X_t and dx/dt there; noise at t = 0, data at t = 1.
+
+        Parameters
+        ----------
+        x_0 : Tensor
+            The noise slot, of the shape of ``x_1``; its numbers are not used.
+        x_1 : Tensor
+            Data, shape (B, ...).
+        t : Tensor
+            Times in [0, 1], shape (B,).
+
+        Returns
+        -------
+        flow_matching.path.PathSample
+            ``x_1``, ``x_0`` and ``t`` as given; ``x_t``; ``dx_t``, from noise to data.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Naming the argument, what was given and what is allowed.
+
+        Notes
+        -----
+        One 64-bit number of torch's generator is consumed.
+        """
+        check_pair("x_0", x_0, "x_1", x_1, t)
+        drawn = self.path.sample(x_1, own_time(t, x_1, self.path.T))
+        return _library.PathSample(
+            x_1=x_1, x_0=x_0, t=t, x_t=drawn.x_t, dx_t=-self.path.T * drawn.dx_t
+        )
+
+    def sample_prior(
+        self,
+        shape: Sequence[int],
+        *,
+        generator: torch.Generator | None = None,
+        first: int = 0,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> Tensor:
+        """Draw X_0, the noise at t = 0 to start an ``ODESolver`` from.
+
+        Arguments as in :meth:`kacflow.KacPath.sample_prior`.
+        """
+        return self.path.sample_prior(
+            shape, generator=generator, first=first, dtype=dtype, device=device
+        )
+
+    def target_to_velocity(self, x_1: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        """dx/dt at ``x_t`` given the data ``x_1``, from noise to data.
+
+        -T times :meth:`kacflow.Path.velocity`; an atom is recognised only up to the rounding of
+        ``x_t``, whose shape is that of ``x_1``.
+        """
+        check_points("x_t", x_t, "x_1", x_1)
+        return -self.path.T * self.path.velocity(x_t, own_time(t, x_t, self.path.T), x_1)
+
+
+class KacProbPath(NoiseProbPath):
     """X_t = f(s) X_1 + K(g(s)) with s = T (1 - t): noise at t = 0, data ``x_1`` at t = 1.
 
     ``x_0`` is the noise slot: only its shape counts, the Kac noise replaces its numbers.  ``dx_t``
@@ -75,62 +161,4 @@ class KacProbPath(_Parent):
         signal: str | Schedule = "linear",
         clock: str | Schedule = "linear",
     ) -> None:
-        self.path = KacPath(KacProcess(a, c), T, signal, clock)
-
-    def sample(self, x_0: Tensor, x_1: Tensor, t: Tensor) -> Any:
-        """Draw X_t and dx/dt there; noise at t = 0, data at t = 1.
-
-        Parameters
-        ----------
-        x_0 : Tensor
-            The noise slot, of the shape of ``x_1``; its numbers are not used.
-        x_1 : Tensor
-            Data, shape (B, ...).
-        t : Tensor
-            Times in [0, 1], shape (B,).
-
-        Returns
-        -------
-        flow_matching.path.PathSample
-            ``x_1``, ``x_0`` and ``t`` as given; ``x_t``; ``dx_t``, from noise to data.
-
-        Raises
-        ------
-        ValueError, TypeError
-            Naming the argument, what was given and what is allowed.
-
-        Notes
-        -----
-        One 64-bit number of torch's generator is consumed.
-        """
-        check_pair("x_0", x_0, "x_1", x_1, t)
-        drawn = self.path.sample(x_1, own_time(t, x_1, self.path.T))
-        return _library.PathSample(
-            x_1=x_1, x_0=x_0, t=t, x_t=drawn.x_t, dx_t=-self.path.T * drawn.dx_t
-        )
-
-    def sample_prior(
-        self,
-        shape: Sequence[int],
-        *,
-        generator: torch.Generator | None = None,
-        first: int = 0,
-        dtype: torch.dtype | None = None,
-        device: torch.device | str | None = None,
-    ) -> Tensor:
-        """Draw X_0, the Kac noise at t = 0 to start an ``ODESolver`` from.
-
-        Arguments as in :meth:`kacflow.KacPath.sample_prior`.
-        """
-        return self.path.sample_prior(
-            shape, generator=generator, first=first, dtype=dtype, device=device
-        )
-
-    def target_to_velocity(self, x_1: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        """dx/dt at ``x_t`` given the data ``x_1``, from noise to data.
-
-        -T times :meth:`kacflow.KacPath.velocity`; an atom is recognised only up to the rounding of
-        ``x_t``, whose shape is that of ``x_1``.
-        """
-        check_points("x_t", x_t, "x_1", x_1)
-        return -self.path.T * self.path.velocity(x_t, own_time(t, x_t, self.path.T), x_1)
+        super().__init__(KacPath(KacProcess(a, c), T, signal, clock))

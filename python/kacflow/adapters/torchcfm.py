@@ -18,67 +18,48 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kacflow._arguments import flag, real, tensor
+from kacflow._arguments import flag, given, real, tensor
 from kacflow._optional import require
 from kacflow._times import spread
-from kacflow.adapters._unit_time import check_pair, check_points, own_time
+from kacflow.adapters._unit_time import check_pair, check_path, check_points, own_time
 from kacflow.ops import _tensors
-from kacflow.path import KacPath
+from kacflow.path import KacPath, Path
 from kacflow.process import KacProcess
 from kacflow.schedules import Schedule
 
 _Parent: Any = require("torchcfm.conditional_flow_matching", __name__).ConditionalFlowMatcher
 
-__all__ = ["KacConditionalFlowMatcher"]
+__all__ = ["KacConditionalFlowMatcher", "NoiseConditionalFlowMatcher"]
 
 
-class KacConditionalFlowMatcher(_Parent):
-    """x_t = f(s) x1 + K(g(s)) with s = T (1 - t): noise at t = 0, data ``x1`` at t = 1.
-
-    ``x0`` is the noise slot: only its shape counts, the Kac noise replaces its numbers.  The flow
-    is dx/dt, from noise to data: -T times the velocity of :class:`kacflow.KacPath`.
-
-    Attributes
-    ----------
-    path : KacPath
-        The same path in kacflow's own time s.
+class NoiseConditionalFlowMatcher(_Parent):
+    """:class:`KacConditionalFlowMatcher` for any path: x_t = f(s) x1 + N(g(s)), s = T (1 - t).
 
     Parameters
     ----------
-    a, c : float or Tensor
-        Jump rate and speed, as in :class:`kacflow.KacProcess`, in units of s.
-    T : float
-        Length of the path in s, > 0.
-    signal, clock : str or Schedule
-        f and g, as in :class:`kacflow.KacPath`.
+    path : Path
+        The path in kacflow's own time s, with noise at s = T.
 
     Raises
     ------
-    ValueError, TypeError
-        Naming the argument, what was given and what is allowed.
+    TypeError
+        For another object.
 
     Examples
     --------
     >>> import torch
-    >>> from kacflow.adapters.torchcfm import KacConditionalFlowMatcher
-    >>> flow_matcher = KacConditionalFlowMatcher(a=9.0, c=3.0)
+    >>> from kacflow import Path, UniformProcess
+    >>> from kacflow.adapters.torchcfm import NoiseConditionalFlowMatcher
+    >>> flow_matcher = NoiseConditionalFlowMatcher(Path(UniformProcess(2.0)))
     >>> x1 = torch.zeros(8, 2)
-    >>> x0 = torch.randn_like(x1)
-    >>> t, xt, ut = flow_matcher.sample_location_and_conditional_flow(x0, x1)
-    >>> t.shape, xt.shape, bool(ut.abs().max() <= 3.0)
-    (torch.Size([8]), torch.Size([8, 2]), True)
+    >>> t, xt, ut = flow_matcher.sample_location_and_conditional_flow(torch.randn(8, 2), x1)
+    >>> bool(ut.abs().max() <= 1.0)
+    True
     """
 
-    def __init__(
-        self,
-        a: float | Tensor,
-        c: float | Tensor,
-        T: float = 1.0,
-        signal: str | Schedule = "linear",
-        clock: str | Schedule = "linear",
-    ) -> None:
+    def __init__(self, path: Path) -> None:
         super().__init__(sigma=0.0)
-        self.path = KacPath(KacProcess(a, c), T, signal, clock)
+        self.path = check_path(path)
 
     def compute_mu_t(self, x0: Any, x1: Tensor, t: float | Tensor) -> Tensor:
         """The mean of x_t given the data, f(s) x1; ``x0`` is not used."""
@@ -86,7 +67,7 @@ class KacConditionalFlowMatcher(_Parent):
         return spread(f, x1) * x1
 
     def compute_sigma_t(self, t: float | Tensor) -> Tensor:
-        """The standard deviation of x_t given the data, that of K(g(s)), of the shape of ``t``.
+        """The standard deviation of x_t given the data, that of the noise, of the shape of ``t``.
 
         In the dtype of ``t``, or torch's default for a number; computed in float32 at least.
         """
@@ -95,12 +76,18 @@ class KacConditionalFlowMatcher(_Parent):
         working = _tensors.working_dtype(tensor("t", t).dtype)
         s = own_time(t.reshape(-1), t.reshape(-1), self.path.T)
         clock = torch.as_tensor(self.path.clock.value(s), dtype=working, device=t.device)
-        return self.path.process.variance(clock).sqrt().to(t.dtype).reshape(t.shape)
+        variance = getattr(self.path.noise, "variance", None)
+        if not callable(variance):
+            raise TypeError(
+                f"path: its noise {given(self.path.noise)} has no variance(t); allowed: a noise "
+                "with one, such as KacProcess"
+            )
+        return variance(clock).sqrt().to(t.dtype).reshape(t.shape)
 
     def compute_conditional_flow(
         self, x0: Any, x1: Tensor, t: float | Tensor, xt: Tensor
     ) -> Tensor:
-        """dx/dt at given points, -T times :meth:`kacflow.KacPath.velocity`; ``x0`` is not used.
+        """dx/dt at given points, -T times :meth:`kacflow.Path.velocity`; ``x0`` is not used.
 
         An atom is recognised only up to the rounding of ``xt``; for training use
         :meth:`sample_location_and_conditional_flow`, which knows it.
@@ -109,11 +96,11 @@ class KacConditionalFlowMatcher(_Parent):
         return -self.path.T * self.path.velocity(xt, own_time(t, xt, self.path.T), x1)
 
     def compute_lambda(self, t: float | Tensor) -> Tensor:
-        """Not defined: the law of Kac noise has atoms, so there is no score to weight."""
+        """Not defined: the law of a noise may have atoms, and then no score to weight."""
         raise NotImplementedError("compute_lambda: the Kac path has no score function to weight")
 
     def sample_noise_like(self, x: Tensor) -> Tensor:
-        """Draw x_0, where generation starts: K(g(T)), of the shape, dtype and device of ``x``.
+        """Draw x_0, where generation starts: the noise at T, of shape, dtype and device of ``x``.
 
         One 64-bit number of torch's generator is consumed.
         """
@@ -187,3 +174,51 @@ class KacConditionalFlowMatcher(_Parent):
         """
         t, xt, ut, *eps = self.sample_location_and_conditional_flow(x0, x1, t, return_noise)
         return t, xt, ut, y0, y1, *eps
+
+
+class KacConditionalFlowMatcher(NoiseConditionalFlowMatcher):
+    """x_t = f(s) x1 + K(g(s)) with s = T (1 - t): noise at t = 0, data ``x1`` at t = 1.
+
+    ``x0`` is the noise slot: only its shape counts, the Kac noise replaces its numbers.  The flow
+    is dx/dt, from noise to data: -T times the velocity of :class:`kacflow.KacPath`.
+
+    Attributes
+    ----------
+    path : KacPath
+        The same path in kacflow's own time s.
+
+    Parameters
+    ----------
+    a, c : float or Tensor
+        Jump rate and speed, as in :class:`kacflow.KacProcess`, in units of s.
+    T : float
+        Length of the path in s, > 0.
+    signal, clock : str or Schedule
+        f and g, as in :class:`kacflow.KacPath`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, what was given and what is allowed.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from kacflow.adapters.torchcfm import KacConditionalFlowMatcher
+    >>> flow_matcher = KacConditionalFlowMatcher(a=9.0, c=3.0)
+    >>> x1 = torch.zeros(8, 2)
+    >>> x0 = torch.randn_like(x1)
+    >>> t, xt, ut = flow_matcher.sample_location_and_conditional_flow(x0, x1)
+    >>> t.shape, xt.shape, bool(ut.abs().max() <= 3.0)
+    (torch.Size([8]), torch.Size([8, 2]), True)
+    """
+
+    def __init__(
+        self,
+        a: float | Tensor,
+        c: float | Tensor,
+        T: float = 1.0,
+        signal: str | Schedule = "linear",
+        clock: str | Schedule = "linear",
+    ) -> None:
+        super().__init__(KacPath(KacProcess(a, c), T, signal, clock))
