@@ -42,7 +42,7 @@ $(LOWEST)/.installed: pyproject.toml setup.py $(SOURCES)
 	VIRTUAL_ENV=$(LOWEST) $(LOWEST)/bin/uv pip install -q --resolution lowest-direct -r pyproject.toml
 	VIRTUAL_ENV=$(LOWEST) $(LOWEST)/bin/uv pip freeze > $(LOWEST)/lowest.txt
 	$(LOWEST)/bin/python -m pip install -q -c $(LOWEST)/lowest.txt hypothesis mpmath pytest \
-		pytest-xdist scipy setuptools
+		pytest-xdist scipy setuptools torchdiffeq
 	KACFLOW_NATIVE=1 $(LOWEST)/bin/python -m pip install -q --no-deps .
 	@touch $@
 
