@@ -23,10 +23,16 @@ SAYS = {
     "torchcfm.KacConditionalFlowMatcher": (
         "noise at t = 0, data ``x1`` at t = 1", DOWN, "``x0`` is the noise slot",
     ),
+    "torchcfm.NoiseConditionalFlowMatcher": (
+        "noise at t = 0, data ``x1`` at t = 1", DOWN, "``x0`` is the noise slot",
+    ),
     "flow_matching": (
         "(noise) at t = 0, target (data) at t = 1", DOWN, "``x_0`` is the noise slot",
     ),
     "flow_matching.KacProbPath": (
+        "noise at t = 0, data ``x_1`` at t = 1", DOWN, "``x_0`` is the noise slot",
+    ),
+    "flow_matching.NoiseProbPath": (
         "noise at t = 0, data ``x_1`` at t = 1", DOWN, "``x_0`` is the noise slot",
     ),
     "diffusers": ("large timesteps are noise, small ones data", UP, "noise slot of"),

@@ -11,6 +11,7 @@ from torch.nn.functional import mse_loss
 
 torchcfm = pytest.importorskip("torchcfm", reason="make test installs torchcfm")
 
+from kacflow import Path, UniformProcess  # noqa: E402
 from kacflow.adapters.torchcfm import (  # noqa: E402
     KacConditionalFlowMatcher,
     NoiseConditionalFlowMatcher,

@@ -32,7 +32,11 @@ __all__ = ["KacProbPath", "NoiseProbPath"]
 
 
 class NoiseProbPath(_Parent):
-    """:class:`KacProbPath` for any path: X_t = f(s) X_1 + N(g(s)) with s = T (1 - t).
+    """X_t = f(s) X_1 + N(g(s)) with s = T (1 - t), for any noise N: noise at t = 0, data ``x_1`` at
+    t = 1.
+
+    ``x_0`` is the noise slot: only its shape counts.  ``dx_t`` is dx/dt, from noise to data: -T
+    times the velocity of the path.
 
     Parameters
     ----------

@@ -33,7 +33,11 @@ __all__ = ["KacConditionalFlowMatcher", "NoiseConditionalFlowMatcher"]
 
 
 class NoiseConditionalFlowMatcher(_Parent):
-    """:class:`KacConditionalFlowMatcher` for any path: x_t = f(s) x1 + N(g(s)), s = T (1 - t).
+    """x_t = f(s) x1 + N(g(s)) with s = T (1 - t), for any noise N: noise at t = 0, data ``x1`` at
+    t = 1.
+
+    ``x0`` is the noise slot: only its shape counts.  The flow is dx/dt, from noise to data: -T
+    times the velocity of the path.
 
     Parameters
     ----------
