@@ -321,7 +321,7 @@ def transport(
         at = cone(x, t, a, c, dtype)
         tau, end = np.asarray(a * t), np.asarray(a * s)
         edge = (c * s).astype(dtype).astype(np.float64)
-        log_2f, middle, xi = np.empty((3, *x.shape))
+        log_2f, middle, xi = (np.empty(x.shape) for _ in range(3))
         near = tau <= _CENTRAL
         start = np.minimum(np.abs(at.y) / np.where(tau > 0.0, tau, 1.0), 1.0)
         middle[near] = _middle(tau[near], start[near])

