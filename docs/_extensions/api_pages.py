@@ -23,11 +23,9 @@ def _title(text: str, mark: str = "=") -> str:
     return f"{text}\n{mark * len(text)}\n\n"
 
 
-def _from_elsewhere(value: type) -> bool:
-    """Whether a class inherits from one of another project, whose members would fill the page."""
-    return any(
-        base is not object and not base.__module__.startswith("kacflow") for base in value.__mro__
-    )
+def _from_elsewhere(value: type) -> list[str]:
+    """The classes of other projects above a class, whose members would fill the page."""
+    return [base.__name__ for base in value.__mro__ if not base.__module__.startswith("kacflow")]
 
 
 def _entry(name: str) -> str:
@@ -37,8 +35,7 @@ def _entry(name: str) -> str:
         return f".. {'autofunction' if callable(value) else 'autodata'}:: {name}\n"
     kind = "autoexception" if issubclass(value, BaseException) else "autoclass"
     text = f".. {kind}:: {name}\n   :members:\n"
-    if not _from_elsewhere(value):
-        text += "   :inherited-members:\n"
+    text += f"   :inherited-members: {', '.join(_from_elsewhere(value))}\n"
     if "__call__" in vars(value):
         text += "   :special-members: __call__\n"
     return text
@@ -154,14 +151,25 @@ def escape(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: lis
 
 
 def skip(app: Sphinx, what: str, name: str, obj: Any, skipped: bool, options: Any) -> bool | None:
-    """Fields of a NamedTuple without a word of their own, and its methods, have no entry."""
+    """What NamedTuple, torch or diffusers say of their own members has no entry."""
     doc = getattr(obj, "__doc__", None) or ""
-    tuple_method = getattr(tuple, name, None) is not None and not isinstance(obj, property)
-    return True if doc.startswith("Alias for field number") or tuple_method else None
+    if isinstance(obj, property):
+        borrowed = not obj.fget.__module__.startswith("kacflow")
+    else:
+        borrowed = getattr(tuple, name, None) is not None or name == "extra_repr"
+    return True if borrowed or doc.startswith("Alias for field number") else None
+
+
+def signature(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, arguments: str, returns: str
+) -> tuple[str, None] | None:
+    """A protocol is not called, so it has no arguments."""
+    return ("", None) if getattr(obj, "_is_protocol", False) else None
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("builder-inited", write_pages)
     app.connect("autodoc-process-docstring", escape, priority=400)  # before napoleon
     app.connect("autodoc-skip-member", skip)
+    app.connect("autodoc-process-signature", signature)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

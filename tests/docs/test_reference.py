@@ -68,6 +68,28 @@ def test_every_module_is_linked_from_names_that_stand_elsewhere() -> None:
     assert "kacflow.training.TrainConfig" not in PAGES
 
 
+def test_members_of_other_projects_have_no_entry() -> None:
+    page = PAGES["kacflow.QuantileProcess"]  # a torch module, and a ScaledProcess
+    (line,) = (line for line in page.splitlines() if ":inherited-members:" in line)
+    names = line.partition(":inherited-members:")[2].split(", ")
+    assert [name.strip() for name in names] == ["Module", "object"]
+    noise = resolve("kacflow.noise.Noise")
+    arguments = (None, "class", "n", noise, None, "(*args)", "")
+    assert api_pages.signature(*arguments) == ("", None)  # type: ignore[arg-type]
+    process = resolve("kacflow.QuantileProcess")
+    arguments = (None, "class", "n", process, None, "(*args)", "")
+    assert api_pages.signature(*arguments) is None  # type: ignore[arg-type]
+    for name, owner, skipped in (
+        ("extra_repr", process, True),
+        ("base_icdf", process, None),
+        ("noise", resolve("kacflow.Path"), None),
+    ):
+        member = getattr(owner, name, None)
+        assert api_pages.skip(None, "class", name, member, False, None) is skipped  # type: ignore[arg-type]
+    variance = resolve("torch.distributions.Normal").variance
+    assert api_pages.skip(None, "class", "variance", variance, False, None)  # type: ignore[arg-type]
+
+
 def test_formulas_are_not_markup() -> None:
     lines = ["|v| <= c, and ``|x|`` * 2:", "", "* one *star*", "::", "", "    |x|", "", "|y|"]
     api_pages.escape(None, "function", "f", None, None, lines)  # type: ignore[arg-type]

@@ -416,7 +416,7 @@ class TrainConfig:
 
     @property
     def learned_steps(self) -> int:
-        """First steps in which the noise is learned: 0 for a path without, and for a student."""
+        """First steps in which the noise is learned, 0 for a path without and for a student."""
         return self.noise_steps if self.path == "quantile" and not self.teacher else 0
 
     def listed(self, name: str) -> tuple[int, ...]:
