@@ -327,7 +327,7 @@ def transport(
         middle[near] = _middle(tau[near], start[near])
         log_2f[near] = np.log1p(-middle[near])
         place = _Place(*(value[~near] for value in _place(at.tau, at.y, at.z)))
-        log_2f[~near] = np.log(2.0 * _tail(place)) - place.decay
+        log_2f[~near] = np.minimum(np.log(2.0 * _tail(place)) - place.decay, 0.0)
         middle[~near] = -np.expm1(log_2f[~near])
         near = end <= _CENTRAL
         xi[near] = _solve_middle(end[near], middle[near])
