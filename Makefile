@@ -102,4 +102,4 @@ develop: $(VENV)/.deps  ## build the extension in place, for work on the sources
 	$(BIN)/python setup.py build_ext --inplace
 
 clean:  ## remove what was built
-	rm -rf build dist site *.egg-info $(VENV) $(LOWEST) $(WHEELS) $(DOCS) kacflow_core/_native*.so kacflow_core/_cuda*.so
+	rm -rf build dist site jupyter_execute *.egg-info $(VENV) $(LOWEST) $(WHEELS) $(DOCS) kacflow_core/_native*.so kacflow_core/_cuda*.so
