@@ -21,7 +21,7 @@
 //
 // Measured: largest |X - exact| over |X| and the standard deviations c t min(1, tau^-1/2) at s and,
 // times dX/dx, at t, over places as for law.h, with tau at s log-uniform in [1e-6, 1e6] for half of
-// them, up to twice tau at t or the same for the others; 8000 points, rounded up
+// them, up to twice tau at t or the same for the others; 8000 points (float) and 1500, rounded up
 // (scripts/measure_accuracy.py defines the scales, tests/core compares).
 //
 //   transport_scaled_error    float32 2.5e-07   float64 6.0e-16

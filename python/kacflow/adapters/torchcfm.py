@@ -101,7 +101,7 @@ class NoiseConditionalFlowMatcher(_Parent):
 
     def compute_lambda(self, t: float | Tensor) -> Tensor:
         """Not defined: the law of a noise may have atoms, and then no score to weight."""
-        raise NotImplementedError("compute_lambda: the Kac path has no score function to weight")
+        raise NotImplementedError("compute_lambda: the path has no score function to weight")
 
     def sample_noise_like(self, x: Tensor) -> Tensor:
         """Draw x_0, where generation starts: the noise at T, of shape, dtype and device of ``x``.
