@@ -39,8 +39,8 @@ class Noise(Protocol):
     :func:`kacflow.log_likelihood` and :class:`kacflow.EmpiricalField` ask for ``log_prob(x, t)`` as
     well, the log density of N_t at each element of ``x``; arguments as those of ``velocity``.
     Generation with ``method="transport"`` asks for ``transport(x, t, s)``, where the flow of the
-    velocity leads ``x`` from time t to time s.  The processes of kacflow have ``cdf(x, t)`` and
-    ``icdf(q, t)``, too.
+    velocity leads ``x`` from time t to time s.  The processes of kacflow have ``cdf(x, t)``,
+    ``icdf(q, t)`` and ``variance(t)``, too.
     """
 
     def sample(
@@ -69,7 +69,7 @@ class ScaledProcess:
 
     A class of it says what s and Z are, by :meth:`scales` and by the law of Z, the methods
     ``base_...``.  :meth:`base_icdf` is enough for training and generation,
-    :meth:`base_log_prob` for likelihoods.
+    :meth:`base_log_prob` for likelihoods, :meth:`base_variance` for :meth:`variance`.
 
     Examples
     --------
@@ -100,6 +100,10 @@ class ScaledProcess:
     def base_cdf(self, z: Tensor) -> Tensor:
         """P(Z <= z) at each element of ``z``, in its dtype."""
         raise NotImplementedError(f"{type(self).__name__} has no base_cdf(z)")
+
+    def base_variance(self) -> float | Tensor:
+        """The variance of Z: one for all components, or a tensor that broadcasts with them."""
+        raise NotImplementedError(f"{type(self).__name__} has no base_variance()")
 
     def base_sample(
         self,
@@ -173,6 +177,25 @@ class ScaledProcess:
         time = known_times(s, x.device, x.dtype, "s")
         _arguments.broadcast(x=x, t=scale, s=time)
         return torch.where(spread, self.scales(time)[0] * z, torch.zeros_like(z))
+
+    def variance(self, t: float | Tensor) -> Tensor:
+        """Variance of N_t, s(t)^2 times that of Z.
+
+        ``t`` broadcasts with the components that have a variance of their own; float64 for a float
+        ``t``, else the dtype of ``t``.
+
+        Examples
+        --------
+        >>> from kacflow import BrownianProcess
+        >>> BrownianProcess(2.0).variance(0.25)
+        tensor(1., dtype=torch.float64)
+        """
+        kind = t.dtype if isinstance(t, Tensor) else torch.float64
+        time = known_times(t, place(None, t, *self._tensors), torch.float64)
+        of_one = self.base_variance()
+        if isinstance(of_one, Tensor):
+            _arguments.broadcast(t=time, noise=of_one)
+        return (self.scales(time)[0].square() * of_one).to(kind)
 
     def log_prob(self, x: Tensor, t: float | Tensor) -> Tensor:
         """Logarithm of the density of N_t, elementwise, in the dtype of ``x``.
@@ -269,6 +292,9 @@ class BrownianProcess(ScaledProcess):
     def base_sample(self, shape: Sequence[int], **options: Any) -> Tensor:
         return self.sigma * normal(shape, **options)
 
+    def base_variance(self) -> float:
+        return self.sigma**2
+
     def base_log_prob(self, z: Tensor) -> Tensor:
         constant = math.log(self.sigma) + 0.5 * math.log(2.0 * math.pi)
         return -0.5 * (z / self.sigma).square() - constant
@@ -333,6 +359,9 @@ class UniformProcess(ScaledProcess):
 
     def base_sample(self, shape: Sequence[int], **options: Any) -> Tensor:
         return centred(normal(shape, **options))
+
+    def base_variance(self) -> float:
+        return 1.0 / 3.0
 
     def base_log_prob(self, z: Tensor) -> Tensor:
         return torch.where(z.abs() <= 1.0, -math.log(2.0), -math.inf).to(z.dtype)

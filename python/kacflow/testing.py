@@ -13,6 +13,7 @@ passes always.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -247,6 +248,23 @@ def law(s: _Subject) -> None:
                   f"with {n} numbers, where {bound:.3g} is allowed")  # fmt: skip
 
 
+def moments(s: _Subject) -> None:
+    """``variance`` is that of draws, within six standard errors."""
+    variance = s.method("variance")
+    rows = -(-_DRAWS // max(1, math.prod(s.shape)))
+    for t in s.times:
+        time = torch.tensor(t, dtype=torch.float64)
+        want = variance(time).detach()
+        if not want.isfinite().all():
+            raise _Missing("finite variance")
+        x = s.draw(time, rows, seed=6).detach()
+        share = (x - x.mean(0)).square() / want
+        off = abs(float(share.mean()) - 1.0)
+        bound = 6.0 * float(share.std()) / math.sqrt(share.numel()) + 1.0 / rows
+        _must(off <= bound, f"variance at t = {t:g} is not that of draws: off by {off:.2g} of it, "
+              f"where {bound:.2g} is allowed")  # fmt: skip
+
+
 def transport(s: _Subject) -> None:
     """``transport`` leads quantiles to those of an earlier time, and to a later one and back."""
     move = s.method("transport")
@@ -286,9 +304,10 @@ def on_a_path(s: _Subject) -> None:
     f = leading(1.0 - t / T, x_0.ndim)
     _near(whole.x_t, f * x_0 + s.draw(t), "a path does not add the draw to the data")
     v, dx_t = path.velocity(whole.x_t.detach(), t, x_0), whole.dx_t.detach()
-    if callable(getattr(s.noise, "cdf", None)):  # which tells of atoms, that x_t is too round for
+    with contextlib.suppress(_Missing, NotImplementedError):
+        cdf = s.method("cdf")  # which tells of atoms, that x_t is too round for
         x, time = s.draw(t).detach(), leading(t, x_0.ndim)
-        below, above = (s.noise.cdf(x * w, time).detach() for w in (1.0 - 1e-9, 1.0 + 1e-9))
+        below, above = (cdf(x * w, time).detach() for w in (1.0 - 1e-9, 1.0 + 1e-9))
         v = torch.where((above - below).abs() > 1e-6, dx_t, v)
     _near(v, dx_t, "the velocity of a path is not that of its pairs", 1e-5,
           1e-6 * float(dx_t.abs().max()))  # fmt: skip
@@ -335,9 +354,8 @@ def likelihood(s: _Subject) -> None:
 
 
 _CHECKS: tuple[Callable[[_Subject], None], ...] = (
-    seeds, parts, shapes, meta, pairs, begins_at_zero, gradient, flow, quantiles, law, transport,
-    density,
-    on_a_path, generates, likelihood,
+    seeds, parts, shapes, meta, pairs, begins_at_zero, gradient, flow, quantiles, law, moments,
+    transport, density, on_a_path, generates, likelihood,
 )  # fmt: skip
 
 
@@ -364,9 +382,10 @@ def check_noise(
 
     The same numbers for the same seed, one number of the generator for a draw, parts of a batch
     equal to the whole, shapes, types and devices, ``pair`` equal to ``sample`` and ``velocity``,
-    gradients in time; the velocity is the flow of the law, draws follow ``cdf``, ``transport``
-    keeps it, ``log_prob`` is its derivative; paths, generation and likelihoods work.  What needs a
-    method that the process lacks is left out.
+    gradients in time; the velocity is the flow of the law, draws follow ``cdf`` and have
+    ``variance``, ``transport`` keeps the law, ``log_prob`` is its derivative; paths, generation and
+    likelihoods work.  What needs a method that the process lacks, or does not implement, is left
+    out.
 
     Parameters
     ----------
@@ -413,6 +432,8 @@ def check_noise(
             check(subject)
         except _Missing as missing:
             done[name] = f"left out: no {missing}"
+        except NotImplementedError as error:
+            done[name] = f"left out: {error}"
         except ConformanceError as error:
             raise ConformanceError(f"{name}: {error}") from None
         except Exception as error:

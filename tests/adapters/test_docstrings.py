@@ -42,6 +42,12 @@ SAYS = {
     "diffusers.KacAB2Scheduler": (
         "timestep ``num_train_timesteps`` is noise, 0 is data", UP, "noise slot of",
     ),
+    "diffusers.NoiseEulerScheduler": (
+        "timestep ``num_train_timesteps`` is noise, 0 is data", UP, "noise slot of",
+    ),
+    "diffusers.NoiseAB2Scheduler": (
+        "timestep ``num_train_timesteps`` is noise, 0 is data", UP, "noise slot of",
+    ),
     "diffusers.KacPipeline": ("noise at timestep ``num_train_timesteps``", UP, "Kac noise"),
 }  # fmt: skip
 

@@ -13,7 +13,11 @@ pytest.importorskip("torchdiffeq", reason="adaptive methods")
 torchcfm = pytest.importorskip("kacflow.adapters.torchcfm", exc_type=ImportError)
 flow_matching = pytest.importorskip("kacflow.adapters.flow_matching", exc_type=ImportError)
 schedulers = pytest.importorskip("schedulers", reason="it needs diffusers")
-from kacflow.adapters.diffusers import KacAB2Scheduler, KacPipeline  # noqa: E402
+from kacflow.adapters.diffusers import (  # noqa: E402
+    KacAB2Scheduler,
+    KacPipeline,
+    NoiseEulerScheduler,
+)
 
 PATH = KacPath(KacProcess(9.0, 3.0))
 X, T = torch.full((2, 3), 0.25), torch.tensor([0.5, 0.75])
@@ -148,6 +152,10 @@ CASES = [
     ),
     Case(
         "KacAB2Scheduler", KacAB2Scheduler, {**PARAMETERS, "num_train_timesteps": 9, "t_min": 0.1}
+    ),
+    Case(
+        "NoiseEulerScheduler", NoiseEulerScheduler,
+        {"path": PATH, "num_train_timesteps": 9, "t_min": 0.1},
     ),
     Case(
         "scheduler.time",

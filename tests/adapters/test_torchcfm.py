@@ -11,7 +11,13 @@ from torch.nn.functional import mse_loss
 
 torchcfm = pytest.importorskip("torchcfm", reason="make test installs torchcfm")
 
-from kacflow import Path, UniformProcess  # noqa: E402
+from kacflow import (  # noqa: E402
+    BrownianProcess,
+    KacProcess,
+    Path,
+    QuantileProcess,
+    UniformProcess,
+)
 from kacflow.adapters.torchcfm import (  # noqa: E402
     KacConditionalFlowMatcher,
     NoiseConditionalFlowMatcher,
@@ -241,7 +247,55 @@ def test_any_path():
     again = matcher.compute_conditional_flow(None, x1, t, xt)
     torch.testing.assert_close(again, ut, rtol=1e-3, atol=1e-3)
     assert matcher.sample_noise_like(x1).abs().max() <= 2.0
-    with pytest.raises(TypeError, match=r"its noise UniformProcess.* has no variance"):
-        matcher.compute_sigma_t(t)
     with pytest.raises(TypeError, match=r"path: got .*; allowed: a kacflow.Path"):
         NoiseConditionalFlowMatcher(9.0)
+
+
+class Bare:
+    """The two methods that a path asks for."""
+
+    def __init__(self):
+        self.sample, self.velocity = UniformProcess().sample, UniformProcess().velocity
+
+
+CHANNELS = KacProcess(torch.tensor([[2.0, 9.0, 30.0]]), torch.tensor([[1.0, 3.0, 3.0]]))
+UNEQUAL = QuantileProcess((3, 1, 1), bins=4)
+with torch.no_grad():
+    UNEQUAL.heights.add_(torch.tensor([-1.0, 0.0, 2.0]).reshape(3, 1, 1, 1))
+
+
+@pytest.mark.parametrize(
+    "noise", [UniformProcess(2.0), BrownianProcess(0.5), QuantileProcess(), CHANNELS, UNEQUAL],
+    ids=["uniform", "Brownian", "quantile", "Kac per channel", "quantile per channel"],
+)  # fmt: skip
+def test_noise_in_units_of_its_deviation(noise):
+    """``eps`` has variance 1 at each time and in each component, and makes the points."""
+    matcher = NoiseConditionalFlowMatcher(Path(noise, T=2.0))
+    x1, t = torch.randn(3000, 3, 2, 2), torch.linspace(0.0, 1.0, 3000)
+    torch.manual_seed(0)
+    t, xt, _, eps = matcher.sample_location_and_conditional_flow(x1, x1, t, return_noise=True)
+    square = eps[:-1].square()
+    assert (square.mean((0, 2, 3)) - 1).abs().max() < 0.06  # 12,000 numbers a channel
+    assert abs(square[:500].mean() - 1) < 0.15 and not eps[-1].any()
+    if noise in (CHANNELS, UNEQUAL):
+        with pytest.raises(
+            ValueError, match=r"has a deviation for each component; allowed: a nois"
+        ):
+            matcher.compute_sigma_t(t)
+    else:
+        sigma = matcher.compute_sigma_t(t).reshape(-1, 1, 1, 1)
+        torch.testing.assert_close(
+            matcher.compute_mu_t(x1, x1, t) + sigma * eps, xt, rtol=1e-4, atol=1e-5
+        )
+
+
+def test_a_noise_without_variance():
+    matcher = NoiseConditionalFlowMatcher(Path(Bare()))
+    x1, t = torch.randn(4, 2), torch.rand(4)
+    matcher.sample_location_and_conditional_flow(x1, x1, t)
+    for call in (
+        lambda: matcher.compute_sigma_t(t),
+        lambda: matcher.sample_location_and_conditional_flow(x1, x1, t, return_noise=True),
+    ):
+        with pytest.raises(TypeError, match=r"its noise .*Bare.* has no variance\(t\); allowed"):
+            call()

@@ -79,6 +79,9 @@ class Plain(ScaledProcess):
     def base_icdf(self, q: Tensor) -> Tensor:
         return torch.special.ndtri(q)
 
+    def base_variance(self) -> float:
+        return 1.0
+
 
 class Global(Plain):
     def base_sample(self, shape, *, generator, first, dtype, device):
@@ -135,6 +138,11 @@ class NearlyNormal(Plain):
         return 1.1 * super().base_sample(shape, **options)
 
 
+class Wider(Plain):
+    def base_variance(self):
+        return 1.1
+
+
 class Stays(Plain):
     def transport(self, x, t, s):
         return x
@@ -167,8 +175,8 @@ class OneTime(Plain):
 DEFECTS = {
     "seeds": Global, "parts": WithoutParts, "shapes": Single, "meta": OnTheCpu, "pairs": OtherPair,
     "begins_at_zero": Shifted, "gradient": Detached, "flow": Slow, "quantiles": OtherQuantiles,
-    "law": NearlyNormal, "transport": Stays, "density": OtherDensity, "on_a_path": OtherPrior,
-    "generates": Backwards, "likelihood": OneTime,
+    "law": NearlyNormal, "moments": Wider, "transport": Stays, "density": OtherDensity,
+    "on_a_path": OtherPrior, "generates": Backwards, "likelihood": OneTime,
 }  # fmt: skip
 
 
@@ -198,11 +206,39 @@ class Least:
 def test_what_a_process_lacks_is_left_out() -> None:
     found = check_noise(Least(), shape=2)
     left = {"pairs": "pair", "flow": "icdf", "quantiles": "cdf", "law": "cdf"}
-    left["transport"] = "transport"
+    left |= {"moments": "variance", "transport": "transport"}
     left |= {"density": "log_prob", "likelihood": "log_prob"}
     assert {k: v for k, v in found.items() if v != "ok"} == {
         check: f"left out: no {method}" for check, method in left.items()
     }
+
+
+class Drawn(ScaledProcess):
+    """What is enough to train and to generate."""
+
+    def scales(self, t):
+        return t, torch.ones_like(t)
+
+    def base_icdf(self, q):
+        return torch.special.ndtri(q)
+
+
+def test_what_a_process_does_not_implement_is_left_out() -> None:
+    found = check_noise(Drawn(), shape=2)
+    left = {"quantiles": "cdf(z)", "law": "cdf(z)", "moments": "variance()"}
+    left |= {"density": "cdf(z)", "likelihood": "log_prob(z)"}
+    assert {k: v for k, v in found.items() if v != "ok"} == {
+        check: f"left out: Drawn has no base_{method}" for check, method in left.items()
+    }
+
+
+def test_an_infinite_variance_is_left_out() -> None:
+    class Heavy(Plain):
+        def base_variance(self):
+            return float("inf")
+
+    found = check_noise(Heavy(), shape=2, only="moments")
+    assert found == {"moments": "left out: no finite variance"}
 
 
 def test_the_process_stays_as_it_is() -> None:

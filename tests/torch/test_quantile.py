@@ -208,6 +208,24 @@ def test_entropy_is_the_mean_of_the_logarithm_of_the_slope():
 
 
 @pytest.mark.parametrize("tails", TAILS)
+@pytest.mark.parametrize("bins", [2, 32])
+@pytest.mark.parametrize("bound", [0.5, 5.0])
+def test_variance_is_that_of_the_quantiles(tails, bins, bound):
+    """Against the sum over a fine grid of normal numbers; the ends of a bin may be steep."""
+    process = moved(QuantileProcess((3,), bins=bins, bound=bound, tails=tails))
+    z = torch.linspace(-11.0, 11.0, 400_001, dtype=DOUBLE)
+    share = torch.exp(-0.5 * z.square())[:, None]
+    x = process.icdf(torch.special.ndtr(z)[:, None].expand(-1, 3), 2.0).detach()
+    x = torch.where(x.isfinite(), x, 0.0)  # where ndtr is 0 or 1
+    mean = (share * x).sum(0) / share.sum()
+    want = (share * (x - mean).square()).sum(0) / share.sum()
+    torch.testing.assert_close(process.variance(2.0).detach(), want, rtol=1e-6, atol=0.0)
+    assert process.variance(torch.tensor(2.0)).dtype == torch.float32
+    process.variance(2.0).sum().backward()
+    assert all(value.grad.isfinite().all() for value in process.parameters())
+
+
+@pytest.mark.parametrize("tails", TAILS)
 @pytest.mark.parametrize("method", ["sample", "pair", "log_prob", "cdf", "icdf"])
 def test_derivatives(method, tails):
     process = moved(QuantileProcess((2,), bins=3, **TAILS[tails]), 0.3).double()

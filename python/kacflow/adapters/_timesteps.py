@@ -13,6 +13,7 @@ from kacflow import _arguments
 from kacflow._arguments import NUMBERS, given, integer, numeric, real, reals, tensor
 from kacflow.generate import MAX_STEPS
 from kacflow.ops import _tensors
+from kacflow.path import Path
 from kacflow_core._validate import shown
 
 
@@ -25,7 +26,8 @@ class Timesteps:
         Where the model is evaluated, float32; set by :meth:`set_timesteps`.
     """
 
-    config: Any  #: of diffusers: ``T``, ``t_min`` and ``num_train_timesteps``
+    config: Any  #: of diffusers: ``t_min`` and ``num_train_timesteps``
+    path: Path
     timesteps: Tensor
     num_inference_steps: int
     _grid: list[float]  #: kacflow's times of the steps, and the last end
@@ -39,7 +41,7 @@ class Timesteps:
 
         float64 for float64 timesteps, else float32; a float for a number.
         """
-        scale = self.config.T / self.config.num_train_timesteps
+        scale = self.path.T / self.config.num_train_timesteps
         if not isinstance(timesteps, Tensor):
             return real("timesteps", timesteps, "a number or a tensor") * scale
         tensor("timesteps", timesteps, NUMBERS)
@@ -68,7 +70,7 @@ class Timesteps:
             Naming the argument, what was given and what is allowed.
         """
         most = self.config.num_train_timesteps
-        T, end = self.config.T, self.config.t_min
+        T, end = self.path.T, self.config.t_min
         if timesteps is not None:
             name, allowed = "timesteps", f"decreasing numbers in ({end * most / T:g}, {most}]"
             grid = [t / most * T for t in reals(name, timesteps, allowed)]

@@ -9,7 +9,6 @@ from torch import Tensor
 from kacflow._arguments import given, real, same_shape, tensor
 from kacflow._times import batch_times
 from kacflow.ops import _tensors
-from kacflow.path import Path
 
 
 def own_time(t: float | Tensor, x: Tensor, T: float) -> Tensor:
@@ -43,10 +42,3 @@ def check_points(name: str, x: Any, data_name: str, data: Any) -> None:
     tensor(name, x)
     same_shape(data_name, tensor(data_name, data), x.shape, name)
     _tensors.check_same_device(data_name, data, name, x.device)
-
-
-def check_path(path: Any) -> Path:
-    """A path, or TypeError."""
-    if not isinstance(path, Path):
-        raise TypeError(f"path: got {given(path)}; allowed: a kacflow.Path")
-    return path

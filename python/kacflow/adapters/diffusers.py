@@ -1,12 +1,12 @@
-"""Schedulers and an unconditional pipeline of diffusers on the Kac path.
+"""Schedulers and an unconditional pipeline of diffusers on the Kac path, or any other.
 
 Conventions, as in that library: large timesteps are noise, small ones data.  A timestep is
 kacflow's time t in units of T / num_train_timesteps: ``num_train_timesteps`` is noise (t = T), 0 is
 data (t = 0).  The model predicts kacflow's own velocity dx/dt, which points from data to noise, per
 unit of t and not of a timestep; a step goes back in time, ``prev_sample = sample + (t_prev - t) *
-model_output`` with t_prev < t.  The noise slot of :meth:`~KacEulerScheduler.add_noise` holds Kac
-noise of the same timesteps (:meth:`~KacEulerScheduler.sample_noise`), whose size depends on the
-timestep: numbers of ``torch.randn`` are refused.
+model_output`` with t_prev < t.  The noise slot of :meth:`~NoiseEulerScheduler.add_noise` holds
+noise of the same timesteps (:meth:`~NoiseEulerScheduler.sample_noise`), whose size depends on the
+timestep: for Kac noise, numbers of ``torch.randn`` are refused.
 
 Needs diffusers: ``pip install diffusers``.
 """
@@ -33,46 +33,49 @@ from kacflow._arguments import (
 from kacflow._optional import require
 from kacflow._times import as_tensor, batch_times, spread
 from kacflow.adapters._diffusers_pipeline import KacPipeline, generators
+from kacflow.adapters._paths import describe, noise_variance, on_cone, restore
 from kacflow.adapters._timesteps import Timesteps
 from kacflow.generate import MAX_STEPS, check_velocity, end_time
 from kacflow.ops import _tensors
-from kacflow.ops._rules import leading
-from kacflow.path import KacPath
+from kacflow.path import KacPath, Path
 from kacflow.process import KacProcess
 from kacflow.schedules import CLOCKS, SIGNALS
 
 _library = require("diffusers", __name__)
+_CPU = torch.device("cpu")
 ConfigMixin: Any = _library.ConfigMixin
 #: Public: diffusers looks for it here when it loads a pipeline with a scheduler of this module.
 SchedulerMixin: Any = _library.SchedulerMixin
 register_to_config: Any = require("diffusers.configuration_utils", __name__).register_to_config
 SchedulerOutput: Any = require("diffusers.schedulers.scheduling_utils", __name__).SchedulerOutput
 
-__all__ = ["KacAB2Scheduler", "KacEulerScheduler", "KacPipeline"]
+__all__ = [
+    "KacAB2Scheduler",
+    "KacEulerScheduler",
+    "KacPipeline",
+    "NoiseAB2Scheduler",
+    "NoiseEulerScheduler",
+]
 
 
-class KacEulerScheduler(Timesteps, SchedulerMixin, ConfigMixin):
-    """Euler steps along the Kac path: timestep ``num_train_timesteps`` is noise, 0 is data.
+class NoiseEulerScheduler(Timesteps, SchedulerMixin, ConfigMixin):
+    """Euler steps along any path: timestep ``num_train_timesteps`` is noise, 0 is data.
 
     The model predicts dx/dt, from data to noise; a step integrates it back in time.  The noise slot
-    of :meth:`add_noise` holds Kac noise of :meth:`sample_noise`, not ``torch.randn``.
+    of :meth:`add_noise` holds noise of :meth:`sample_noise`, not ``torch.randn``.
 
     Attributes
     ----------
-    path : KacPath
+    path : Path
         The path in kacflow's own time.
     timesteps : Tensor
         Where the model is evaluated, decreasing, float32; set by :meth:`set_timesteps`.
 
     Parameters
     ----------
-    a, c : float
-        Jump rate and speed of the process, > 0.  Like the other parameters by name only, since
-        diffusers' configurations do not keep what is given by position.
-    T : float
-        Horizon, > 0.
-    signal, clock : str
-        Names of the schedules, as in :class:`kacflow.KacPath`.
+    path : Path
+        With noise at t = T.  Like the other parameters by name only, since diffusers'
+        configurations do not keep what is given by position.
     num_train_timesteps : int
         The timestep that stands for t = T, 1 to 1,000,000.
     t_min : float
@@ -83,41 +86,47 @@ class KacEulerScheduler(Timesteps, SchedulerMixin, ConfigMixin):
     ValueError, TypeError
         Naming the argument, what was given and what is allowed.
 
+    Notes
+    -----
+    Processes of kacflow with named schedules are part of the configuration, parameters that were
+    learned included: the scheduler has a copy of them as they were, without gradients, which
+    follows the samples to their device.  A noise or a schedule of your own is used as it is; saved
+    configurations only show it, and ``from_pretrained(folder, path=path)`` gives it back.
+
     Examples
     --------
     >>> import torch
-    >>> from kacflow.adapters.diffusers import KacEulerScheduler
-    >>> scheduler = KacEulerScheduler(a=9.0, c=3.0)
-    >>> scheduler.set_timesteps(4)
-    >>> scheduler.timesteps
-    tensor([1000.,  750.,  500.,  250.])
-    >>> x = scheduler.init_noise((2, 3, 8, 8))
-    >>> for t in scheduler.timesteps:
-    ...     x = scheduler.step(torch.zeros_like(x), t, x).prev_sample
+    >>> from kacflow import Path, UniformProcess
+    >>> from kacflow.adapters.diffusers import NoiseEulerScheduler
+    >>> scheduler = NoiseEulerScheduler(path=Path(UniformProcess(2.0), clock="square"))
+    >>> noisy, target = scheduler.sample_pair(torch.zeros(4, 3, 8, 8), 1000 * torch.rand(4))
+    >>> scheduler.config.path["noise"]
+    'UniformProcess'
     """
 
     order = 1
 
     @register_to_config
-    def __init__(
-        self,
-        *,
-        a: float,
-        c: float,
-        T: float = 1.0,
-        signal: str = "linear",
-        clock: str = "linear",
-        num_train_timesteps: int = 1000,
-        t_min: float = 0.0,
-    ) -> None:
-        a, c, T = positive("a", a), positive("c", c), positive("T", T)
-        _arguments.choice("signal", signal, SIGNALS)
-        _arguments.choice("clock", clock, CLOCKS)
-        most = integer("num_train_timesteps", num_train_timesteps, 1, MAX_STEPS)
-        self.path = KacPath(KacProcess(a, c), T, signal, clock)
-        # As Python's numbers, which the configuration can be saved with.
-        self.register_to_config(a=a, c=c, T=T, num_train_timesteps=most, t_min=end_time(t_min, T))
+    def __init__(self, *, path: Path, num_train_timesteps: int = 1000, t_min: float = 0.0) -> None:
+        # A loaded configuration has the description.
+        said = describe(path) if isinstance(path, Path) else path
+        own = isinstance(path, Path) and "own" in said
+        self._begin(path if own else restore(said, _CPU), num_train_timesteps, t_min, path=said)
+
+    def _begin(self, path: Path, most: Any, t_min: Any, /, **said: Any) -> None:
+        """The state, and the configuration in Python's own numbers, which can be saved."""
+        most = integer("num_train_timesteps", most, 1, MAX_STEPS)
+        self.path, self._device = path, _CPU
+        said |= {"num_train_timesteps": most, "t_min": end_time(t_min, path.T)}
+        self.register_to_config(**said)
         self.set_timesteps(most)
+
+    def _path_at(self, device: torch.device) -> Path:
+        """The path, with what it has of tensors on the device of the samples."""
+        said = getattr(self.config, "path", {})
+        if "tensors" in said and device != self._device:
+            self.path, self._device = restore(said, device), device
+        return self.path
 
     def __len__(self) -> int:
         return self.config.num_train_timesteps
@@ -132,7 +141,7 @@ class KacEulerScheduler(Timesteps, SchedulerMixin, ConfigMixin):
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> Tensor:
-        """Draw K(g(T)), where generation starts; a Gaussian has another law.
+        """Draw N(g(T)), where generation starts; ``torch.randn`` has another law.
 
         Arguments as in :meth:`kacflow.KacPath.sample_prior`; ``generator`` may be a list, one for
         each sample.
@@ -140,7 +149,8 @@ class KacEulerScheduler(Timesteps, SchedulerMixin, ConfigMixin):
         shape = _arguments.shape(shape)
         sources = generators(generator, shape)
         if not isinstance(sources, list):
-            return self.path.sample_prior(
+            path = self.path if device is None else self._path_at(_arguments.device(device))
+            return path.sample_prior(
                 shape, generator=sources, first=first, dtype=dtype, device=device
             )
         if first != 0:
@@ -151,9 +161,11 @@ class KacEulerScheduler(Timesteps, SchedulerMixin, ConfigMixin):
 
     @property
     def init_noise_sigma(self) -> float:
-        """Standard deviation of :meth:`init_noise`, for pipelines that scale a Gaussian by it."""
+        """Standard deviation of :meth:`init_noise`, for pipelines that scale a Gaussian by it: the
+        root of the mean variance where components differ.
+        """
         end = torch.tensor(self.path.T, dtype=torch.float64, device="cpu")
-        return float(self.path.process.variance(float(self.path.clock.value(end))).sqrt())
+        return float(noise_variance(self.path, end).mean().sqrt())
 
     def scale_model_input(self, sample: Tensor, timestep: Any = None) -> Tensor:
         """The input of the model: ``sample`` itself."""
@@ -250,7 +262,7 @@ class KacEulerScheduler(Timesteps, SchedulerMixin, ConfigMixin):
             The path at these timesteps, and dx/dt there, from data to noise.
         """
         times = self._times("timesteps", timesteps, "sample", sample)
-        drawn = self.path.sample(sample, times, generator=generator, first=first)
+        drawn = self._path_at(sample.device).sample(sample, times, generator=generator, first=first)
         return drawn.x_t, drawn.dx_t
 
     def sample_noise(
@@ -261,14 +273,14 @@ class KacEulerScheduler(Timesteps, SchedulerMixin, ConfigMixin):
         generator: torch.Generator | None = None,
         first: int = 0,
     ) -> Tensor:
-        """Draw K(g(t)) of the shape of ``sample``, for :meth:`add_noise` and :meth:`get_velocity`.
+        """Draw N(g(t)) of the shape of ``sample``, for :meth:`add_noise` and :meth:`get_velocity`.
 
         float64 for float64 samples, else float32.  It may be cast to a 16-bit type of the samples:
-        what moves with ±c is recognised there up to the rounding of that type, but noise in float32
-        gives the exact velocity.  Other arguments as in :meth:`sample_pair`.
+        what moves with ±c, of Kac noise, is recognised there up to the rounding of that type, but
+        noise in float32 gives the exact velocity.  Other arguments as in :meth:`sample_pair`.
         """
         times = self._times("timesteps", timesteps, "sample", sample)
-        return self.path.process.sample(
+        noise: Tensor = self._path_at(sample.device).noise.sample(
             as_tensor(self.path.clock.value(times), times),
             sample.shape,
             generator=generator,
@@ -276,6 +288,7 @@ class KacEulerScheduler(Timesteps, SchedulerMixin, ConfigMixin):
             dtype=times.dtype,
             device=sample.device,
         )
+        return noise
 
     def add_noise(self, original_samples: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """f(t) original_samples + noise, in the dtype of the samples.
@@ -285,7 +298,7 @@ class KacEulerScheduler(Timesteps, SchedulerMixin, ConfigMixin):
         original_samples : Tensor
             Data, shape (B, ...).
         noise : Tensor
-            Kac noise of the same timesteps, of :meth:`sample_noise`, of any floating type.
+            That of the same timesteps, of :meth:`sample_noise`, of any floating type.
         timesteps : Tensor or float
             In [0, num_train_timesteps], one for all or shape (B,).
 
@@ -320,8 +333,7 @@ class KacEulerScheduler(Timesteps, SchedulerMixin, ConfigMixin):
         noise = self._checked(noise, "sample", sample, times)
         df = spread(self.path.signal.derivative(times), noise)
         dg = spread(self.path.clock.derivative(times), noise)
-        clock = leading(as_tensor(self.path.clock.value(times), times), noise.ndim)
-        velocity = self.path.process.velocity(noise, clock)
+        velocity = self._path_at(noise.device)._velocity(noise, times)
         return (df * sample.to(noise.dtype) + dg * velocity).to(sample.dtype)
 
     def _times(self, name: str, timesteps: Any, other: str, sample: Tensor) -> Tensor:
@@ -351,45 +363,88 @@ class KacEulerScheduler(Timesteps, SchedulerMixin, ConfigMixin):
         return batch_times(times, sample, last)
 
     def _checked(self, noise: Tensor, name: str, sample: Tensor, times: Tensor) -> Tensor:
-        """The noise in the type of the times, and a check of it where that waits for nothing.
-
-        Where it came in another type, what rounding may have moved off the edge of the light cone
-        is put on it: the atoms, and a share of the rest of about that rounding.
-        """
+        """The noise in the type of the times; Kac noise checked, and its atoms recognised."""
         tensor("noise", noise)
         same_shape("noise", noise, sample.shape, name)
         _tensors.check_same_device("noise", noise, name, sample.device)
-        kind, size = torch.finfo(noise.dtype), noise.abs()
         clock = as_tensor(self.path.clock.value(times), times)
-        edge = leading(self.config.c * clock, noise.ndim)
-        if _tensors.plain(noise) and noise.numel():
-            most = edge * (1 + max(1e-6, kind.eps)) + kind.tiny * kind.eps
-            excess = (size.detach() - most).max()
-            if not bool(excess <= 0):
-                raise ValueError(
-                    f"noise: got numbers beyond c g(t) by up to {float(excess):g}; allowed: "
-                    "Kac noise of these timesteps, drawn by sample_noise"
-                )
-        if noise.dtype == times.dtype:
-            return noise
-        exact = noise.to(times.dtype)
-        near = edge * (1 - torch.finfo(torch.float32).eps)  # of draws and edges of float32
-        return torch.where(size >= near.to(noise.dtype), torch.copysign(edge, exact), exact)
+        if isinstance(self.path.noise, KacProcess):
+            return on_cone(noise, self._path_at(noise.device).noise, clock)
+        return noise.to(times.dtype)
 
 
-class KacAB2Scheduler(KacEulerScheduler):
-    """Adams-Bashforth steps of second order, at one evaluation of the model per step.
+class KacEulerScheduler(NoiseEulerScheduler):
+    """Euler steps along the Kac path: timestep ``num_train_timesteps`` is noise, 0 is data.
 
-    Conventions, arguments and methods are those of :class:`KacEulerScheduler`: timestep
-    ``num_train_timesteps`` is noise, 0 is data; the model predicts dx/dt, from data to noise; the
-    noise slot of ``add_noise`` holds Kac noise.  The first step is one of Euler; each other uses
-    the velocity of the step before as well, for steps of any two lengths, as
-    ``kacflow.generate(method="ab2")`` does.
+    The model predicts dx/dt, from data to noise; a step integrates it back in time.  The noise slot
+    of :meth:`add_noise` holds Kac noise of :meth:`sample_noise`, not ``torch.randn``.
+
+    Attributes
+    ----------
+    path : KacPath
+        The path in kacflow's own time.
+    timesteps : Tensor
+        Where the model is evaluated, decreasing, float32; set by :meth:`set_timesteps`.
+
+    Parameters
+    ----------
+    a, c : float
+        Jump rate and speed of the process, > 0.  Like the other parameters by name only, since
+        diffusers' configurations do not keep what is given by position.
+    T : float
+        Horizon, > 0.
+    signal, clock : str
+        Names of the schedules, as in :class:`kacflow.KacPath`.
+    num_train_timesteps : int
+        The timestep that stands for t = T, 1 to 1,000,000.
+    t_min : float
+        Where integration ends, in [0, T).
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, what was given and what is allowed.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from kacflow.adapters.diffusers import KacEulerScheduler
+    >>> scheduler = KacEulerScheduler(a=9.0, c=3.0)
+    >>> scheduler.set_timesteps(4)
+    >>> scheduler.timesteps
+    tensor([1000.,  750.,  500.,  250.])
+    >>> x = scheduler.init_noise((2, 3, 8, 8))
+    >>> for t in scheduler.timesteps:
+    ...     x = scheduler.step(torch.zeros_like(x), t, x).prev_sample
     """
 
+    @register_to_config
+    def __init__(
+        self,
+        *,
+        a: float,
+        c: float,
+        T: float = 1.0,
+        signal: str = "linear",
+        clock: str = "linear",
+        num_train_timesteps: int = 1000,
+        t_min: float = 0.0,
+    ) -> None:
+        a, c, T = positive("a", a), positive("c", c), positive("T", T)
+        _arguments.choice("signal", signal, SIGNALS)
+        _arguments.choice("clock", clock, CLOCKS)
+        path = KacPath(KacProcess(a, c), T, signal, clock)
+        self._begin(path, num_train_timesteps, t_min, a=a, c=c, T=T)
+
+
+class _AB2:
+    """Adams-Bashforth steps of second order in place of those of Euler."""
+
+    _before: Tensor | None
+    _last: float
+
     def _reset(self) -> None:
-        self._before: Tensor | None = None
-        self._last = 0.0
+        self._before, self._last = None, 0.0
 
     def _increment(self, velocity: Tensor, length: float) -> Tensor:
         moved = length * velocity
@@ -398,3 +453,24 @@ class KacAB2Scheduler(KacEulerScheduler):
             moved = moved + 0.5 * length * length / self._last * (velocity - self._before)
         self._before, self._last = velocity, length
         return moved
+
+
+class NoiseAB2Scheduler(_AB2, NoiseEulerScheduler):
+    """Adams-Bashforth steps of second order along any path, at one evaluation of the model each.
+
+    Conventions, arguments and methods are those of :class:`NoiseEulerScheduler`: timestep
+    ``num_train_timesteps`` is noise, 0 is data; the model predicts dx/dt, from data to noise; the
+    noise slot of ``add_noise`` holds noise of ``sample_noise``.  The first step is one of Euler;
+    each other uses the velocity of the step before as well, for steps of any two lengths, as
+    ``kacflow.generate(method="ab2")`` does.
+    """
+
+
+class KacAB2Scheduler(_AB2, KacEulerScheduler):
+    """Adams-Bashforth steps of second order, at one evaluation of the model per step.
+
+    Conventions, arguments and methods are those of :class:`KacEulerScheduler`: timestep
+    ``num_train_timesteps`` is noise, 0 is data; the model predicts dx/dt, from data to noise; the
+    noise slot of ``add_noise`` holds Kac noise.  The steps are those of
+    :class:`NoiseAB2Scheduler`.
+    """

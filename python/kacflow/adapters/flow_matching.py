@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from kacflow._optional import require
-from kacflow.adapters._unit_time import check_pair, check_path, check_points, own_time
+from kacflow.adapters._paths import check_path
+from kacflow.adapters._unit_time import check_pair, check_points, own_time
 from kacflow.path import KacPath, Path
 from kacflow.process import KacProcess
 from kacflow.schedules import Schedule

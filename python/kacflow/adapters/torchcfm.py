@@ -21,8 +21,10 @@ from torch import Tensor
 from kacflow._arguments import flag, given, real, tensor
 from kacflow._optional import require
 from kacflow._times import spread
-from kacflow.adapters._unit_time import check_pair, check_path, check_points, own_time
+from kacflow.adapters._paths import check_path, noise_variance
+from kacflow.adapters._unit_time import check_pair, check_points, own_time
 from kacflow.ops import _tensors
+from kacflow.ops._rules import leading
 from kacflow.path import KacPath, Path
 from kacflow.process import KacProcess
 from kacflow.schedules import Schedule
@@ -73,20 +75,20 @@ class NoiseConditionalFlowMatcher(_Parent):
     def compute_sigma_t(self, t: float | Tensor) -> Tensor:
         """The standard deviation of x_t given the data, that of the noise, of the shape of ``t``.
 
-        In the dtype of ``t``, or torch's default for a number; computed in float32 at least.
+        In the dtype of ``t``, or torch's default for a number; computed in float32 at least.  A
+        noise whose components differ has no such number: ValueError.
         """
         if not isinstance(t, Tensor):
             t = torch.tensor(real("t", t, "a number in [0, 1] or a float tensor"))
-        working = _tensors.working_dtype(tensor("t", t).dtype)
-        s = own_time(t.reshape(-1), t.reshape(-1), self.path.T)
-        clock = torch.as_tensor(self.path.clock.value(s), dtype=working, device=t.device)
-        variance = getattr(self.path.noise, "variance", None)
-        if not callable(variance):
-            raise TypeError(
-                f"path: its noise {given(self.path.noise)} has no variance(t); allowed: a noise "
-                "with one, such as KacProcess"
+        s = own_time(tensor("t", t).reshape(-1), t.reshape(-1), self.path.T).reshape(t.shape)
+        of_parts = noise_variance(self.path, s.new_ones(())).shape
+        per_sample = isinstance(self.path.noise, KacProcess) and of_parts == t.shape
+        if of_parts.numel() != 1 and not per_sample:
+            raise ValueError(
+                f"path: its noise {given(self.path.noise)} has a deviation for each component; "
+                "allowed: a noise of equal components"
             )
-        return variance(clock).sqrt().to(t.dtype).reshape(t.shape)
+        return noise_variance(self.path, s).sqrt().to(t.dtype).reshape(t.shape)
 
     def compute_conditional_flow(
         self, x0: Any, x1: Tensor, t: float | Tensor, xt: Tensor
@@ -132,7 +134,7 @@ class NoiseConditionalFlowMatcher(_Parent):
         t, xt, ut : Tensor
             Times, points and dx/dt there, from noise to data.
         eps : Tensor
-            With ``return_noise``: the Kac noise of these points in units of its standard deviation,
+            With ``return_noise``: the noise of these points in units of its standard deviation,
             ``xt = compute_mu_t(x0, x1, t) + compute_sigma_t(t) * eps`` up to rounding; 0 at t = 1.
 
         Raises
@@ -152,7 +154,8 @@ class NoiseConditionalFlowMatcher(_Parent):
         ut = -self.path.T * sample.dx_t
         if not return_noise:
             return t, sample.x_t, ut
-        sigma = torch.as_tensor(spread(self.compute_sigma_t(t), x1))
+        s = leading(own_time(t, x1, self.path.T), x1.ndim)
+        sigma = noise_variance(self.path, s).sqrt().to(x1.dtype)
         noise = sample.x_t - self.compute_mu_t(x0, x1, t)
         return t, sample.x_t, ut, torch.where(sigma > 0, noise / sigma, torch.zeros_like(noise))
 
