@@ -56,7 +56,9 @@ class Call:
             kernels = get_gpu_backend(backend)
             self.target = Target(kernels, self.library, self.device)
         else:
-            self.target = Target(get_backend(backend), NUMPY, HOST, resolve(threads))
+            kernels = get_backend(backend)
+            self.library = getattr(kernels, "library", NUMPY)  # another one under test
+            self.target = Target(kernels, self.library, HOST, resolve(threads))
         self._scope = self.library.on(self.device)
 
     def __enter__(self) -> Call:

@@ -29,7 +29,7 @@ class Backend(Protocol):
 
     A backend may have one more method, ``philox(seed, counter, block, stream)``, that returns the
     four words of its generator: :mod:`kacflow_core.testing` then compares them with known answers.
-    It may have the three of :class:`Splines`.
+    It may have those of :class:`Transport` and :class:`Splines`.
     """
 
     name: str
@@ -71,6 +71,10 @@ class Backend(Protocol):
         t: Array, a: Array, c: Array, *, threads: int,
     ) -> None: ...  # fmt: skip
 
+
+class Transport(Protocol):
+    """What a backend with ``kacflow_core.transport`` provides as well."""
+
     def transport(
         self, x: Array, out: Array, layout: Layout, t: Array, s: Array, a: Array, c: Array,
         *, threads: int,
@@ -100,6 +104,26 @@ class Splines(Protocol):
         layout: Layout, edges: Array, values: Array, slopes: Array, *, threads: int,
     ) -> None:  # fmt: skip
         """``grad_knots`` is (n1, 3, bins + 1): the gradients in edges, values and slopes."""
+
+
+#: The methods that a backend may do without.
+OPTIONAL = ("transport", "spline", "spline_inverse", "spline_grad")
+
+
+class MissingMethod(ValueError):
+    """A backend without the method that a call needs."""
+
+    def __init__(self, backend: str, method: str) -> None:
+        super().__init__(f"backend {backend!r} has no method {method}")
+        self.method = method
+
+
+def method(backend: Any, name: str) -> Callable[..., Any]:
+    """A method of a backend; :class:`MissingMethod` if it has none."""
+    found: Callable[..., Any] | None = getattr(backend, name, None)
+    if found is None:
+        raise MissingMethod(backend.name, name)
+    return found
 
 
 #: Names, fastest first.

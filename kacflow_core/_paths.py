@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from kacflow_core import _layout, _run, _validate
 from kacflow_core._arrays import NUMPY
 from kacflow_core._call import Call, noise
-from kacflow_core._dispatch import get_backend
+from kacflow_core._dispatch import get_backend, method
 from kacflow_core._events import Events
 from kacflow_core._layout import Array
 from kacflow_core._threads import resolve
@@ -203,7 +203,7 @@ def simulate_events(
             "allowed: 2**32 on a path and 2**40 in all"
         )
     _ask_for(total)
-    times, offsets, directions = kernels.simulate_events(
+    times, offsets, directions = method(kernels, "simulate_events")(
         layout, t_rows, a_rows, seed=seed, offset=offset, threads=count
     )
     return Events(times, offsets, directions.reshape(extents))

@@ -12,18 +12,21 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
 from kacflow_core import _layout, _schedules
 from kacflow_core._arrays import HOST, Library
+from kacflow_core._dispatch import DistributionKind, method
 from kacflow_core.backends import _jobs
 from kacflow_core.backends._device import total
 from kacflow_core.backends._jobs import GIVEN, Grid, Launch, Noise, Parameter, Schedules
 
 #: KACFLOW_DEBUG=1: check that what a job tells a kernel to read and write lies in its arrays.
 _DEBUG = os.environ.get("KACFLOW_DEBUG", "0") not in ("", "0")
+
+_DENSITIES = get_args(DistributionKind)
 
 Rows = Sequence[Any]
 Make = Callable[[_layout.Layout, Sequence[Parameter]], Launch]
@@ -168,7 +171,7 @@ def sample(
     out = library.empty(shape, dtype, target.device)
 
     def call(layout: _layout.Layout, rows: Rows) -> None:
-        kernels.sample(
+        method(kernels, "sample")(
             library.host(out).reshape(-1), layout, *rows,
             seed=noise.seed, offset=noise.offset, threads=target.threads,
         )  # fmt: skip
@@ -213,7 +216,7 @@ def pair(
     def call(layout: _layout.Layout, rows: Rows) -> None:
         a, c, *others = rows
         f, df, g, dg = _schedules.rows(schedules, *others)
-        kernels.sample_pair(
+        method(kernels, "sample_pair")(
             *(library.host(array).reshape(-1) for array in (data, x_t, dx_t)), layout,
             a, c, f, df, g, dg, seed=noise.seed, offset=noise.offset, threads=target.threads,
         )  # fmt: skip
@@ -258,13 +261,13 @@ def points(
 
     def call(layout: _layout.Layout, rows: Rows) -> None:
         arrays = [library.host(array).reshape(-1) for array in (data, *results)]
-        if operation in ("velocity", "velocity_grad"):
-            getattr(kernels, operation)(*arrays, layout, *rows, threads=target.threads)
-        elif operation == "transport":
+        if operation == "transport":
             t, a, c, s = rows
-            kernels.transport(*arrays, layout, t, s, a, c, threads=target.threads)
-        else:
-            kernels.distribution(operation, *arrays, layout, *rows, threads=target.threads)
+            rows = t, s, a, c
+        law = operation in _DENSITIES
+        compute = method(kernels, "distribution" if law else operation)
+        which = [operation] if law else []
+        compute(*which, *arrays, layout, *rows, threads=target.threads)
 
     def make(layout: _layout.Layout, rows: Sequence[Parameter]) -> Launch:
         first, *others = (target.address(array, layout.size) for array in (data, *results))
@@ -296,7 +299,7 @@ def path(
     if not target.by_address:
         if library.strides(grids)[2] != 1:
             grids = library.contiguous(grids)
-        kernels.sample_path(
+        method(kernels, "sample_path")(
             library.host(positions).reshape(-1), library.host(directions).reshape(-1), layout,
             library.host(grids),
             *(np.full((1, 1), v) if isinstance(v, float) else library.host(v) for v in rows),
@@ -332,7 +335,7 @@ def splines(
     if not target.by_address:
         data, *to = (library.host(array).reshape(-1) for array in (x, *results))
         tables = [library.host(array) for array in knots]
-        getattr(kernels, operation)(data, *to, layout, *tables, threads=target.threads)
+        method(kernels, operation)(data, *to, layout, *tables, threads=target.threads)
         return results
     bins, dtype = knots[0].shape[1] - 1, library.dtype(x)
     places = [target.address(array, n1 * (bins + 1)) for array in knots]
@@ -364,7 +367,8 @@ def spline_grad(
     elif not target.by_address:
         data = [library.host(array).reshape(-1) for array in (x, *grads, grad_x)]
         tables = [library.host(array) for array in knots]
-        kernels.spline_grad(*data, library.host(sums)[0], layout, *tables, threads=target.threads)
+        compute = method(kernels, "spline_grad")
+        compute(*data, library.host(sums)[0], layout, *tables, threads=target.threads)
     else:
         places = [target.address(array, n1 * (bins + 1)) for array in knots]
         first, *others, to = (target.address(v, layout.size) for v in (x, *grads, grad_x))

@@ -29,7 +29,11 @@ class Memory(Protocol):
 
 
 class Driver(Protocol):
-    """How a backend reaches its kernels."""
+    """How a backend reaches its kernels.
+
+    One whose kernels were compiled apart from kacflow may have ``lacks``, the operations out of
+    :data:`kacflow_core._dispatch.OPTIONAL` that are not among them.
+    """
 
     name: str
 
@@ -72,6 +76,8 @@ class DeviceBackend:
     def __init__(self, driver: Driver) -> None:
         self.name = driver.name
         self.driver = driver
+        for operation in getattr(driver, "lacks", ()):
+            setattr(self, operation, None)
 
     def _parameters(self, *values: Array) -> tuple[list[Parameter], list[Memory]]:
         """2-D parameters as kernels read them, and the memory that holds them."""

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from kacflow_core._dispatch import Backend, cuda_module
+from kacflow_core._dispatch import OPTIONAL, Backend, cuda_module
 from kacflow_core._layout import Array
 from kacflow_core._origin import why_not_built
 from kacflow_core.backends import _gpus
@@ -38,6 +38,18 @@ class CudaDriver:
         self._cuda.launch_kernel(
             number, plan.blocks, plan.threads, plan.shared, job, device, stream
         )  # fmt: skip
+
+    @property
+    def lacks(self) -> list[str]:
+        """Operations that the module, which may be older than this file, has no kernels for."""
+        return [operation for operation in OPTIONAL if not self._has(operation)]
+
+    def _has(self, operation: str) -> bool:
+        try:
+            self._cuda.find_kernel(operation, "float32", True)
+        except ValueError:
+            return False
+        return True
 
     def upload(self, array: Array) -> Memory:
         return self._cuda.Memory(array)

@@ -272,7 +272,8 @@ def all_functions(core: Subject, x: Array, t: Any, **keys: Any) -> dict[str, Arr
     results = {name: getattr(core, name)(x, t, **keys) for name in FUNCTIONS}
     q = np.abs(np.where(np.isfinite(x), x, 0.25)) % 1
     results["ppf"] = core.ppf(q.astype(x.dtype), t, **keys)
-    results["transport"] = core.transport(x, t, np.float32(0.7) * t, **keys)
+    if core.has("transport"):
+        results["transport"] = core.transport(x, t, np.float32(0.7) * t, **keys)
     return results
 
 
@@ -321,7 +322,7 @@ def law_of_nan(core: Subject) -> None:
             spoilt = x.copy()
             spoilt[places] = bad
             results = all_functions(core, spoilt, 1.0, a=4.0, c=1.0)
-            for name in own:
+            for name in own.keys() & results.keys():
                 got = results[name]
                 equal(got[sound], clean[name][sound], f"{dtype} {name} beside an element {bad}")
                 equal(got[places], np.full(3, own[name], dtype), f"{dtype} {name} of {bad}")

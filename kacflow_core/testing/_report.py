@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-
-class MissingMethod(AttributeError):
-    """A check asked for a method that the backend does not have."""
+from kacflow_core._dispatch import OPTIONAL, MissingMethod
 
 
 class Result(NamedTuple):
@@ -26,6 +24,11 @@ class Result(NamedTuple):
     def missing(self) -> bool:
         """Whether the backend lacks a method that the check needs."""
         return isinstance(self.error, MissingMethod)
+
+    @property
+    def optional(self) -> bool:
+        """Whether that is one which a backend may do without."""
+        return isinstance(self.error, MissingMethod) and self.error.method in OPTIONAL
 
     @property
     def message(self) -> str:
@@ -66,6 +69,12 @@ class Report(NamedTuple):
         """The results of the checks whose method the backend does not have."""
         return [result for result in self.results if result.missing]
 
+    def wrong(self, partial: bool) -> list[Result]:
+        """The results that are an error: without ``partial`` also where a method is missing that a
+        backend has to have.
+        """
+        return [r for r in self.results if not (r.ok or r.optional or (partial and r.missing))]
+
     def __str__(self) -> str:
         width = max((len(result.name) for result in self.results), default=0)
         lines = [
@@ -88,7 +97,7 @@ class ConformanceError(AssertionError):
 
     def __init__(self, report: Report, partial: bool = False) -> None:
         self.report = report
-        wrong = [r for r in report.results if not (r.ok or (partial and r.missing))]
+        wrong = report.wrong(partial)
         parts = [
             f"backend {report.backend!r} fails {len(wrong)} of {len(report.results)} "
             "conformance checks"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,12 @@ from hypothesis.strategies import SearchStrategy
 
 import kacflow_core
 from kacflow_core import _spline
+from kacflow_core._arrays import NumpyArrays
+from kacflow_core._dispatch import MissingMethod
 from kacflow_core._layout import Array
 from kacflow_core.backends._device import storage_name
+from kacflow_core.backends._jobs import Launch
 from kacflow_core.testing._compare import plain
-from kacflow_core.testing._report import MissingMethod
 
 #: Which positional arguments of a backend's methods are output arrays.  Inputs of methods that are
 #: not listed are not watched either.
@@ -49,7 +52,7 @@ class Fence:
         words = self._buffer[_FENCE : _FENCE + like.nbytes].view(f"u{like.itemsize}")
         self._words = words.reshape(like.shape)
         self._unwritten = _UNWRITTEN[storage_name(like.dtype)]
-        self._words[:] = self._unwritten
+        self._words[...] = self._unwritten
         self.array = self._words.view(like.dtype)
 
     def check(self, method: str) -> None:
@@ -68,18 +71,65 @@ class Fence:
         )
 
 
+class FencedArrays(NumpyArrays):
+    """NumPy for a backend that takes addresses: what it makes is in fences, and what it gives the
+    address of is watched, until a kernel has run.
+    """
+
+    def __init__(self) -> None:
+        self._fences: list[Fence] = []
+        self._watched: list[Array] = []
+
+    def empty(self, shape: int | Sequence[int], dtype: str, device: int) -> Array:
+        return self.like(super().empty(shape, dtype, device))
+
+    def like(self, array: Array) -> Array:
+        self._fences.append(Fence(array))
+        return self._fences[-1].array
+
+    def pointer(self, array: Array) -> int:
+        self._watched.append(array)
+        return super().pointer(array)
+
+    @contextmanager
+    def watch(self, operation: str) -> Iterator[None]:
+        """Around a kernel: AssertionError where it wrote elsewhere than into all that was made."""
+        fences, watched = self._fences, self._watched
+        self._fences, self._watched = [], []
+        made = {id(fence.array) for fence in fences}
+        inputs = [(array, array.tobytes()) for array in watched if id(array) not in made]
+        yield
+        for fence in fences:
+            fence.check(operation)
+        for array, before in inputs:
+            assert array.tobytes() == before, f"{operation} changed an array of its inputs"
+
+
+class FencedDriver:
+    """Passes launches on to a driver, between looks at the arrays."""
+
+    def __init__(self, driver: Any, arrays: FencedArrays) -> None:
+        self._driver, self._arrays = driver, arrays
+
+    def launch(self, launch: Launch, device: int, stream: int) -> None:
+        with self._arrays.watch(launch.operation):
+            self._driver.launch(launch, device, stream)
+
+
 class FencedBackend:
     """Passes calls on to a backend, with outputs in fences and an eye on the inputs."""
 
     def __init__(self, backend: Any) -> None:
         self.name = backend.name
         self._backend = backend
+        if getattr(backend, "host", False):
+            self.library = FencedArrays()
+            self.driver = FencedDriver(backend.driver, self.library)
 
     def __getattr__(self, method: str) -> Any:
-        found = getattr(self._backend, method, None)
-        if found is None:
-            raise MissingMethod(f"backend {self.name!r} has no method {method}")
-        return functools.partial(self._call, method, found) if method in OUTPUTS else found
+        found = getattr(self._backend, method)
+        wrapped = method in OUTPUTS and found is not None
+        return functools.partial(self._call, method, found) if wrapped else found
 
     def _call(self, method: str, function: Any, *arguments: Any, **keywords: Any) -> Any:
         fences = {place: Fence(arguments[place]) for place in OUTPUTS[method]}
@@ -127,6 +177,10 @@ class Subject:
     def __getattr__(self, function: str) -> Any:
         home = _spline if function.startswith("spline") else kacflow_core
         return functools.partial(getattr(home, function), backend=self._name)
+
+    def has(self, method: str) -> bool:
+        """Whether the backend has a method."""
+        return getattr(self.backend, method, None) is not None
 
     def search(self, holds: Callable[..., None], **arguments: SearchStrategy[Any]) -> None:
         """Look for arguments for which ``holds`` raises, and raise for the smallest of them."""

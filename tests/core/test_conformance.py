@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from example_backend import ExampleBackend
 from partial_backend import PartialBackend
 
 import kacflow_core
+from kacflow_core import available_backends
+from kacflow_core._dispatch import get_backend
 from kacflow_core._layout import BFLOAT16
 from kacflow_core.testing import (
     ConformanceError,
@@ -30,7 +33,7 @@ HERE = Path(__file__).parent
 
 def test_every_backend_passes(backend: str):
     report = check_backend(backend)
-    assert report.ok and not report.failed
+    assert report.ok and not report.failed and not report.missing
     assert [result.name for result in report.results] == check_names()
     assert str(report).count("\nok ") == len(check_names())
 
@@ -151,6 +154,81 @@ def test_the_message_lists_every_failure_with_its_smallest_example():
     table = str(error.report).splitlines()
     assert len(table) == 1 + len(error.report.results)
     assert [line.split()[0] for line in table[1:]].count("FAILED") == 6
+
+
+class Astray:
+    """The native kernels; after a velocity a byte is written where it does no good."""
+
+    name, host = "astray", True
+
+    def __init__(self, place: str):
+        self._native, self._place = get_backend("native"), place
+        self.driver = self
+
+    def launch(self, launch, device, stream):
+        x, out, _ = np.frombuffer(launch.job, np.int64)[-3:]
+        if self._place != "nowhere" or launch.operation != "velocity":
+            self._native.driver.launch(launch, device, stream)
+        if launch.operation == "velocity" and self._place != "nowhere":
+            byte = ctypes.c_ubyte.from_address(int({"before": out - 1, "input": x}[self._place]))
+            byte.value ^= 0xFF
+
+
+@pytest.mark.skipif("native" not in available_backends(), reason="needs the native backend")
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("before", "velocity wrote 1 bytes before the start of its output of"),
+        ("input", "velocity changed an array of its inputs"),
+        ("nowhere", "elements unwritten, the first of them 0"),
+    ],
+)
+def test_kernels_that_take_addresses_are_fenced_too(place: str, words: str):
+    error = failure(lambda: Astray(place), only=["velocity_is_bounded"])
+    [failed] = error.report.failed
+    assert words in failed.message
+
+
+@pytest.mark.skipif("native" not in available_backends(), reason="needs the native backend")
+def test_the_suite_takes_the_way_of_ordinary_calls(monkeypatch):
+    """By address where the backend computes in place: each output it fences was made for one."""
+    made = []
+    monkeypatch.setattr(Fence, "check", lambda self, method: made.append(method))
+    assert check_backend("native", only=["velocity_is_bounded", "atoms", "pair_error"]).ok
+    assert {"velocity", "sample", "sample_pair"} <= set(made)
+
+
+class WithoutTransport(ExampleBackend):
+    transport = None
+
+
+def test_what_is_optional_may_be_missing():
+    """The rest of the law is checked all the same, and a call says what there is not."""
+    register_backend("without", WithoutTransport)
+    try:
+        report = check_backend("without", only=["transport_error", "law_of_nan", "spline_error"])
+        with pytest.raises(ValueError, match="backend 'example' has no method transport"):
+            kacflow_core.transport(0.1, 1.0, 0.5, a=9.0, c=3.0, backend="without")
+    finally:
+        register_backend("without", None)
+    assert [result.name for result in report.missing] == ["transport_error", "spline_error"]
+    assert not report.failed and not report.ok
+    assert "ok       law_of_nan" in str(report) and "missing  transport_error" in str(report)
+
+
+def test_a_call_without_its_method_says_so():
+    register_backend("part", PartialBackend)
+    try:
+        for call in (
+            lambda: kacflow_core.velocity(0.1, 1.0, a=9.0, c=3.0, backend="part"),
+            lambda: kacflow_core.cdf(0.1, 1.0, a=9.0, c=3.0, backend="part"),
+            lambda: kacflow_core.sample_path([1.0], 3, a=9.0, c=3.0, seed=0, backend="part"),
+            lambda: kacflow_core.simulate_events(1.0, 3, a=9.0, c=3.0, seed=0, backend="part"),
+        ):
+            with pytest.raises(ValueError, match="backend 'example' has no method "):
+                call()
+    finally:
+        register_backend("part", None)
 
 
 def test_errors_inside_a_backend_are_failures():

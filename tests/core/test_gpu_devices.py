@@ -15,6 +15,7 @@ import kacflow_core
 from kacflow_core import _dispatch
 from kacflow_core._layout import Layout
 from kacflow_core.backends import _gpus, _jobs, cuda
+from kacflow_core.backends._device import DeviceBackend
 
 ONE = _jobs.Parameter(value=1.0)
 LAUNCH = _jobs.sample("float32", Layout(1, 1, 8), 0, ONE, ONE, ONE, _jobs.Noise(1, 0))
@@ -203,3 +204,17 @@ def test_an_nvml_without_a_gpu(installed, nvml):
     with pytest.raises(ImportError, match="no GPU: no CUDA device"):
         cuda.load()
     assert not module.initialised
+
+
+def test_kernels_of_an_earlier_version_are_told_apart():
+    """What they lack is a method that is not there; the rest is."""
+
+    class Earlier(Module):
+        def find_kernel(self, operation: str, storage: str, whole: bool) -> int:
+            if operation in ("transport", "spline"):
+                raise ValueError(f"no kernel {operation} for {storage}")
+            return 0
+
+    backend = DeviceBackend(cuda.CudaDriver(Earlier(90)))
+    assert backend.transport is None and backend.spline is None
+    assert callable(backend.spline_inverse) and callable(backend.velocity)

@@ -57,7 +57,7 @@ def _pull(function: Callable[..., Any], *at: Any) -> Callable[..., Any]:
 
 
 def _has(target: Target) -> bool:
-    return hasattr(target.kernels, "spline")
+    return getattr(target.kernels, "spline", None) is not None
 
 
 def _has_kernels(value: Tensor) -> bool:
