@@ -24,6 +24,7 @@ extensions = [
     "api_pages",
 ]
 exclude_patterns = ["_extensions"]
+smartquotes_action = "D"  # dashes alone: quotes are those of Python
 html_math_renderer = "mathml"
 html_theme = "furo"
 html_title = f"kacflow {release}"
