@@ -5,6 +5,9 @@ from __future__ import annotations
 import pathlib
 import sys
 
+from docutils import nodes
+from sphinx.application import Sphinx
+
 import kacflow_core
 
 HERE = pathlib.Path(__file__).parent
@@ -49,3 +52,14 @@ napoleon_use_param = False  # or a parameter of type "path" links to anything of
 napoleon_use_rtype = False
 copybutton_prompt_text = r"\$ |>>> |\.\.\. "
 copybutton_prompt_is_regexp = True
+
+
+def keep_whole(app: Sphinx, doctree: nodes.document, page: str) -> None:
+    """Mark code whose words fit any line, for site.css: they are not broken at their dashes."""
+    for literal in doctree.findall(nodes.literal):
+        if max(map(len, literal.astext().split()), default=0) <= 30:
+            literal["classes"].append("whole")
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("doctree-resolved", keep_whole)

@@ -140,7 +140,7 @@ def test_the_page_has_the_figures_of_the_results() -> None:
     assert text.count("<!-- figures: ") >= 1
     assert page.page(text) == text
     before, mark, figures = text.partition("<!-- figures: ")
-    wrong = before + mark + figures.replace(" ± ", " ± 1", 1)
+    wrong = before + mark + figures.replace("±\N{NO-BREAK SPACE}", "±\N{NO-BREAK SPACE}1", 1)
     assert wrong != text and page.page(wrong) == text
 
 
