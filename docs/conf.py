@@ -57,7 +57,8 @@ copybutton_prompt_is_regexp = True
 def keep_whole(app: Sphinx, doctree: nodes.document, page: str) -> None:
     """Mark code whose words fit any line, for site.css: they are not broken at their dashes."""
     for literal in doctree.findall(nodes.literal):
-        if max(map(len, literal.astext().split()), default=0) <= 30:
+        text = literal.astext()
+        if "-" in text and max(map(len, text.split())) <= 30:
             literal["classes"].append("whole")
 
 
