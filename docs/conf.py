@@ -5,6 +5,9 @@ from __future__ import annotations
 import pathlib
 import sys
 
+from docutils import nodes
+from sphinx.application import Sphinx
+
 import kacflow_core
 
 HERE = pathlib.Path(__file__).parent
@@ -24,6 +27,7 @@ extensions = [
     "api_pages",
 ]
 exclude_patterns = ["_extensions"]
+smartquotes_action = "D"  # dashes alone: quotes are those of Python
 html_math_renderer = "mathml"
 html_theme = "furo"
 html_title = f"kacflow {release}"
@@ -48,3 +52,15 @@ napoleon_use_param = False  # or a parameter of type "path" links to anything of
 napoleon_use_rtype = False
 copybutton_prompt_text = r"\$ |>>> |\.\.\. "
 copybutton_prompt_is_regexp = True
+
+
+def keep_whole(app: Sphinx, doctree: nodes.document, page: str) -> None:
+    """Mark code whose words fit any line, for site.css: they are not broken at their dashes."""
+    for literal in doctree.findall(nodes.literal):
+        text = literal.astext()
+        if "-" in text and max(map(len, text.split())) <= 30:
+            literal["classes"].append("whole")
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("doctree-resolved", keep_whole)

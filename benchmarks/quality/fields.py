@@ -82,5 +82,3 @@ def draw(figure: Any, content: dict[str, Any], labels: Any, styles: Any) -> None
         axes = figure.add_subplot(1, 2, number)
         pictures.curves(axes, content, name, labels, styles)
         axes.set(yscale="log", xlabel="t", ylabel=y_label)
-        if number == 1:
-            axes.legend(fontsize=6)

@@ -223,10 +223,8 @@ def draw(figure: Any, content: dict[str, Any]) -> None:
     for number, name in enumerate(("w2", "sliced_w2"), 1):
         axes = figure.add_subplot(2, 2, number)
         pictures.curves(axes, content, name, CONDITIONS, STYLES)
-        axes.set(yscale="log", xlabel="evaluations of the network",
-                 ylabel=f"{'sliced ' if number == 2 else ''}2-Wasserstein distance")  # fmt: skip
-        if number == 1:
-            axes.legend(fontsize=6)
+        label = "2-Wasserstein distance" if number == 1 else "the same, sliced"
+        axes.set(yscale="log", xlabel="evaluations of the network", ylabel=label)
     for number, name in enumerate(("tail", "tail_mass"), 3):
         axes = figure.add_subplot(2, 2, number)
         shown = [c for c in CONDITIONS if c in content["summary"].get(name, {})]
@@ -239,7 +237,8 @@ def draw(figure: Any, content: dict[str, Any]) -> None:
                     color=STYLES[condition]["color"], label=f"x_{component}" if not place else None,
                 )  # fmt: skip
         axes.axhline(content["real"][name]["mean"], color=pictures.FLOOR, lw=1.0)
-        axes.set_xticks(range(len(shown)), [CONDITIONS[c] for c in shown], rotation=30, fontsize=6)
+        axes.set_xticks(range(len(shown)), [CONDITIONS[c] for c in shown], fontsize=6,
+                        rotation=30, ha="right", rotation_mode="anchor")  # fmt: skip
         axes.set_ylabel({"tail": "distance of the tails", "tail_mass": "mass of the tail"}[name])
-        if number == 3:
-            axes.legend(fontsize=6)
+        if number == 4:
+            axes.legend(fontsize=6, loc="upper center")

@@ -2,17 +2,20 @@
 
 python -m benchmarks.quality.page           write them
 python -m benchmarks.quality.page --check   fail if the page has others
+python -m benchmarks.quality.page --draw    draw the pictures of the page anew
 """
 
 from __future__ import annotations
 
 import json
+import pathlib
 import re
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from benchmarks import results
-from benchmarks.quality import tables
+from benchmarks.quality import pictures, tables
 from benchmarks.tables import markdown
 
 PAGE = results.ROOT / "docs" / "experiments.md"
@@ -37,11 +40,16 @@ def _shares(name: str, rows: Sequence[results.Row]) -> str:
     return markdown(_SHARES[name], body)
 
 
+def recorded(name: str) -> tuple[pathlib.Path, dict[str, Any]]:
+    """The file of a question's results, and what is in it."""
+    stem = name if name in _SHARES else f"quality-{name}"
+    file = results.ROOT / "benchmarks" / "results" / f"{stem}.json"
+    return file, json.loads(file.read_text())
+
+
 def figures(name: str) -> str:
     """Where, when and how a question was measured, and its tables."""
-    folder = results.ROOT / "benchmarks" / "results"
-    file = folder / (f"{name}.json" if name in _SHARES else f"quality-{name}.json")
-    content = json.loads(file.read_text())
+    file, content = recorded(name)
     where = content["environment"]
     place = where.get("gpu") or f"{where['processor']}, {where['cpus']} cores"
     made = f"torch {where['torch']}, kacflow {where['kacflow']} at {where['commit']}"
@@ -59,9 +67,19 @@ def page(text: str) -> str:
     return _MARKED.sub(lambda found: f"{found[1]}\n{figures(found[2])}\n{found[3]}", text)
 
 
+def drawn(text: str) -> dict[str, pathlib.Path]:
+    """The pictures of results that the page shows, by question."""
+    names = re.findall(r"\]\(images/quality-(\w+)\.png\)", text)
+    return {name: PAGE.parent / "images" / f"quality-{name}.png" for name in names}
+
+
 def main(arguments: Sequence[str]) -> int:
-    """Write the page, or with ``--check`` compare it; returns the exit status."""
+    """Write the page, with ``--check`` compare it, or draw; returns the exit status."""
     text = PAGE.read_text()
+    if list(arguments) == ["--draw"]:
+        for name, file in drawn(text).items():
+            pictures.save(file, recorded(name)[1])
+        return 0
     made = page(text)
     if list(arguments) == ["--check"]:
         return int(made != text)

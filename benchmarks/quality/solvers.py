@@ -121,5 +121,3 @@ def panels(
         pictures.curves(axes, content, f"{measure}_{name}", labels, styles)
         x_label = "evaluations" if SOLVERS[name] else "tolerance"
         axes.set(yscale="log", xlabel=x_label, ylabel=y_label, title=name)
-        if number == 1:
-            axes.legend(fontsize=5)

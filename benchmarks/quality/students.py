@@ -90,7 +90,4 @@ def draw(
         axes = figure.add_subplot(1, 2, number)
         pictures.curves(axes, content, name, labels, styles)
         axes.set(yscale="log", xlabel="evaluations", ylabel=y_label, title=name)
-        if number == 1:
-            axes.legend(fontsize=6)
-        else:
-            axes.sharey(figure.axes[0])
+        axes.sharey(figure.axes[0])

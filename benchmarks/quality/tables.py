@@ -19,7 +19,10 @@ COMMON = {
 def _cell(entry: Mapping[str, Any] | None, spread: str) -> str:
     if entry is None or entry["mean"] is None:
         return ""
-    return f"{entry['mean']:.3g}" + (f" ± {entry[spread]:.2g}" if entry[spread] is not None else "")
+    text = f"{entry['mean']:.3g}"
+    if entry[spread] is not None:
+        text += f"\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}{entry[spread]:.2g}"
+    return text
 
 
 def all_tables(content: Mapping[str, Any]) -> str:

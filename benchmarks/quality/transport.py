@@ -93,5 +93,3 @@ def draw(
         axes.axhline(0.0, color="#999999", lw=0.8)
         axes.set(xlabel="evaluations", ylabel="less than ab2 if below 0", title=name,
                  yscale="symlog")  # fmt: skip
-        if number == 1:
-            axes.legend(fontsize=6)

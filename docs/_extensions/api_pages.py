@@ -83,10 +83,13 @@ def _summary(value: Any) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Text outside of literals with its bars and stars meant as they stand."""
-    parts = re.split(r"(``.*?``|:\w+:`.*?`)", text)
-    return "".join(
-        part if i % 2 else re.sub(r"([|*])", r"\\\1", part) for i, part in enumerate(parts)
+    """Text with bars and stars outside of literals meant as they stand, and with arrows."""
+    kept = r"``.*?``|:\w+:`.*?`|^ *\* "
+    return re.sub(
+        rf"({kept})|->|[|*]",
+        lambda found: found[1] or ("→" if found[0] == "->" else "\\" + found[0]),
+        text,
+        flags=re.DOTALL | re.MULTILINE,
     )
 
 
@@ -139,15 +142,24 @@ def write_pages(app: Sphinx) -> None:
 def escape(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """Bars and stars of formulas in docstrings stand for themselves, not for markup."""
     literal: int | None = None  # indentation of the text before a literal block
-    for i, line in enumerate(lines):
+    block: list[int] = []  # lines of a paragraph: a literal may go on from one to the next
+    for i, line in enumerate([*lines, ""]):
         indent = len(line) - len(line.lstrip())
         if literal is not None and line.strip() and indent <= literal:
             literal = None
-        if literal is None and not re.match(r"\s*(>>> |\.\.\. )", line):
-            bullet, text = re.match(r"(\s*(?:[*-] )?)(.*)", line).groups()  # type: ignore[union-attr]
-            lines[i] = bullet + _escaped(text)
-        if literal is None and line.rstrip().endswith("::"):
-            literal = indent
+        if literal is None and line.strip() and not re.match(r"\s*(>>> |\.\.\. )", line):
+            block.append(i)
+            if line.rstrip().endswith("::"):
+                literal = indent
+        else:
+            _escape_block(lines, block)
+            block = []
+
+
+def _escape_block(lines: list[str], block: list[int]) -> None:
+    text = _escaped("\n".join(lines[i] for i in block))
+    for i, line in zip(block, text.split("\n"), strict=False):
+        lines[i] = line
 
 
 def skip(app: Sphinx, what: str, name: str, obj: Any, skipped: bool, options: Any) -> bool | None:

@@ -44,7 +44,11 @@ def convert(latex: str, display: str) -> str:
 
 
 def inline(self: HTML5Translator, node: nodes.math) -> None:
-    self.body.append(convert(node.astext(), "inline"))
+    text = convert(node.astext(), "inline")
+    before, after = node.get("beside", ("", ""))
+    if before or after:
+        text = f'<span class="math-inline">{before}{text}{after}</span>'
+    self.body.append(text)
     raise nodes.SkipNode
 
 
@@ -58,6 +62,21 @@ def block(self: HTML5Translator, node: nodes.math_block) -> None:
     raise nodes.SkipNode
 
 
+def keep_together(app: Sphinx, doctree: nodes.document, page: str) -> None:
+    """Hand brackets and punctuation beside mathematics to it, or a line may end between them."""
+    for node in list(doctree.findall(nodes.math)):
+        before = after = ""
+        place = node.parent.index(node)
+        texts = node.parent[max(0, place - 1) : place + 2]
+        if place and isinstance(texts[0], nodes.Text):
+            before = re.search(r"[(\[]*$", texts[0])[0]  # type: ignore[index]
+            node.parent[place - 1] = nodes.Text(texts[0].removesuffix(before))
+        if isinstance(texts[-1], nodes.Text) and texts[-1] is not texts[0]:
+            after = re.match(r"[)\],.;:?!]*", texts[-1])[0]  # type: ignore[index]
+            node.parent[place + 1] = nodes.Text(texts[-1].removeprefix(after))
+        node["beside"] = (before, after)
+
+
 def copy_font(app: Sphinx, error: Exception | None) -> None:
     if error is None and app.builder.format == "html":
         source = importlib.resources.files("ziamath") / "fonts" / FONT
@@ -67,5 +86,6 @@ def copy_font(app: Sphinx, error: Exception | None) -> None:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_html_math_renderer("mathml", (inline, None), (block, None))
+    app.connect("doctree-resolved", keep_together)
     app.connect("build-finished", copy_font)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

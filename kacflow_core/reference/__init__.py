@@ -4,6 +4,7 @@ Every backend is tested against this package, and users may read it as the speci
 is checked or rounded to a working type here; ``dtype`` arguments choose the uniforms (and the
 rounding of the light cone) of that working type, and results are float64 in either case.
 
+================  ==========================================================
 ``philox``        words and uniforms of a counter
 ``sampler``       uniforms to K(t)
 ``velocity``      conditional velocity and derivatives
@@ -13,6 +14,7 @@ rounding of the light cone) of that working type, and results are float64 in eit
 ``law``           moments, characteristic function, atoms
 ``distribution``  density, distribution function, quantiles, transport
 ``spline``        monotone rational-quadratic splines
+================  ==========================================================
 """
 
 from __future__ import annotations

@@ -15,10 +15,12 @@ and for a backend of your own, an object with the methods of
 It need not have all of the methods: ``check_backend("mine", partial=True)`` lists the checks of the
 others as missing.
 
+======================  ====================================================================
 ``strategies``          Hypothesis strategies for parameters, places and data
 ``check_backend``       run the checks; :class:`ConformanceError` says what is wrong
 ``register_backend``    make a backend of your own known under a name
 ``philox_vectors.txt``  known answers of the generator, for implementations in any language
+======================  ====================================================================
 """
 
 from __future__ import annotations

@@ -64,9 +64,9 @@ class Points(NamedTuple):
 
 
 def smallest(
-    strategy: SearchStrategy[Value], condition: Callable[[Value], bool] = lambda _: True
+    strategy: SearchStrategy[Value], condition: Callable[[Value], bool] | None = None
 ) -> Value:
-    """The simplest value that a strategy draws and that meets a condition; always the same.
+    """The simplest value that a strategy draws and that meets a condition, if any; always the same.
 
     Examples
     --------
@@ -74,6 +74,7 @@ def smallest(
     >>> strategies.smallest(strategies.seeds(), lambda seed: seed >= 2**32) == 2**32
     True
     """
+    condition = condition or (lambda value: True)
     return find(strategy, condition, settings=settings(database=None, derandomize=True))
 
 

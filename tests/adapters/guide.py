@@ -1,7 +1,8 @@
-"""The diffs of docs/adapters.md and of README: each before and after."""
+"""The diffs of docs/adapters.md and of README: each before and after; and the table of README."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -31,3 +32,9 @@ def changes(file: Path, section: str) -> tuple[str, str]:
     return tuple(  # type: ignore[return-value]
         "\n".join(line[1:] for line in lines if line.startswith(sign)) for sign in "-+"
     )
+
+
+def replacements() -> list[tuple[str, str, str]]:
+    """README's rows: a library, a class of it, and where kacflow's stands, with its module."""
+    row = re.compile(r"^\| (\w+) \| `(\w+)` \| `(kacflow\.adapters\.[\w.]+)` \|$", re.MULTILINE)
+    return row.findall(README.read_text())

@@ -1,7 +1,7 @@
-"""docs/adapters.md and README, "Change one import": their diffs run, before and after.
+"""docs/adapters.md, and README, "Change one import": their diffs run, before and after.
 
-What a diff removes runs on the library itself, what it leads to runs on kacflow, and README's diffs
-are excerpts of the guide's.
+What a diff removes runs on the library itself, what it leads to runs on kacflow, and README's diff
+and table are excerpts of the guide.
 """
 
 from __future__ import annotations
@@ -11,30 +11,39 @@ import re
 
 import pytest
 import torch
-from guide import GUIDE, README, changes, diff, script
+from guide import GUIDE, README, changes, diff, replacements, script
 
-PAPER = "The paper's scripts"
-SECTIONS = (PAPER, "torchcfm", "flow_matching", "diffusers")
-FILES = pytest.mark.parametrize("file", [GUIDE, README], ids=["guide", "README"])
+PAPER, SHORT = "The paper's scripts", "Change one import"
+LIBRARIES = ("torchcfm", "flow_matching", "diffusers")
 SIDES = pytest.mark.parametrize("without", ["+", "-"], ids=["before", "after"])
 
 
-@pytest.mark.parametrize("section", SECTIONS)
-def test_readme_is_an_excerpt_of_the_guide(section):
-    rest = iter(diff(GUIDE, section))
-    for line in filter(None, diff(README, section)):
-        assert line in rest, f"README has {line!r}, the guide has not, or not there"
+def test_readme_is_an_excerpt_of_the_guide():
+    assert diff(README, SHORT) == diff(GUIDE, PAPER)
 
 
-def test_readme_has_a_diff_for_every_library():
-    text = README.read_text().partition("\n## Change one import\n")[2].partition("\n## ")[0]
-    assert re.findall(r"^### (.*)$", text, re.MULTILINE) == list(SECTIONS)
-    assert text.count("```diff\n") == len(SECTIONS)
+def test_readme_has_a_row_for_every_library():
+    assert list(dict.fromkeys(library for library, _, _ in replacements())) == list(LIBRARIES)
 
 
-@FILES
-def test_paper(file):
-    old, new = changes(file, PAPER)
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_rows_of_readme_are_the_imports_of_the_guide(library):
+    """All that the guide's diff imports before, and after, class by class in its order."""
+    rows = [(old, new) for name, old, new in replacements() if name == library]
+    before, after = changes(GUIDE, library)
+    (module, imported), *more = re.findall(r"^from (\S+) import (.*)$", after, re.MULTILINE)
+    assert not more and [new for _, new in rows] == [
+        f"{module}.{name}" for name in imported.split(", ")
+    ]
+    (imported,) = re.findall(r"^from \S+ import (.*)$", before, re.MULTILINE)
+    assert sorted(old for old, _ in rows) == sorted(imported.split(", "))
+
+
+@pytest.mark.parametrize(
+    "file, section", [(GUIDE, PAPER), (README, SHORT)], ids=["guide", "README"]
+)
+def test_paper(file, section):
+    old, new = changes(file, section)
     assert re.findall(r"^from utils\.\w+ import (\w+)$", old, re.MULTILINE) == [
         "TorchKacConstantSampler",
         "compute_velocity",
@@ -51,41 +60,36 @@ def ours(value: object, without: str) -> bool:
     return type(value).__module__.startswith("kacflow.") == (without == "-")
 
 
-@FILES
 @SIDES
-def test_torchcfm(file, without):
+def test_torchcfm(without):
     pytest.importorskip("torchcfm", reason="make test installs torchcfm")
     torchdiffeq = pytest.importorskip("torchdiffeq")
     names = {
         "torch": torch, "torchdiffeq": torchdiffeq, "model": lambda t, x: -x,
         "x0": torch.randn(8, 2), "x1": torch.randn(8, 2),
     }  # fmt: skip
-    exec(script(file, "torchcfm", without), names)
+    exec(script(GUIDE, "torchcfm", without), names)
     assert ours(names["FM"], without)
     assert names["ut"].shape == (8, 2) and names["start"].shape == (8, 2)
-    if file is GUIDE:
-        assert names["loss"].isfinite() and names["traj"].shape == (100, 8, 2)
+    assert names["loss"].isfinite() and names["traj"].shape == (100, 8, 2)
 
 
-@FILES
 @SIDES
-def test_flow_matching(file, without):
+def test_flow_matching(without):
     pytest.importorskip("flow_matching", reason="make test installs flow_matching")
     solver = pytest.importorskip("flow_matching.solver")
     names = {
         "torch": torch, "ODESolver": solver.ODESolver, "model": lambda x, t: -x,
         "x_0": torch.randn(8, 2), "x_1": torch.randn(8, 2), "t": torch.rand(8),
     }  # fmt: skip
-    exec(script(file, "flow_matching", without), names)
+    exec(script(GUIDE, "flow_matching", without), names)
     assert ours(names["path"], without)
     assert names["sample"].dx_t.shape == (8, 2) and names["x_init"].shape == (64, 2)
-    if file is GUIDE:
-        assert names["loss"].isfinite() and names["images"].shape == (64, 2)
+    assert names["loss"].isfinite() and names["images"].shape == (64, 2)
 
 
-@FILES
 @SIDES
-def test_diffusers(file, without, tmp_path, monkeypatch):
+def test_diffusers(without, tmp_path, monkeypatch):
     diffusers = pytest.importorskip("diffusers", reason="make test installs diffusers")
     monkeypatch.chdir(tmp_path)
     unet = diffusers.UNet2DModel(
@@ -93,12 +97,10 @@ def test_diffusers(file, without, tmp_path, monkeypatch):
         block_out_channels=(8,), down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",),
     )  # fmt: skip
     names = {"torch": torch, "unet": unet, "images": torch.randn(4, 1, 8, 8)}
-    code = script(file, "diffusers", without)
-    if file is GUIDE:
-        code, found = re.subn(r"batch_size=16\)", "batch_size=16, num_inference_steps=2)", code)
-        assert found == 1
+    code = script(GUIDE, "diffusers", without)
+    code, found = re.subn(r"batch_size=16\)", "batch_size=16, num_inference_steps=2)", code)
+    assert found == 1
     exec(code, names)
     assert ours(names["scheduler"], without) and ours(names["pipeline"], without)
     assert names["noisy"].shape == names["target"].shape == (4, 1, 8, 8)
-    if file is GUIDE:
-        assert names["loss"].isfinite() and len(names["images"]) == 16
+    assert names["loss"].isfinite() and len(names["images"]) == 16

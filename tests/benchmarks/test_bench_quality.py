@@ -22,6 +22,7 @@ from benchmarks.quality import __main__ as command
 from benchmarks.quality import (
     measures,
     page,
+    pictures,
     pool,
     questions,
     statistics,
@@ -33,6 +34,7 @@ from benchmarks.quality.questions import (
     digits,
     modes,
 )  # fmt: skip
+from kacflow import plotting
 from kacflow.plotting import read_log
 from kacflow.training import TrainConfig, TrainedModel, load_model, train
 
@@ -138,8 +140,32 @@ def test_the_page_has_the_figures_of_the_results() -> None:
     assert text.count("<!-- figures: ") >= 1
     assert page.page(text) == text
     before, mark, figures = text.partition("<!-- figures: ")
-    wrong = before + mark + figures.replace(" ± ", " ± 1", 1)
+    wrong = before + mark + figures.replace("±\N{NO-BREAK SPACE}", "±\N{NO-BREAK SPACE}1", 1)
     assert wrong != text and page.page(wrong) == text
+
+
+def test_pictures_of_the_page_are_drawn_from_the_results() -> None:
+    from PIL import Image
+
+    shown = page.drawn(page.PAGE.read_text())
+    assert len(shown) >= 1
+    for name, file in shown.items():
+        with Image.open(file) as image:
+            assert image.info["Source"] == pictures.fingerprint(page.recorded(name)[1]), name
+    assert len({pictures.fingerprint(page.recorded(name)[1]) for name in shown}) == len(shown)
+
+
+def test_labels_of_points_keep_their_distance() -> None:
+    """Of ten points in a row, three of which are too near to another."""
+    figure = plotting.figure(4.0, 3.0)
+    axes = figure.add_subplot()
+    points = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 33.0, 34.0, 35.0, 64.0]
+    summary = {"m": {"a": {str(p): {"mean": p, "sd": None} for p in points}}}
+    pictures.curves(axes, {"summary": summary, "real": {}}, "m", {"a": "a"}, {"a": {}})
+    figure.draw_without_rendering()
+    pictures.thin(axes)
+    texts = [label.get_text() for label in axes.get_xticklabels()]
+    assert texts == ["1", "2", "4", "8", "16", "", "", "", "35", "64"]
 
 
 def test_real_points_are_those_that_networks_train_on() -> None:

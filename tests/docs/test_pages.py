@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import fnmatch
 import importlib
 import re
@@ -120,3 +121,34 @@ def test_commands_parse(path: Path) -> None:
             assert (ROOT / words[2].replace(".", "/")).exists() or importlib.import_module(words[2])
         elif path in PAGES:
             assert words[0] in ("pip", "make", "torchrun"), command
+
+
+def texts(tree: ast.AST) -> list[str]:
+    """The string literals of a source, a message as one with dots for what is filled in."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            parts = (getattr(part, "value", None) for part in node.values)
+            found.append("".join(part if isinstance(part, str) else "..." for part in parts))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.append(node.value)
+    return found
+
+
+def messages() -> list[str]:
+    """Words of messages in the tables of errors, without what is filled in."""
+    errors = (DOCS / "questions.md").read_text().partition("\n## Errors\n")[2]
+    cells = re.findall(r"^\| (.*?) \|", errors, re.MULTILINE)
+    spans = [span for cell in cells for span in re.findall(r"`([^`]+)`", cell)]
+    parts = [part for span in spans for part in re.split(r"\.\.\.|(?:got|allowed|run):? ", span)]
+    return [part for part in parts if len(part) > 6]
+
+
+def test_messages_on_the_page_are_those_of_the_sources() -> None:
+    files = [
+        file for package in ("python", "kacflow_core") for file in (ROOT / package).rglob("*.py")
+    ]
+    said = [text for file in files for text in texts(ast.parse(file.read_text()))]
+    missing = lambda parts: [part for part in parts if not any(part in text for text in said)]  # noqa: E731
+    assert len(messages()) > 20 and missing(messages()) == []
+    assert missing(["two installations are one"]) == ["two installations are one"]

@@ -61,6 +61,10 @@ def test_every_entry_says_something(name: str) -> None:
     value = resolve(name)
     if callable(value):
         assert (inspect.getdoc(value) or "").strip()
+    else:  # or the page says what its type is
+        module, _, last = name.rpartition(".")
+        source = inspect.getsource(importlib.import_module(module))
+        assert re.search(rf"^#: .*\n(#: .*\n)*{last}\b", source, re.MULTILINE)
 
 
 def test_every_module_is_linked_from_names_that_stand_elsewhere() -> None:
@@ -96,6 +100,11 @@ def test_formulas_are_not_markup() -> None:
     assert lines[0] == r"\|v\| <= c, and ``|x|`` \* 2:"
     assert lines[2] == r"* one \*star\*"
     assert lines[5] == "    |x|" and lines[7] == r"\|y\|"
+    lines = ["as x -> 0, ``2 *", "x -> 3 * |y|`` and * z", "", ">>> 2 * 3", "* ``a`` *"]
+    api_pages.escape(None, "function", "f", None, None, lines)  # type: ignore[arg-type]
+    assert lines == [
+        "as x → 0, ``2 *", r"x -> 3 * |y|`` and \* z", "", ">>> 2 * 3", r"* ``a`` \*",
+    ]  # fmt: skip
 
 
 def test_faults_of_a_built_site_are_found(tmp_path: Path) -> None:

@@ -77,4 +77,3 @@ def draw(figure: Any, content: dict[str, Any]) -> None:
     axes = figure.add_subplot()
     pictures.curves(axes, content, "distance", CONDITIONS, styles(CONDITIONS))
     axes.set(yscale="log", xlabel="steps", ylabel="Frechet distance to held-out digits")
-    axes.legend(fontsize=7)

@@ -81,4 +81,3 @@ def draw(figure: Any, content: dict[str, Any]) -> None:
     pictures.curves(axes, content, "frechet_distance", CONDITIONS, styles(CONDITIONS))
     axes.set(yscale="log", xlabel="evaluations of the network",
              ylabel="Frechet distance to held-out digits")  # fmt: skip
-    axes.legend(fontsize=7)

@@ -83,4 +83,3 @@ def draw(figure: Any, content: dict[str, Any]) -> None:
         axes.set(xlabel="weight of guidance", ylabel=y_label)
         if number == 1:
             axes.set_yscale("log")
-            axes.legend(fontsize=6)

@@ -110,5 +110,3 @@ def draw(figure: Any, content: dict[str, Any]) -> None:
         axes = figure.add_subplot(1, 2, number)
         pictures.curves(axes, content, name, CONDITIONS, styles(CONDITIONS))
         axes.set(yscale="log", xlabel="learning rate over the usual", ylabel=y_label)
-        if number == 1:
-            axes.legend(fontsize=6)

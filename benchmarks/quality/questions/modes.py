@@ -127,5 +127,3 @@ def draw(figure: Any, content: dict[str, Any]) -> None:
         pictures.curves(axes, content, name, CONDITIONS, styles(CONDITIONS))
         logarithmic = "linear" if name == "outside" else "log"
         axes.set(yscale=logarithmic, xlabel=x_label, ylabel=y_label)
-        if number == 1:
-            axes.legend(fontsize=7)

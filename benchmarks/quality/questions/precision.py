@@ -90,4 +90,3 @@ def draw(figure: Any, content: dict[str, Any]) -> None:
     pictures.curves(axes, content, "noisy", CONDITIONS, styles(CONDITIONS), scale="symlog")
     axes.set(yscale="log", xlabel="relative noise on the weights",
              ylabel="Frechet distance to held-out digits")  # fmt: skip
-    axes.legend(fontsize=7)

@@ -1,4 +1,4 @@
-"""The Kac sampler and velocity of *Adapting Noise to Data*, under that project's names.
+"""The Kac sampler and velocity of "Adapting Noise to Data", under that project's names.
 
 Conventions, as there: data at t = 0, noise at t = T; the velocity is dx/dt, from data to noise, and
 there is no noise argument.  It stands for ``TorchKacConstantSampler`` of

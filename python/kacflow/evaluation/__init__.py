@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from kacflow import _arguments, metrics, plotting
-from kacflow.evaluation import _samples
-from kacflow.evaluation._features import NAMES, Features, as_bytes
+from kacflow.evaluation import _features, _samples
+from kacflow.evaluation._features import Features, as_bytes
 from kacflow.evaluation._samples import everything
 from kacflow.training.checkpoint import TrainedModel, load_model
 from kacflow.training.config import TrainConfig
@@ -31,6 +31,8 @@ __all__ = [
     "evaluate", "everything",
 ]  # fmt: skip
 
+#: Features by name; the file of another network will do as well.
+NAMES = _features.NAMES
 #: Of each protocol the side that images are resized to, and the samples that a run generates.
 PROTOCOLS: dict[str, tuple[int | None, int]] = {"standard": (None, 10_000), "paper": (75, 50_000)}
 #: Fields of the configuration that say how data is read.
