@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import pathlib
 import sys
+import textwrap
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -224,7 +225,10 @@ def entry_text(fit: Fit) -> str:
     """Python text: an entry of a dictionary of tuples."""
     lines = [f"# {line}" for line in fit.doc.splitlines()]
     lines.append(f'"{fit.name}": _exact("""')
-    lines += [f"    {c}" for c in fit.coefficients]
+    lines += textwrap.wrap(
+        " ".join(fit.coefficients), 94, initial_indent="    ", subsequent_indent="    ",
+        break_on_hyphens=False,
+    )  # fmt: skip
     return "\n".join(f"    {line}" for line in [*lines, '"""),'])
 
 

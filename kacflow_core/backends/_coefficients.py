@@ -15,90 +15,47 @@ FLOAT32 = {
     # (ln(1 + r) - r) / r^2 on [-1/3, 1/3], error relative to ln(1 + r).
     # Degree 8; largest relative error 0.16 x 2^-24.
     "log1p_tail": _exact("""
-        -0x1p-1
-        0x1.555502p-2
-        -0x1.fffe86p-3
-        0x1.99d1f4p-3
-        -0x1.55a70ap-3
-        0x1.1ebe4cp-3
-        -0x1.f26582p-4
-        0x1.1ed1bp-3
-        -0x1.09219ep-3
+        -0x1p-1 0x1.555502p-2 -0x1.fffe86p-3 0x1.99d1f4p-3 -0x1.55a70ap-3 0x1.1ebe4cp-3
+        -0x1.f26582p-4 0x1.1ed1bp-3 -0x1.09219ep-3
     """),
     # ln(1 + p) / p on [0, 1/4].
     # Degree 5; largest relative error 0.36 x 2^-24.
     "log1p_ratio": _exact("""
-        0x1p+0
-        -0x1.ffff5p-2
-        0x1.55348ap-2
-        -0x1.fb7482p-3
-        0x1.74230ep-3
-        -0x1.7a3f6cp-4
+        0x1p+0 -0x1.ffff5p-2 0x1.55348ap-2 -0x1.fb7482p-3 0x1.74230ep-3 -0x1.7a3f6cp-4
     """),
     # sin^2(pi v / 2) / t with t = v^2 on [0, 1/4].
     # Degree 5; largest relative error 0.49 x 2^-24.
     "sin2_ratio": _exact("""
-        0x1.3bd3ccp+1
-        -0x1.03c1fp+1
-        0x1.55d3c6p-1
-        -0x1.e1f386p-4
-        0x1.a6760ap-7
-        -0x1.e57adp-11
+        0x1.3bd3ccp+1 -0x1.03c1fp+1 0x1.55d3c6p-1 -0x1.e1f386p-4 0x1.a6760ap-7 -0x1.e57adp-11
     """),
     # (e^r - 1 - r) / r^2 on |r| <= ln(2)/2, error relative to e^r - 1.
     # Degree 4; largest relative error 0.29 x 2^-24.
     "expm1_tail": _exact("""
-        0x1.fffffep-2
-        0x1.5554bp-3
-        0x1.555676p-5
-        0x1.12280ap-7
-        0x1.6beadp-10
+        0x1.fffffep-2 0x1.5554bp-3 0x1.555676p-5 0x1.12280ap-7 0x1.6beadp-10
     """),
     # (1 - e^-w) / w on [0, 2].
     # Degree 7; largest relative error 0.91 x 2^-24.
     "decay_ratio": _exact("""
-        0x1p+0
-        -0x1.ffffcap-2
-        0x1.55511cp-3
-        -0x1.5513e6p-5
-        0x1.0f14eap-7
-        -0x1.5ae92ap-10
-        0x1.4a4e8cp-13
-        -0x1.592bd2p-17
+        0x1p+0 -0x1.ffffcap-2 0x1.55511cp-3 -0x1.5513e6p-5 0x1.0f14eap-7 -0x1.5ae92ap-10
+        0x1.4a4e8cp-13 -0x1.592bd2p-17
     """),
     # (q(z) - 2) / z^2 with y = z^2 on [0, 4].
     # Degree 6; largest relative error 0.098 x 2^-24.
     "bessel_series": _exact("""
-        0x1p-2
-        -0x1.55552ep-7
-        0x1.554b2cp-11
-        -0x1.6b1a16p-15
-        0x1.7e80eap-19
-        -0x1.6023e6p-23
+        0x1p-2 -0x1.55552ep-7 0x1.554b2cp-11 -0x1.6b1a16p-15 0x1.7e80eap-19 -0x1.6023e6p-23
         0x1.8959d4p-28
     """),
     # Numerator of h(z) = q(z) - z - 1/2 on [0, 8.19e+3], degrees 6/7;
     # largest error relative to z + q(z): 0.6 x 2^-24.
     "bessel_remainder_num": _exact("""
-        0x1.8p+0
-        -0x1.267a4p-2
-        0x1.8db7dep-4
-        0x1.84afd8p-10
-        0x1.a62a28p-10
-        0x1.3ec18p-13
+        0x1.8p+0 -0x1.267a4p-2 0x1.8db7dep-4 0x1.84afd8p-10 0x1.a62a28p-10 0x1.3ec18p-13
         0x1.1003cp-15
     """),
     # Denominator of h(z) = q(z) - z - 1/2 on [0, 8.19e+3], degrees 6/7;
     # largest error relative to z + q(z): 0.6 x 2^-24.
     "bessel_remainder_den": _exact("""
-        0x1p+0
-        0x1.e659a2p-2
-        0x1.b7a9a8p-3
-        0x1.0a6f24p-4
-        0x1.f7c9f2p-7
-        0x1.986f08p-9
-        0x1.60e1dep-12
-        0x1.6a058ap-14
+        0x1p+0 0x1.e659a2p-2 0x1.b7a9a8p-3 0x1.0a6f24p-4 0x1.f7c9f2p-7 0x1.986f08p-9
+        0x1.60e1dep-12 0x1.6a058ap-14
     """),
 }
 
@@ -106,137 +63,57 @@ FLOAT64 = {
     # (ln(1 + r) - r) / r^2 on [-1/3, 1/3], error relative to ln(1 + r).
     # Degree 21; largest relative error 0.056 x 2^-53.
     "log1p_tail": _exact("""
-        -0x1p-1
-        0x1.5555555555556p-2
-        -0x1.ffffffffffe83p-3
-        0x1.9999999999545p-3
-        -0x1.555555556b301p-3
-        0x1.24924924c23cdp-3
-        -0x1.ffffffed977b7p-4
-        0x1.c71c71a5d14fdp-4
-        -0x1.99999de3ba679p-4
-        0x1.745d1dfff6377p-4
-        -0x1.5554b99963aebp-4
-        0x1.3b12d691191cep-4
-        -0x1.24a06758d9a96p-4
-        0x1.11233469c3a58p-4
-        -0x1.fe5552b441c6ap-5
-        0x1.dfe47752e1a55p-5
-        -0x1.d759b5e06ec73p-5
-        0x1.c1618d9a5ad22p-5
-        -0x1.386456e5bb4c2p-5
-        0x1.1eb7c2218881fp-5
-        -0x1.571aade6d1ca4p-4
-        0x1.510cb0baa6f59p-4
+        -0x1p-1 0x1.5555555555556p-2 -0x1.ffffffffffe83p-3 0x1.9999999999545p-3
+        -0x1.555555556b301p-3 0x1.24924924c23cdp-3 -0x1.ffffffed977b7p-4 0x1.c71c71a5d14fdp-4
+        -0x1.99999de3ba679p-4 0x1.745d1dfff6377p-4 -0x1.5554b99963aebp-4 0x1.3b12d691191cep-4
+        -0x1.24a06758d9a96p-4 0x1.11233469c3a58p-4 -0x1.fe5552b441c6ap-5 0x1.dfe47752e1a55p-5
+        -0x1.d759b5e06ec73p-5 0x1.c1618d9a5ad22p-5 -0x1.386456e5bb4c2p-5 0x1.1eb7c2218881fp-5
+        -0x1.571aade6d1ca4p-4 0x1.510cb0baa6f59p-4
     """),
     # sin^2(pi v / 2) / t with t = v^2 on [0, 1/4].
     # Degree 10; largest relative error 0.85 x 2^-53.
     "sin2_ratio": _exact("""
-        0x1.3bd3cc9be45dep+1
-        -0x1.03c1f081b5ac4p+1
-        0x1.55d3c7e3cbffap-1
-        -0x1.e1f506891babbp-4
-        0x1.a6d1f2a204a7dp-7
-        -0x1.f9d38a3762c32p-11
-        0x1.b6e24f43f1e7dp-15
-        -0x1.20c62bd66f03cp-19
-        0x1.2a0c2423bf8eep-24
-        -0x1.ef46dffedd0f4p-30
-        0x1.4a6a0310f6594p-35
+        0x1.3bd3cc9be45dep+1 -0x1.03c1f081b5ac4p+1 0x1.55d3c7e3cbffap-1 -0x1.e1f506891babbp-4
+        0x1.a6d1f2a204a7dp-7 -0x1.f9d38a3762c32p-11 0x1.b6e24f43f1e7dp-15 -0x1.20c62bd66f03cp-19
+        0x1.2a0c2423bf8eep-24 -0x1.ef46dffedd0f4p-30 0x1.4a6a0310f6594p-35
     """),
     # (e^r - 1 - r) / r^2 on |r| <= ln(2)/2, error relative to e^r - 1.
     # Degree 11; largest relative error 0.013 x 2^-53.
     "expm1_tail": _exact("""
-        0x1p-1
-        0x1.5555555555555p-3
-        0x1.5555555555559p-5
-        0x1.1111111111106p-7
-        0x1.6c16c16c14de4p-10
-        0x1.a01a01a020437p-13
-        0x1.a01a01ada927ep-16
-        0x1.71de3a3eb2283p-19
-        0x1.27e4cc41ee2c3p-22
-        0x1.ae6494bba57dep-26
-        0x1.1f8b12c3391f1p-29
-        0x1.612ea31bb0eadp-33
+        0x1p-1 0x1.5555555555555p-3 0x1.5555555555559p-5 0x1.1111111111106p-7
+        0x1.6c16c16c14de4p-10 0x1.a01a01a020437p-13 0x1.a01a01ada927ep-16 0x1.71de3a3eb2283p-19
+        0x1.27e4cc41ee2c3p-22 0x1.ae6494bba57dep-26 0x1.1f8b12c3391f1p-29 0x1.612ea31bb0eadp-33
     """),
     # (1 - e^-w) / w on [0, 2].
     # Degree 14; largest relative error 1.0 x 2^-53.
     "decay_ratio": _exact("""
-        0x1p+0
-        -0x1.ffffffffffff9p-2
-        0x1.555555555536dp-3
-        -0x1.555555554e8f8p-5
-        0x1.1111111046439p-7
-        -0x1.6c16c14f5ef16p-10
-        0x1.a019fef561efep-13
-        -0x1.a019d5f331d06p-16
-        0x1.71dc3e73b5e0fp-19
-        -0x1.27d452dbffd22p-22
-        0x1.ad992aa66c0e9p-26
-        -0x1.1b6e5446a7eaap-29
-        0x1.4b42ae45dcc49p-33
-        -0x1.35a1a291e0ec4p-37
-        0x1.5298f759ab14ap-42
+        0x1p+0 -0x1.ffffffffffff9p-2 0x1.555555555536dp-3 -0x1.555555554e8f8p-5
+        0x1.1111111046439p-7 -0x1.6c16c14f5ef16p-10 0x1.a019fef561efep-13 -0x1.a019d5f331d06p-16
+        0x1.71dc3e73b5e0fp-19 -0x1.27d452dbffd22p-22 0x1.ad992aa66c0e9p-26 -0x1.1b6e5446a7eaap-29
+        0x1.4b42ae45dcc49p-33 -0x1.35a1a291e0ec4p-37 0x1.5298f759ab14ap-42
     """),
     # (q(z) - 2) / z^2 with y = z^2 on [0, 4].
     # Degree 14; largest relative error 0.025 x 2^-53.
     "bessel_series": _exact("""
-        0x1p-2
-        -0x1.555555555554dp-7
-        0x1.5555555554b8bp-11
-        -0x1.6c16c16bcddefp-15
-        0x1.8a6dfc234d177p-19
-        -0x1.ad1acf0d8b756p-23
-        0x1.d36411e230e78p-27
-        -0x1.fd4213af9b22p-31
-        0x1.1561f433870cdp-34
-        -0x1.2d7f4950880c3p-38
-        0x1.43ce32f6c36f2p-42
-        -0x1.4c3cf77ef0d3cp-46
-        0x1.2bbbac642af7bp-50
-        -0x1.9443c3397011cp-55
-        0x1.21d59ce2b64ccp-60
+        0x1p-2 -0x1.555555555554dp-7 0x1.5555555554b8bp-11 -0x1.6c16c16bcddefp-15
+        0x1.8a6dfc234d177p-19 -0x1.ad1acf0d8b756p-23 0x1.d36411e230e78p-27 -0x1.fd4213af9b22p-31
+        0x1.1561f433870cdp-34 -0x1.2d7f4950880c3p-38 0x1.43ce32f6c36f2p-42 -0x1.4c3cf77ef0d3cp-46
+        0x1.2bbbac642af7bp-50 -0x1.9443c3397011cp-55 0x1.21d59ce2b64ccp-60
     """),
     # Numerator of h(z) = q(z) - z - 1/2 on [0, 1.0e+8], degrees 15/16;
     # largest error relative to z + q(z): 0.44 x 2^-53.
     "bessel_remainder_num": _exact("""
-        0x1.8p+0
-        -0x1.54b885c4927bp-2
-        0x1.fc78aa970e2bcp-4
-        -0x1.03ff5b1aa2feap-8
-        0x1.6088fa805f61cp-9
-        0x1.a59fd5d4e74b4p-13
-        0x1.77d0456381cb4p-15
-        0x1.607da4622065p-18
-        0x1.51a61598648dep-21
-        0x1.13910eb8df61ap-24
-        0x1.91d70462e4ce8p-28
-        0x1.079b4295be738p-31
-        0x1.1c770f8a92807p-35
-        0x1.5063c24225506p-39
-        0x1.413de85899b93p-44
-        0x1.22c4789a3871cp-47
+        0x1.8p+0 -0x1.54b885c4927bp-2 0x1.fc78aa970e2bcp-4 -0x1.03ff5b1aa2feap-8
+        0x1.6088fa805f61cp-9 0x1.a59fd5d4e74b4p-13 0x1.77d0456381cb4p-15 0x1.607da4622065p-18
+        0x1.51a61598648dep-21 0x1.13910eb8df61ap-24 0x1.91d70462e4ce8p-28 0x1.079b4295be738p-31
+        0x1.1c770f8a92807p-35 0x1.5063c24225506p-39 0x1.413de85899b93p-44 0x1.22c4789a3871cp-47
     """),
     # Denominator of h(z) = q(z) - z - 1/2 on [0, 1.0e+8], degrees 15/16;
     # largest error relative to z + q(z): 0.44 x 2^-53.
     "bessel_remainder_den": _exact("""
-        0x1p+0
-        0x1.c784fc279e51dp-2
-        0x1.b38433bc84233p-3
-        0x1.0a2cf915024f7p-4
-        0x1.1044d9e7d23cp-6
-        0x1.c6f8a965b2d65p-9
-        0x1.4382b9e24428ep-11
-        0x1.8c8e04cc7b09p-14
-        0x1.a86d2d48d346cp-17
-        0x1.8fc35dd21d4b2p-20
-        0x1.4d6f38ea0ea3bp-23
-        0x1.eaa66d48f7f0ap-27
-        0x1.4730e01f640aap-30
-        0x1.5eeeb0ce4116bp-34
-        0x1.b2a94e183c3b1p-38
-        0x1.7bdc76797e91bp-43
-        0x1.83b0a0cecf4a1p-46
+        0x1p+0 0x1.c784fc279e51dp-2 0x1.b38433bc84233p-3 0x1.0a2cf915024f7p-4 0x1.1044d9e7d23cp-6
+        0x1.c6f8a965b2d65p-9 0x1.4382b9e24428ep-11 0x1.8c8e04cc7b09p-14 0x1.a86d2d48d346cp-17
+        0x1.8fc35dd21d4b2p-20 0x1.4d6f38ea0ea3bp-23 0x1.eaa66d48f7f0ap-27 0x1.4730e01f640aap-30
+        0x1.5eeeb0ce4116bp-34 0x1.b2a94e183c3b1p-38 0x1.7bdc76797e91bp-43 0x1.83b0a0cecf4a1p-46
     """),
 }
