@@ -142,13 +142,9 @@ def write_atomically(target: Path, data: bytes) -> Path:
 def load_checkpoint(place: str | os.PathLike[str], network: nn.Module | None = None) -> Checkpoint:
     """Read and check a checkpoint file, or the one in a run folder.
 
-    ``network`` is the module of a run with network "custom".
-
-    Raises
-    ------
-    ValueError
-        If there is none, or it is not a whole checkpoint of this package and format, with the
-        tensors of its configuration: the message names the file.
+    ``network`` is the module of a run with network "custom".  ValueError, which names the file, if
+    there is none, or it is not a whole checkpoint of this package and format, with the tensors of
+    its configuration.
     """
     file = checkpoint_file(place)
     require("safetensors.torch")

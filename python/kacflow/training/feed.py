@@ -84,29 +84,10 @@ class Feed:
     """The samples of one process's rows of every step, as they are stored, on the device.
 
     A set that fits is kept there once it has been read, images as uint8; of a larger one every step
-    is read anew.  Reading happens in worker processes, ahead of the step, and for a GPU into
-    pinned memory.  What comes out depends on the order alone, not on workers or memory.
-
-    Parameters
-    ----------
-    data : Dataset
-    order : Order
-        Which samples each step takes.
-    rows : range
-        The rows of a step that are this process's.
-    steps : range
-        The steps that will be asked for, in this order.
-    device : torch.device
-        Where the samples are to be.
-    workers : int
-        Processes that read ahead, >= 0; 0 reads when a step asks.
-    labels : bool
-        Whether the classes are wanted too.
-
-    Raises
-    ------
-    ValueError
-        If the data cannot be read.
+    is read anew.  Reading happens in ``workers`` processes (0: when a step asks), ahead of the
+    step, and for a GPU into pinned memory.  What comes out depends on the order alone, not on
+    workers or memory.  ``steps`` will be asked for in this order, and ``labels`` says whether the
+    classes are wanted too; ValueError if the data cannot be read.
     """
 
     def __init__(
