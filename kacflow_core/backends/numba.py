@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -177,8 +176,10 @@ class NumbaBackend(AtPoints):
         grad_knots[...] = total(sums.reshape(parts.number, *grad_knots.shape))
 
 
-def _numba() -> ModuleType:
-    """numba; ImportError saying why where it is missing, too old or does not fit its company."""
+def load() -> Backend:
+    """The backend; ImportError saying why where numba is missing, too old or does not fit its
+    company.
+    """
     try:
         import numba
     except ImportError as error:  # also what numba raises for a NumPy that is too new for it
@@ -195,10 +196,4 @@ def _numba() -> ModuleType:
         )
     if numba.config.DISABLE_JIT:
         raise ImportError("NUMBA_DISABLE_JIT is set, and without compilation there are no kernels")
-    return numba
-
-
-def load() -> Backend:
-    """The backend; ImportError saying why where numba cannot be used."""
-    _numba()
     return NumbaBackend()
