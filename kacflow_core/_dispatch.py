@@ -132,13 +132,6 @@ ORDER = ("cuda", "cupy", "native", "numba", "reference")
 #: Those that compute on a GPU.  NumPy arrays are copied there and back if one is asked for by name.
 GPU = ("cuda", "cupy")
 
-_MODULES = {
-    "cuda": "kacflow_core.backends.cuda",
-    "cupy": "kacflow_core.backends.cupy",
-    "native": "kacflow_core.backends.native",
-    "numba": "kacflow_core.backends.numba",
-    "reference": "kacflow_core.backends.reference",
-}
 _factories: dict[str, Callable[[], Backend]] = {}
 _loaded: dict[str, Backend] = {}
 _reasons: dict[str, str] = {}
@@ -152,7 +145,7 @@ def register_backend(name: str, factory: Callable[[], Backend] | None) -> None:
     It is loaded on first use and then usable as ``backend=name`` and in
     :func:`kacflow_core.testing.check_backend`; it is never chosen by default.
     """
-    if name in _MODULES:
+    if name in ORDER:
         raise ValueError(f"name: {name!r} is a built-in backend; choose another name")
     _loaded.pop(name, None)
     _reasons.pop(name, None)
@@ -171,7 +164,7 @@ def _load(name: str) -> Backend | None:
         if name in _factories:
             backend = _factories[name]()
         else:
-            backend = importlib.import_module(_MODULES[name]).load()
+            backend = importlib.import_module(f"kacflow_core.backends.{name}").load()
     except ImportError as error:
         _reasons[name] = str(error)
         return None
@@ -181,12 +174,8 @@ def _load(name: str) -> Backend | None:
 def get_backend(name: str | None = None) -> Backend:
     """The backend called ``name``, or the default one.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If ``name`` is not a string, or not a known backend.
-    RuntimeError
-        If that backend is known but cannot be used here; the message says why.
+    TypeError or ValueError if ``name`` is not a string, or not a known backend; RuntimeError, which
+    says why, if that backend is known but cannot be used here.
     """
     global _default
     if name is None:
@@ -200,7 +189,7 @@ def get_backend(name: str | None = None) -> Backend:
         return found
     if not isinstance(name, str):
         raise TypeError(f"backend: got {type(name).__name__}; allowed: a name or None")
-    if name not in _MODULES and name not in _factories:
+    if name not in ORDER and name not in _factories:
         raise ValueError(f"backend: got {name!r}; allowed: {', '.join((*ORDER, *_factories))}")
     backend = _load(name)
     if backend is None:
@@ -211,12 +200,7 @@ def get_backend(name: str | None = None) -> Backend:
 def get_gpu_backend(name: str | None = None) -> Any:
     """The backend for arrays on a GPU: ``name``, or the default one.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If ``name`` is not a string, or not a backend that computes on a GPU.
-    RuntimeError
-        If it cannot be used here, or none can; the message says why.
+    Errors as of :func:`get_backend`; also ValueError for a backend that does not compute on a GPU.
     """
     global _gpu_default
     if name is None:

@@ -201,12 +201,8 @@ def foreign(library: Library, value: Any) -> bool:
 
 
 def library_of(name: str, value: Any) -> Library:
-    """The library that handles an array on a GPU, called ``name``.
-
-    Raises
-    ------
-    RuntimeError
-        If the array is of a third library and neither CuPy nor torch is installed.
+    """The library that handles an array on a GPU, called ``name``; RuntimeError if the array is of
+    a third library and neither CuPy nor torch is installed.
     """
     for owner in ("torch", "cupy"):
         if _of(owner, value):

@@ -77,13 +77,9 @@ def leading(
 ) -> tuple[Layout, list[Array]]:
     """Layout and 2-D forms of parameters that align with the leading axes of ``shape``.
 
-    Here and below, arrays may be those of any library whose ``broadcast_to`` is given.
-
-    Raises
-    ------
-    ValueError
-        If a parameter has more axes than ``shape`` (trailing axes of length one aside), or an axis
-        that is neither 1 nor that of ``shape``; the message names it.
+    Here and below, arrays may be those of any library whose ``broadcast_to`` is given.  ValueError,
+    which names the parameter, if one has more axes than ``shape`` (trailing axes of length one
+    aside), or an axis that is neither 1 nor that of ``shape``.
     """
     shape = tuple(shape)
     axes = 0
@@ -115,14 +111,9 @@ def leading_grids(
     parameters: Mapping[str, Array],
     broadcast_to: Callable[..., Any] = np.broadcast_to,
 ) -> tuple[Layout, list[Array]]:
-    """:func:`leading` with time grids, whose axes but the last align with ``shape``.
+    """:func:`leading`, which see, with time grids, whose axes but the last align with ``shape``.
 
     The layout and forms of the parameters; :func:`grid_rows` gives that of the grids.
-
-    Raises
-    ------
-    ValueError
-        As :func:`leading` does.
     """
     shape = tuple(shape)
     lead = _trimmed(times.shape[:-1])
@@ -160,12 +151,8 @@ def broadcast(
     """Shape of the result where everything broadcasts as in NumPy, and the parameters with as many
     axes as it has: they align with its leading axes then.  Floats, and arrays without axes, stay.
 
-    ``name`` is what messages call the data.
-
-    Raises
-    ------
-    ValueError
-        If the shapes do not broadcast; the message lists them.
+    ``name`` is what messages call the data; ValueError, which lists the shapes, if they do not
+    broadcast.
     """
     shapes = {n: tuple(getattr(value, "shape", ())) for n, value in parameters.items()}
     try:

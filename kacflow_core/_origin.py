@@ -29,14 +29,8 @@ def version() -> str:
 
 
 def why_not_built(module: str, variable: str) -> str:
-    """Why there is no such compiled module, and what to do.
-
-    Parameters
-    ----------
-    module
-        ``_native`` or ``_cuda``.
-    variable
-        The environment variable that makes its absence an error.
+    """Why there is no such compiled module, ``_native`` or ``_cuda``, and what to do; ``variable``
+    of the environment makes its absence an error.
     """
     if _stated_version():
         return (

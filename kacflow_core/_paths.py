@@ -209,16 +209,21 @@ def simulate_events(
     return Events(times, offsets, directions.reshape(extents))
 
 
+def physical_memory() -> float:
+    """Bytes of memory that the machine has; infinity if unknown."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not on this system
+        return math.inf
+
+
 def _ask_for(events: float) -> None:
     """MemoryError if there is no memory for so many turning times: before they are counted, which
     may take minutes.
     """
     size = 8 * int(events)
-    there = math.inf
-    if hasattr(os, "sysconf") and {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= os.sysconf_names.keys():
-        there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     try:
-        if size > there:
+        if size > physical_memory():
             raise MemoryError
         np.empty(size // 8)  # what the system does not promise it refuses here
     except MemoryError:

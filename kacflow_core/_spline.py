@@ -44,31 +44,15 @@ def spline(
     x: Any, edges: Any, values: Any, slopes: Any, *, backend: str | None = None,
     threads: int | None = None,
 ) -> tuple[Any, Any]:  # fmt: skip
-    """y and y' at ``x``.
+    """y and y' at ``x``, arrays like it.
 
-    Parameters
-    ----------
-    x : array (n0, C, inner) of float32 or float64
-        Where; entry (i, j, k) belongs to spline j.  Infinities give infinities, NaN gives NaN.
-    edges, values, slopes : arrays (C, bins + 1) of the type of ``x``
-        Abscissas and ordinates of the knots, both increasing, and slopes > 0 there, all finite.
-        That is not looked at: knots without order give numbers without meaning.
-    backend : str, optional
-        As for :func:`kacflow_core.velocity`.
-    threads : int, optional
-        On the CPU.
+    ``x`` is (n0, C, inner) of float32 or float64, entry (i, j, k) belonging to spline j; infinities
+    give infinities, NaN gives NaN.  ``edges``, ``values`` and ``slopes``, (C, bins + 1) of the type
+    of ``x``, are abscissas and ordinates of the knots, both increasing, and slopes > 0 there, all
+    finite.  That is not looked at: knots without order give numbers without meaning.  ``backend``
+    and ``threads`` are as of :func:`kacflow_core.velocity`; ValueError or TypeError names the
+    argument, what was given and what is allowed.
 
-    Returns
-    -------
-    y, slope : arrays like ``x``
-
-    Raises
-    ------
-    ValueError, TypeError
-        Naming the argument, what was given and what is allowed.
-
-    Examples
-    --------
     >>> import numpy as np
     >>> from kacflow_core import _spline
     >>> line = np.array([[-1.0, 0.0, 1.0]])
@@ -88,8 +72,6 @@ def spline_inverse(
 ) -> Any:  # fmt: skip
     """The x where the splines are ``y``; arguments as for :func:`spline`.
 
-    Examples
-    --------
     >>> import numpy as np
     >>> from kacflow_core import _spline
     >>> line = np.array([[-1.0, 0.0, 1.0]])
@@ -110,8 +92,6 @@ def spline_grad(
     Arguments as for :func:`spline`; the gradients have the shapes of what they are in.  They are
     the same numbers for any number of threads.
 
-    Examples
-    --------
     >>> import numpy as np
     >>> from kacflow_core import _spline
     >>> line = np.array([[-1.0, 0.0, 1.0]])

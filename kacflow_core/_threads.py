@@ -13,12 +13,8 @@ _MOST = max(64, os.cpu_count() or 1)
 
 
 def default_threads() -> int:
-    """``KACFLOW_NUM_THREADS`` if set, else the number of CPUs this process may run on.
-
-    Raises
-    ------
-    ValueError
-        If the variable is not a positive integer below 2**31.
+    """``KACFLOW_NUM_THREADS`` if set (ValueError unless a positive integer below 2**31), else the
+    number of CPUs this process may run on.
     """
     text = os.environ.get("KACFLOW_NUM_THREADS")
     if text:

@@ -65,63 +65,27 @@ struct One {
   Row row;
   KAC_FN const Row& at(int) const { return row; }
 };
-template <class Real>
-using OneLaw = One<kac::Law<Real>>;
 
-template <class Real>
-struct LawFunction {
-  using Row = kac::Law<Real>;
-  static KAC_FN Row row(double a, double c, double t) { return kac::law<Real>(a, c, t); }
-};
-
-template <class Real>
-struct Pdf : LawFunction<Real> {
-  static KAC_FN Real at(const kac::Law<Real>& law, Real place) {
-    const Real x[1] = {place};
-    Real out[1];
-    kac::pdf(OneLaw<Real>{law}, x, out);
-    return out[0];
-  }
-};
-
-template <class Real>
-struct LogPdf : LawFunction<Real> {
-  static KAC_FN Real at(const kac::Law<Real>& law, Real place) {
-    const Real x[1] = {place};
-    Real out[1];
-    kac::logpdf(OneLaw<Real>{law}, x, out);
-    return out[0];
-  }
-};
-
-template <class Real>
-struct Cdf : LawFunction<Real> {
-  static KAC_FN Real at(const kac::Law<Real>& law, Real place) {
-    const Real x[1] = {place};
-    Real out[1];
-    kac::cdf(OneLaw<Real>{law}, x, out);
-    return out[0];
-  }
-};
-
-template <class Real>
-struct Ppf : LawFunction<Real> {
-  static KAC_FN Real at(const kac::Law<Real>& law, Real probability) {
-    const Real q[1] = {probability};
-    Real out[1];
-    kac::ppf(OneLaw<Real>{law}, q, out);
-    return out[0];
-  }
-};
-
-template <class Stored>
-using PdfOp = PointOp<Stored, Pdf>;
-template <class Stored>
-using LogPdfOp = PointOp<Stored, LogPdf>;
-template <class Stored>
-using CdfOp = PointOp<Stored, Cdf>;
-template <class Stored>
-using PpfOp = PointOp<Stored, Ppf>;
+/// The operation Op of a function of law.h, at one place or probability.
+#define KACFLOW_LAW(name, Function, Op)                                                     \
+  template <class Real>                                                                     \
+  struct Function {                                                                         \
+    using Row = kac::Law<Real>;                                                             \
+    static KAC_FN Row row(double a, double c, double t) { return kac::law<Real>(a, c, t); } \
+    static KAC_FN Real at(const Row& law, Real place) {                                     \
+      const Real x[1] = {place};                                                            \
+      Real out[1];                                                                          \
+      kac::name(One<Row>{law}, x, out);                                                     \
+      return out[0];                                                                        \
+    }                                                                                       \
+  };                                                                                        \
+  template <class Stored>                                                                   \
+  using Op = PointOp<Stored, Function>;
+KACFLOW_LAW(pdf, Pdf, PdfOp)
+KACFLOW_LAW(logpdf, LogPdf, LogPdfOp)
+KACFLOW_LAW(cdf, Cdf, CdfOp)
+KACFLOW_LAW(ppf, Ppf, PpfOp)
+#undef KACFLOW_LAW
 
 /// X(s, x).
 template <class Stored>

@@ -146,32 +146,12 @@ constexpr int kWord = 8;
 static_assert(sizeof(Layout) == 4 * kWord && sizeof(Tiling) == 4 * kWord, "words");
 static_assert(sizeof(Noise) == 3 * kWord && sizeof(Parameter) == 5 * kWord, "words");
 
-template <class Job>
-constexpr Places places();
-template <>
-constexpr Places places<SampleJob>() {
-  return {8, 11, 3, 26, 1};
-}
-template <>
-constexpr Places places<PairJob>() {
-  return {8, 11, 6, 44, 3};
-}
-template <>
-constexpr Places places<PointJob>() {
-  return {0, 8, 4, 28, 3};
-}
-template <>
-constexpr Places places<PathJob>() {
-  return {8, 11, 2, 0, 0};
-}
-template <>
-constexpr Places places<EventJob>() {
-  return {8, 11, 2, 0, 0};
-}
-template <>
-constexpr Places places<SplineJob>() {
-  return {0, 8, 0, 0, 0};
-}
+constexpr Places places(const SampleJob*) { return {8, 11, 3, 26, 1}; }
+constexpr Places places(const PairJob*) { return {8, 11, 6, 44, 3}; }
+constexpr Places places(const PointJob*) { return {0, 8, 4, 28, 3}; }
+constexpr Places places(const PathJob*) { return {8, 11, 2, 0, 0}; }
+constexpr Places places(const EventJob*) { return {8, 11, 2, 0, 0}; }
+constexpr Places places(const SplineJob*) { return {0, 8, 0, 0, 0}; }
 static_assert(offsetof(SampleJob, out) == 26 * kWord && offsetof(PairJob, x_0) == 44 * kWord &&
                   offsetof(PointJob, x) == 28 * kWord && offsetof(PointJob, t) == 8 * kWord &&
                   offsetof(PairJob, a) == 11 * kWord && offsetof(PathJob, a) == 11 * kWord,
@@ -211,7 +191,7 @@ bool patch(const Places& places, PyObject* const* values, Py_ssize_t n, char* jo
 }
 
 constexpr Places kPlaces[] = {
-#define KACFLOW_PLACES(name, Job, storages) places<Job>(),
+#define KACFLOW_PLACES(name, Job, storages) places(static_cast<const Job*>(nullptr)),
     KACFLOW_NATIVE_OPERATIONS(KACFLOW_PLACES)
 #undef KACFLOW_PLACES
 };

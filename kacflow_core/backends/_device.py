@@ -13,10 +13,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from kacflow_core._dispatch import DistributionKind
 from kacflow_core._layout import Array, Layout, is_bfloat16
 from kacflow_core.backends import _jobs
 from kacflow_core.backends._jobs import Grid, Launch, Noise, Parameter, Parts
+from kacflow_core.backends._points import AtPoints
 
 
 class Memory(Protocol):
@@ -68,7 +68,7 @@ def total(parts: Any) -> Any:
     return parts[0]
 
 
-class DeviceBackend:
+class DeviceBackend(AtPoints):
     """:class:`kacflow_core._dispatch.Backend` for NumPy arrays, over a driver."""
 
     host = False  #: whether its kernels read the memory that NumPy's arrays are in
@@ -173,7 +173,7 @@ class DeviceBackend:
         return times, offsets, directions
 
     def _point(
-        self, operation: str, x: Array, outputs: Sequence[Array], layout: Layout,
+        self, operation: str, layout: Layout, x: Array, outputs: Sequence[Array],
         rows: Sequence[Array], threads: int,
     ) -> None:  # fmt: skip
         storage, n = storage_name(x.dtype), len(outputs)
@@ -184,43 +184,8 @@ class DeviceBackend:
             [x], outputs, rows, threads,
         )  # fmt: skip
 
-    def velocity(
-        self, x: Array, out: Array, layout: Layout, t: Array, a: Array, c: Array, *, threads: int
-    ) -> None:
-        self._point("velocity", x, [out], layout, [t, a, c], threads)
-
-    def velocity_grad(
-        self, x: Array, dv_dx: Array, dv_dt: Array, layout: Layout, t: Array, a: Array, c: Array,
-        *, threads: int,
-    ) -> None:  # fmt: skip
-        self._point("velocity_grad", x, [dv_dx, dv_dt], layout, [t, a, c], threads)
-
-    def distribution(
-        self, kind: DistributionKind, x: Array, out: Array, layout: Layout,
-        t: Array, a: Array, c: Array, *, threads: int,
-    ) -> None:  # fmt: skip
-        self._point(kind, x, [out], layout, [t, a, c], threads)
-
-    def transport(
-        self, x: Array, out: Array, layout: Layout, t: Array, s: Array, a: Array, c: Array,
-        *, threads: int,
-    ) -> None:  # fmt: skip
-        self._point("transport", x, [out], layout, [t, a, c, s], threads)
-
-    def spline(
-        self, x: Array, y: Array, slope: Array, layout: Layout, edges: Array, values: Array,
-        slopes: Array, *, threads: int,
-    ) -> None:  # fmt: skip
-        self._at_knots("spline", x, [y, slope], layout, (edges, values, slopes), threads)
-
-    def spline_inverse(
-        self, y: Array, x: Array, layout: Layout, edges: Array, values: Array, slopes: Array,
-        *, threads: int,
-    ) -> None:  # fmt: skip
-        self._at_knots("spline_inverse", y, [x], layout, (edges, values, slopes), threads)
-
     def _at_knots(
-        self, operation: str, x: Array, outputs: Sequence[Array], layout: Layout,
+        self, operation: str, layout: Layout, x: Array, outputs: Sequence[Array],
         knots: Sequence[Array], threads: int,
     ) -> None:  # fmt: skip
         storage, bins = storage_name(x.dtype), knots[0].shape[-1] - 1

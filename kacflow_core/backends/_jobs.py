@@ -137,12 +137,8 @@ def _blocks(size: int, tile: int) -> int:
 
 @functools.lru_cache(maxsize=1024)
 def plan(operation: str, storage: str, rows: int, inner: int) -> Plan:
-    """The launch for ``rows`` rows of ``inner`` elements.
-
-    Raises
-    ------
-    ValueError
-        For more elements than a grid can hold (at least 2^31 blocks of 128).
+    """The launch for ``rows`` rows of ``inner`` elements; ValueError for more than a grid can hold
+    (at least 2^31 blocks of 128).
     """
     vector = _ACCESS // STORAGES[storage][1]
     size, entry = rows * inner, entry_bytes(operation, storage)

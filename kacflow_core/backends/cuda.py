@@ -81,13 +81,8 @@ def _no_code(which: str, capability: int, architectures: list[int]) -> str:
 
 
 def check_device(module: Any, device: int) -> None:
-    """Load a kernel on a device.
-
-    Raises
-    ------
-    RuntimeError
-        If the kernels do not run there: they were built for other GPUs, or the driver is too old to
-        translate them.
+    """Load a kernel on a device; RuntimeError if the kernels do not run there: they were built for
+    other GPUs, or the driver is too old to translate them.
     """
     capability, built = module.capability(device), _built_for(module)
     if not has_code_for(capability, built):

@@ -31,13 +31,7 @@ OPTIONS = ("--std=c++17", "--fmad=false")
 
 
 def include_folder() -> Path:
-    """Where the headers are: in the package, or in the source tree it runs from.
-
-    Raises
-    ------
-    ImportError
-        If they are in neither place.
-    """
+    """Where the headers are, in the package or the source tree it runs from; else ImportError."""
     for folder in (_PACKAGE / "_include", _PACKAGE.parent / "csrc"):
         if (folder / "cuda" / "kernel.h").exists():
             return folder

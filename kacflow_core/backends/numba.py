@@ -9,15 +9,16 @@ compiled.
 from __future__ import annotations
 
 import re
-from types import ModuleType
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from kacflow_core._dispatch import Backend, DistributionKind
+from kacflow_core._dispatch import Backend
 from kacflow_core._layout import Array, Layout, working_dtype
 from kacflow_core.backends._device import total
 from kacflow_core.backends._jobs import Parts
+from kacflow_core.backends._points import AtPoints
 
 _OLDEST = (0, 59)
 
@@ -41,7 +42,7 @@ def _rounded(real: Any, value: Array) -> Array:
         return value.astype(real)
 
 
-class NumbaBackend:
+class NumbaBackend(AtPoints):
     """See :class:`kacflow_core._dispatch.Backend`."""
 
     name = "numba"
@@ -100,28 +101,11 @@ class NumbaBackend:
         parameters = (clock, a, c, signal, dsignal, dclock)
         self._run("sample_pair", layout, (x_0,), (x_t, dx_t), parameters, threads, (seed, offset))
 
-    def velocity(
-        self, x: Array, out: Array, layout: Layout, t: Array, a: Array, c: Array, *, threads: int
-    ) -> None:
-        self._run("velocity", layout, (x,), (out,), (t, a, c), threads)
-
-    def velocity_grad(
-        self, x: Array, dv_dx: Array, dv_dt: Array, layout: Layout, t: Array, a: Array, c: Array,
-        *, threads: int,
+    def _point(
+        self, operation: str, layout: Layout, x: Array, outputs: Sequence[Array],
+        rows: Sequence[Array], threads: int,
     ) -> None:  # fmt: skip
-        self._run("velocity_grad", layout, (x,), (dv_dx, dv_dt), (t, a, c), threads)
-
-    def distribution(
-        self, kind: DistributionKind, x: Array, out: Array, layout: Layout,
-        t: Array, a: Array, c: Array, *, threads: int,
-    ) -> None:  # fmt: skip
-        self._run(kind, layout, (x,), (out,), (t, a, c), threads)
-
-    def transport(
-        self, x: Array, out: Array, layout: Layout, t: Array, s: Array, a: Array, c: Array,
-        *, threads: int,
-    ) -> None:  # fmt: skip
-        self._run("transport", layout, (x,), (out,), (t, s, a, c), threads)
+        self._run(operation, layout, (x,), tuple(outputs), tuple(rows), threads)
 
     def sample_path(
         self, positions: Array, directions: Array, layout: Layout, times: Array, a: Array, c: Array,
@@ -162,28 +146,18 @@ class NumbaBackend:
         self._run_in_pieces(run_fill, layout.size, (), results, threads=threads, grain=grain)
         return times, offsets, directions
 
-    def spline(
-        self, x: Array, y: Array, slope: Array, layout: Layout, edges: Array, values: Array,
-        slopes: Array, *, threads: int,
-    ) -> None:  # fmt: skip
-        kernel = self._splines.spline(x.dtype.type)
-        self._at_knots(kernel, layout, (x,), (y, slope), (edges, values, slopes), threads)
-
-    def spline_inverse(
-        self, y: Array, x: Array, layout: Layout, edges: Array, values: Array, slopes: Array,
-        *, threads: int,
-    ) -> None:  # fmt: skip
-        kernel = self._splines.spline_inverse(y.dtype.type)
-        self._at_knots(kernel, layout, (y,), (x,), (edges, values, slopes), threads)
-
     def _at_knots(
-        self, kernel: Any, layout: Layout, inputs: tuple[Array, ...], outputs: tuple[Array, ...],
-        knots: tuple[Array, ...], threads: int,
+        self, operation: str, layout: Layout, x: Array, outputs: Sequence[Array],
+        knots: Sequence[Array], threads: int,
     ) -> None:  # fmt: skip
+        kernel = getattr(self._splines, operation)(x.dtype.type)
+
         def run(data: tuple[Array, ...], begin: int, end: int) -> None:
             kernel(*data, begin, end, layout.n1, layout.inner, *knots)
 
-        self._run_in_pieces(run, layout.size, inputs, outputs, threads=threads, grain=_GRAIN_DRAWS)
+        self._run_in_pieces(
+            run, layout.size, (x,), tuple(outputs), threads=threads, grain=_GRAIN_DRAWS
+        )
 
     def spline_grad(
         self, x: Array, grad_y: Array, grad_slope: Array, grad_x: Array, grad_knots: Array,
@@ -202,8 +176,10 @@ class NumbaBackend:
         grad_knots[...] = total(sums.reshape(parts.number, *grad_knots.shape))
 
 
-def _numba() -> ModuleType:
-    """numba; ImportError saying why where it is missing, too old or does not fit its company."""
+def load() -> Backend:
+    """The backend; ImportError saying why where numba is missing, too old or does not fit its
+    company.
+    """
     try:
         import numba
     except ImportError as error:  # also what numba raises for a NumPy that is too new for it
@@ -220,10 +196,4 @@ def _numba() -> ModuleType:
         )
     if numba.config.DISABLE_JIT:
         raise ImportError("NUMBA_DISABLE_JIT is set, and without compilation there are no kernels")
-    return numba
-
-
-def load() -> Backend:
-    """The backend; ImportError saying why where numba cannot be used."""
-    _numba()
     return NumbaBackend()

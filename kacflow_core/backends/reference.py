@@ -6,13 +6,15 @@ rounded once to the working type, then to 16-bit data.  ``threads`` is ignored.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from kacflow_core import reference
-from kacflow_core._dispatch import Backend, DistributionKind
+from kacflow_core._dispatch import Backend
 from kacflow_core._layout import Array, Layout, full_rows, working_dtype
+from kacflow_core.backends._points import AtPoints
 from kacflow_core.backends._storage import store, widen
 from kacflow_core.reference import events, pair, path, philox, sampler, spline
 
@@ -37,7 +39,12 @@ def _cone(c: Array, t: Array, working: np.dtype) -> Array:
     return (c * t).astype(working).astype(np.float64)
 
 
-class ReferenceBackend:
+def _results(found: Any, outputs: Sequence[Array]) -> Iterator[tuple[Array, Array]]:
+    """What one function gave, each beside the array that it goes to."""
+    return zip(found if isinstance(found, tuple) else (found,), outputs, strict=True)
+
+
+class ReferenceBackend(AtPoints):
     """See :class:`kacflow_core._dispatch.Backend`."""
 
     name = "reference"
@@ -71,26 +78,16 @@ class ReferenceBackend:
                 store(here.astype(working), x_t[piece])
                 store(moves.astype(working), dx_t[piece])
 
-    def velocity(
-        self, x: Array, out: Array, layout: Layout, t: Array, a: Array, c: Array, *, threads: int
-    ) -> None:
-        working = working_dtype(x.dtype)
-        for piece, (times, rates, speeds) in _pieces(layout, working, t, a, c):
-            v = reference.velocity(widen(x[piece]), times, a=rates, c=speeds, dtype=working)
-            store(v.astype(working), out[piece])
-
-    def velocity_grad(
-        self, x: Array, dv_dx: Array, dv_dt: Array, layout: Layout, t: Array, a: Array, c: Array,
-        *, threads: int,
+    def _point(
+        self, operation: str, layout: Layout, x: Array, outputs: Sequence[Array],
+        rows: Sequence[Array], threads: int,
     ) -> None:  # fmt: skip
-        working = working_dtype(x.dtype)
-        for piece, (times, rates, speeds) in _pieces(layout, working, t, a, c):
-            slopes = reference.velocity_grad(
-                widen(x[piece]), times, a=rates, c=speeds, dtype=working
-            )
-            with np.errstate(over="ignore"):
-                for slope, out in zip(slopes, (dv_dx, dv_dt), strict=True):
-                    store(slope.astype(working), out[piece])
+        working, function = working_dtype(x.dtype), getattr(reference, operation)
+        for piece, (times, rates, speeds, *ends) in _pieces(layout, working, *rows):
+            found = function(widen(x[piece]), times, *ends, a=rates, c=speeds, dtype=working)
+            with np.errstate(over="ignore", under="ignore"):
+                for value, out in _results(found, outputs):
+                    store(value.astype(working), out[piece])
 
     def sample_path(
         self, positions: Array, directions: Array, layout: Layout, times: Array, a: Array, c: Array,
@@ -128,40 +125,14 @@ class ReferenceBackend:
         counters = philox.counters(offset, layout.size)
         return np.concatenate(times), offsets, philox.first_directions(seed, counters)
 
-    def distribution(
-        self, kind: DistributionKind, x: Array, out: Array, layout: Layout,
-        t: Array, a: Array, c: Array, *, threads: int,
-    ) -> None:  # fmt: skip
-        function = getattr(reference, kind)
-        for piece, (times, rates, speeds) in _pieces(layout, x.dtype, t, a, c):
-            values = function(x[piece], times, a=rates, c=speeds, dtype=x.dtype)
-            with np.errstate(over="ignore", under="ignore"):
-                out[piece] = values
-
-    def transport(
-        self, x: Array, out: Array, layout: Layout, t: Array, s: Array, a: Array, c: Array,
-        *, threads: int,
-    ) -> None:  # fmt: skip
-        for piece, (times, ends, rates, speeds) in _pieces(layout, x.dtype, t, s, a, c):
-            values = reference.transport(x[piece], times, ends, a=rates, c=speeds, dtype=x.dtype)
-            with np.errstate(over="ignore", under="ignore"):
-                out[piece] = values
-
-    def spline(
-        self, x: Array, y: Array, slope: Array, layout: Layout, edges: Array, values: Array,
-        slopes: Array, *, threads: int,
-    ) -> None:  # fmt: skip
-        found = spline.spline(x.reshape(layout), edges, values, slopes)
-        with np.errstate(all="ignore"):
-            y[...], slope[...] = (result.reshape(-1) for result in found)
-
-    def spline_inverse(
-        self, y: Array, x: Array, layout: Layout, edges: Array, values: Array, slopes: Array,
-        *, threads: int,
+    def _at_knots(
+        self, operation: str, layout: Layout, x: Array, outputs: Sequence[Array],
+        knots: Sequence[Array], threads: int,
     ) -> None:  # fmt: skip
         with np.errstate(all="ignore"):
-            found = spline.spline_inverse(y.reshape(layout), edges, values, slopes)
-            x[...] = found.reshape(-1)
+            found = getattr(spline, operation)(x.reshape(layout), *knots)
+            for value, out in _results(found, outputs):
+                out[...] = value.reshape(-1)
 
     def spline_grad(
         self, x: Array, grad_y: Array, grad_slope: Array, grad_x: Array, grad_knots: Array,

@@ -17,6 +17,8 @@ from kacflow_core.testing._subject import Subject
 
 DTYPES = ("float32", "float64")
 
+KEYS: dict[str, Any] = {"seed": strategies.seeds(), "offset": strategies.offsets()}
+
 #: Largest error of K/(c t), in units of min(1, tau^-1/2).
 TOLERANCE = {"float32": 1e-5, "float64": 1e-11}
 
@@ -81,15 +83,8 @@ def sample_error(core: Subject) -> None:
             want = reference.sample(t, (a.size, 4), a=a, c=1.0, seed=5, dtype=dtype)
             bound = t * allowed_xi(a * np.float64(t), dtype)[:, None]
             within(got, want, bound, f"{dtype} draws at a t from {tau[0]:g} to {tau[-1]:g}")
-    core.search(
-        holds,
-        dtype=strategies.dtypes(),
-        tau=strategies.taus(),
-        t=strategies.times(),
-        c=strategies.speeds(),
-        seed=strategies.seeds(),
-        offset=strategies.offsets(),
-    )
+    keys = {"t": strategies.times(), "c": strategies.speeds(), **KEYS}
+    core.search(holds, dtype=strategies.dtypes(), tau=strategies.taus(), **keys)
 
 
 def atoms(core: Subject) -> None:
@@ -109,15 +104,8 @@ def atoms(core: Subject) -> None:
         turned = ~atom & (np.abs(xi) < 1.0 - 1e-4)
         assert np.all(np.abs(got[turned]) < edge), f"{dtype}: a draw that turned is at the edge"
 
-    core.search(
-        holds,
-        dtype=strategies.dtypes(),
-        tau=strategies.taus(low=1e-3, high=4.0),
-        t=st.one_of(strategies.times(), st.just(0.0)),
-        c=strategies.speeds(),
-        seed=strategies.seeds(),
-        offset=strategies.offsets(),
-    )
+    t, tau = st.one_of(strategies.times(), st.just(0.0)), strategies.taus(low=1e-3, high=4.0)
+    core.search(holds, dtype=strategies.dtypes(), tau=tau, t=t, c=strategies.speeds(), **KEYS)
 
 
 def case_probabilities(core: Subject) -> None:
@@ -185,12 +173,7 @@ def float64_refines_float32(core: Subject) -> None:
         # The uniforms agree to 2^-32, which moves xi by at most about sqrt(2^-31), at u1 near 1.
         within(coarse, fine, 3e-5 * min(1.0, tau**-0.5), "float32 against float64 draws")
 
-    core.search(
-        holds,
-        tau=strategies.taus("float32"),
-        seed=strategies.seeds(),
-        offset=strategies.offsets(),
-    )
+    core.search(holds, tau=strategies.taus("float32"), **KEYS)
 
 
 @st.composite
@@ -209,8 +192,7 @@ def pair_arguments(draw: Any, dtype: str) -> dict[str, Any]:
         "dsignal": parameter(st.floats(-20, 20, width=32)),
         "clock": parameter(strategies.times(dtype)),
         "dclock": parameter(st.floats(-4, 4, width=32)),
-        "seed": draw(strategies.seeds()),
-        "offset": draw(strategies.offsets()),
+        **{name: draw(strategy) for name, strategy in KEYS.items()},
     }
 
 
@@ -275,14 +257,8 @@ def pair_draws_the_noise_of_sample(core: Subject) -> None:
         xi, _, atom = sampler.endpoint(u, float(np.dtype(dtype).type(tau)), 1.0)
         equal(dx_t[atom], (c * xi[atom]).astype(dtype), f"{dtype} velocity of the atoms")
 
-    core.search(
-        holds,
-        dtype=strategies.dtypes(),
-        tau=strategies.taus(low=1e-3, high=1e3),
-        c=strategies.speeds(),
-        seed=strategies.seeds(),
-        offset=strategies.offsets(),
-    )
+    tau = strategies.taus(low=1e-3, high=1e3)
+    core.search(holds, dtype=strategies.dtypes(), tau=tau, c=strategies.speeds(), **KEYS)
 
 
 def pair_knows_its_atoms(core: Subject) -> None:

@@ -13,7 +13,7 @@ from kacflow_core._layout import Array
 from kacflow_core.reference import philox, sampler
 from kacflow_core.testing import strategies
 from kacflow_core.testing._compare import equal, within
-from kacflow_core.testing._noise_checks import DTYPES, allowed_xi
+from kacflow_core.testing._noise_checks import DTYPES, KEYS, allowed_xi
 from kacflow_core.testing._subject import Subject
 
 _SIZES = (0, 1, 2, 15, 16, 17, 33, 65, 129)
@@ -50,8 +50,7 @@ def path_arguments(draw: Any, dtype: str) -> dict[str, Any]:
         "times": times,
         "a": float(np.dtype(dtype).type(turns / max(float(times[-1]), 1e-6))),
         "c": draw(strategies.speeds(dtype)),
-        "seed": draw(strategies.seeds()),
-        "offset": draw(strategies.offsets()),
+        **{name: draw(strategy) for name, strategy in KEYS.items()},
         "dtype": dtype,
     }
 
@@ -218,13 +217,7 @@ def event_times(core: Subject) -> None:
         number = np.arange(want.times.size) - np.repeat(want.offsets[:-1], np.diff(want.offsets))
         within(got.times, want.times, (number + 8) * 2.0**-53 * want.times, "turning times")
 
-    core.search(
-        holds,
-        tau=strategies.taus(low=1e-3, high=300.0),
-        t=strategies.times(),
-        seed=strategies.seeds(),
-        offset=strategies.offsets(),
-    )
+    core.search(holds, tau=strategies.taus(low=1e-3, high=300.0), t=strategies.times(), **KEYS)
 
 
 def _check_form(events: Events, shape: tuple[int, ...], t_max: Array) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from importlib import metadata
 from typing import Any
 
 #: How to install the libraries of adapters; torchcfm asks for torchvision, which
@@ -26,11 +27,8 @@ _PIP_NAMES = {"sklearn": "scikit-learn", "PIL": "pillow", "ot": "pot"}
 def require(module: str, purpose: str = "this") -> Any:
     """Import and return ``module``, for example ``"PIL.Image"``; ``purpose`` is what needs it.
 
-    Raises
-    ------
-    ModuleNotFoundError
-        If the package, or another that it needs, is not installed: the message says which, and
-        what to install.
+    ModuleNotFoundError, which says what to install, if the package, or another that it needs, is
+    not installed.
     """
     try:
         return importlib.import_module(module)
@@ -43,3 +41,11 @@ def require(module: str, purpose: str = "this") -> Any:
             f"run: {command}",
             name=error.name,
         ) from error
+
+
+def version_of(package: str) -> str | None:
+    """The version of an installed package."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

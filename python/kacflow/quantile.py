@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from kacflow import _arguments, _spline
+from kacflow import _arguments
 from kacflow._normal import centred, normal
 from kacflow.noise import ScaledProcess, StraightProcess
 from kacflow.ops._tensors import check_same_device, place
@@ -20,6 +20,14 @@ _NARROWEST = 0.01  #: width of a bin over that of K equal ones
 _FLATTEST = 1e-3  #: slope of a start over its mean slope: where it has an atom, Q is not constant
 _NODES = 71  #: of quadrature in a bin
 _LOG_2_PI = math.log(2.0 * math.pi)
+
+
+class _Knots(NamedTuple):
+    """Abscissas and ordinates, increasing, and slopes > 0, all of shape (C, K + 1)."""
+
+    x: Tensor
+    y: Tensor
+    slope: Tensor
 
 
 class QuantileProcess(nn.Module, ScaledProcess):
@@ -180,7 +188,7 @@ class QuantileProcess(nn.Module, ScaledProcess):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.extra_repr()})"
 
-    def _knots(self, dtype: torch.dtype) -> _spline.Knots:
+    def _knots(self, dtype: torch.dtype) -> _Knots:
         """The knots of all splines, (C, K + 1)."""
         width, rise, slope = (
             value.to(dtype).reshape(-1, value.shape[-1])
@@ -189,7 +197,7 @@ class QuantileProcess(nn.Module, ScaledProcess):
         rise = nn.functional.pad(rise.exp().cumsum(1), (1, 0))
         half = self.bins // 2
         y = rise - rise[:, half : half + 1] + self.middle.to(dtype).reshape(-1, 1)
-        return _spline.Knots(self._abscissas(width.softmax(1)), y, slope.exp())
+        return _Knots(self._abscissas(width.softmax(1)), y, slope.exp())
 
     def _rows(self, value: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """``value`` as (n0, C, inner), for the C splines, and what brings that into its shape.
@@ -235,7 +243,7 @@ class QuantileProcess(nn.Module, ScaledProcess):
             )
         n = normal(shape, **{**options, "device": place(options.get("device"), self.middle)})
         rows, back = self._rows(n if self.tails == "linear" else centred(n))
-        value, slope = _spline.evaluate(self._knots(n.dtype), rows)
+        value, slope = torch.ops.kacflow._spline(rows, *self._knots(n.dtype))
         log_slope = back(slope.log())
         if self.tails == "linear":
             return back(value), log_slope + 0.5 * (n.square() + _LOG_2_PI)
@@ -282,8 +290,8 @@ class QuantileProcess(nn.Module, ScaledProcess):
     def base_log_prob(self, z: Tensor) -> Tensor:
         rows, back = self._rows(z)
         knots = self._knots(z.dtype)
-        x = _spline.invert(knots, rows)
-        density = -_spline.evaluate(knots, x)[1].log()
+        x = torch.ops.kacflow._spline_inverse(rows, *knots)
+        density = -torch.ops.kacflow._spline(x, *knots)[1].log()
         if self.tails == "linear":
             return back(density - 0.5 * (x.square() + _LOG_2_PI))
         within = (rows >= knots.y[:, :1]) & (rows <= knots.y[:, -1:])
@@ -291,14 +299,14 @@ class QuantileProcess(nn.Module, ScaledProcess):
 
     def base_cdf(self, z: Tensor) -> Tensor:
         rows, back = self._rows(z)
-        x = _spline.invert(self._knots(z.dtype), rows)
+        x = torch.ops.kacflow._spline_inverse(rows, *self._knots(z.dtype))
         if self.tails == "linear":
             return back(torch.special.ndtr(x))
         return back((0.5 * (1.0 + x)).clamp(0.0, 1.0))
 
     def base_icdf(self, q: Tensor) -> Tensor:
         rows, back = self._rows(torch.special.ndtri(q) if self.tails == "linear" else 2.0 * q - 1.0)
-        value = _spline.evaluate(self._knots(q.dtype), rows)[0]
+        value = torch.ops.kacflow._spline(rows, *self._knots(q.dtype))[0]
         if self.tails == "linear":  # where S itself would be inf - inf
             value = torch.where(rows.isinf(), rows, value)
         return back(value)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import partial, reduce
+from operator import mul
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -266,19 +267,11 @@ def _spectral(
             return f0.new_empty((0, *f0.shape))
         return torch.fft.irfftn(modes * factor, s=f0.shape, dim=space).to(f0.dtype)
 
-    u = back(_product(values))
+    u = back(reduce(mul, values))
     if not slope:
         return u
-    rises = [_product([*values[:j], slopes[j], *values[j + 1 :]]) for j in range(axes)]
+    rises = [reduce(mul, [*values[:j], slopes[j], *values[j + 1 :]]) for j in range(axes)]
     return Solution(u, back(sum(rises[1:], rises[0])))
-
-
-def _product(factors: Sequence[Tensor]) -> Tensor:
-    """The product of tensors that broadcast."""
-    result = factors[0]
-    for factor in factors[1:]:
-        result = result * factor
-    return result
 
 
 def _monte_carlo(

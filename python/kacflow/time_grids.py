@@ -28,26 +28,11 @@ RHO = 7.0
 def time_grid(
     name: str, path: Any, steps: int, t_end: float = 0.0, rho: float = RHO
 ) -> list[float]:
-    """The ``steps + 1`` times of a grid, from ``path.T`` to ``t_end``.
+    """The ``steps + 1`` times of a grid of :data:`NAMES`, from ``path.T`` to ``t_end`` in [0, T).
 
-    Parameters
-    ----------
-    name : str
-        One of :data:`NAMES`.
-    path : Path
-        Its ``T``, and for "clock" its ``clock``.
-    steps : int
-        >= 1.
-    t_end : float
-        In [0, T).
-    rho : float
-        Exponent of "karras", > 0.
-
-    Raises
-    ------
-    ValueError, TypeError
-        Naming the argument, what was given and what is allowed; ``steps`` where there are so many
-        that float64 cannot tell two times apart.
+    "clock" asks for ``path.clock``, and ``rho`` > 0 is the exponent of "karras".  ValueError or
+    TypeError names the argument, what was given and what is allowed; ``steps`` where there are so
+    many that float64 cannot tell two times apart.
 
     Examples
     --------

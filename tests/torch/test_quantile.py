@@ -19,7 +19,7 @@ from kacflow import (
     StraightProcess,
     UniformProcess,
 )
-from kacflow import _spline as spline
+from kacflow.quantile import _Knots as Knots
 
 optimize = pytest.importorskip("scipy.optimize")
 stats = pytest.importorskip("scipy.stats")
@@ -76,21 +76,31 @@ def test_uniform_process_is_uniform():
 # The spline
 
 
-def knots(seed: int = 0, C: int = 3, K: int = 6) -> spline.Knots:
+def evaluate(at: Knots, x: Tensor) -> tuple[Tensor, Tensor]:
+    """y and y' at x, (C, N)."""
+    y, slope = torch.ops.kacflow._spline(x[None], *at)
+    return y[0], slope[0]
+
+
+def invert(at: Knots, y: Tensor) -> Tensor:
+    return torch.ops.kacflow._spline_inverse(y[None], *at)[0]
+
+
+def knots(seed: int = 0, C: int = 3, K: int = 6) -> Knots:
     width, height, slope = torch.rand(3, C, K + 1, dtype=DOUBLE, generator=seeded(seed)) + 0.05
-    return spline.Knots(width.cumsum(1) - 2.0, height.cumsum(1) - 1.0, 3.0 * slope)
+    return Knots(width.cumsum(1) - 2.0, height.cumsum(1) - 1.0, 3.0 * slope)
 
 
 def test_spline_against_a_numerical_inverse_and_derivative():
     at = knots()
     x = torch.linspace(-4, 6, 41, dtype=DOUBLE).expand(3, -1)
-    y, slope = spline.evaluate(at, x)
+    y, slope = evaluate(at, x)
     assert bool((y.diff(dim=1) > 0).all())
     for c in range(3):
-        here = spline.Knots(*(v[c : c + 1] for v in at))
+        here = Knots(*(v[c : c + 1] for v in at))
 
-        def value(z: float, here: spline.Knots = here) -> float:
-            return float(spline.evaluate(here, torch.tensor([[z]], dtype=DOUBLE))[0])
+        def value(z: float, here: Knots = here) -> float:
+            return float(evaluate(here, torch.tensor([[z]], dtype=DOUBLE))[0])
 
         for k in range(0, 41, 4):
             goal = float(y[c, k])
@@ -98,25 +108,25 @@ def test_spline_against_a_numerical_inverse_and_derivative():
             assert root == pytest.approx(float(x[c, k]), abs=1e-10)
             numerical = (value(float(x[c, k]) + 1e-6) - value(float(x[c, k]) - 1e-6)) / 2e-6
             assert float(slope[c, k]) == pytest.approx(numerical, rel=1e-6, abs=1e-8)
-    torch.testing.assert_close(spline.invert(at, y), x, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(invert(at, y), x, rtol=1e-12, atol=1e-12)
 
 
 def test_spline_goes_through_its_knots_with_their_slopes_and_on_as_a_line():
     at = knots()
-    y, slope = spline.evaluate(at, at.x)
+    y, slope = evaluate(at, at.x)
     torch.testing.assert_close((y, slope), (at.y, at.slope))
-    torch.testing.assert_close(spline.invert(at, at.y), at.x)
+    torch.testing.assert_close(invert(at, at.y), at.x)
     far = torch.stack((at.x[:, 0] - 7.0, at.x[:, -1] + 9.0), 1)
     want = torch.stack((at.y[:, 0] - 7.0 * at.slope[:, 0], at.y[:, -1] + 9.0 * at.slope[:, -1]), 1)
-    torch.testing.assert_close(spline.evaluate(at, far)[0], want)
-    torch.testing.assert_close(spline.invert(at, want), far)
+    torch.testing.assert_close(evaluate(at, far)[0], want)
+    torch.testing.assert_close(invert(at, want), far)
 
 
 def test_spline_is_that_of_equal_slopes_a_line():
     line = torch.linspace(-2, 2, 7, dtype=DOUBLE)[None]
-    at = spline.Knots(line, 3.0 * line + 1.0, torch.full_like(line, 3.0))
+    at = Knots(line, 3.0 * line + 1.0, torch.full_like(line, 3.0))
     x = torch.linspace(-5, 5, 33, dtype=DOUBLE)[None]
-    torch.testing.assert_close(spline.evaluate(at, x), (3.0 * x + 1.0, torch.full_like(x, 3.0)))
+    torch.testing.assert_close(evaluate(at, x), (3.0 * x + 1.0, torch.full_like(x, 3.0)))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -124,9 +134,9 @@ def test_inverse_in_float32(seed):
     """A point is met to rounding, also where slopes differ by many orders of magnitude."""
     x, y, slope = knots(seed)
     slope = torch.exp(4.0 * torch.randn(slope.shape, generator=seeded(seed), dtype=DOUBLE))
-    at = spline.Knots(x.float(), y.float(), slope.float())
+    at = Knots(x.float(), y.float(), slope.float())
     points = torch.rand((3, 1000), generator=seeded(seed + 1)) * (y[:, -1:] - y[:, :1]) + y[:, :1]
-    back, steep = spline.evaluate(at, spline.invert(at, points.float()))
+    back, steep = evaluate(at, invert(at, points.float()))
     error = (back - points).abs() / (y.abs().max() + steep * x.abs().max())
     assert float(error.max()) < 1e-6
 
@@ -294,7 +304,7 @@ def test_components_have_their_own_function(shape):
                 value.copy_(own.reshape(-1, *value.shape)[flat])
         here = (slice(None), *at)
         rows, back = one._rows(n[here])
-        want = 0.5 * back(spline.evaluate(one._knots(torch.float32), rows)[0])
+        want = 0.5 * back(torch.ops.kacflow._spline(rows, *one._knots(torch.float32))[0])
         torch.testing.assert_close(x[here], want.detach(), rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(
             whole.log_prob(x, 0.5)[here].detach(), one.log_prob(x[here], 0.5).detach(),

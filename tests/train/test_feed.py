@@ -116,7 +116,7 @@ def test_a_step_reads_nothing_back(
     run = loop._Run(config, load_dataset(config), accelerator, None)
     for _ in range(3):
         norm = run.one_step()
-    assert norm.is_meta and run.loss_sum.is_meta
+    assert norm.is_meta and run.sums["loss"].is_meta
     assert all(weights.is_meta for weights in run.ema.module.parameters())
     with pytest.raises(RuntimeError, match="meta"):
         run.means(norm)  # which does read

@@ -28,6 +28,37 @@ _LN2 = {
 
 
 @template
+def _power(real: Any) -> Any:
+    """(2^-k, k) for the k with x 2^-k in [2/3, 4/3)."""
+    word, _, mantissa, bias, _ = FORMATS[real]
+    from_two_thirds = word(bits_of(1.0, real) - bits_of(2 / 3, real))
+    shift, scale_sum = word(mantissa), word(2 * bias)
+    integer_bits = word(bits_of(2.0**mantissa, real))
+    integer_offset = real(2.0**mantissa + bias)
+
+    @element
+    def power(x):
+        biased = word(word(same_bits(x) + from_two_thirds) >> shift)  # k + bias
+        scale = same_bits(word(word(scale_sum - biased) << shift))
+        return scale, same_bits(word(integer_bits | biased)) - integer_offset
+
+    return power
+
+
+@template
+def _with_power(real: Any) -> Any:
+    """k ln 2 + ln(1 + r)."""
+    log1p_tail = polynomial("log1p_tail", real)
+    ln2_high, ln2_low = (real(part) for part in _LN2[real])
+
+    @element
+    def with_power(k, r):
+        return fma(k, ln2_high, fma(r * r, log1p_tail(r), fma(k, ln2_low, r)))
+
+    return with_power
+
+
+@template
 def log_sum(real: Any) -> Any:
     """ln(s + p) for 0 <= s <= 1 and 0 <= p, with 0 < s + p < 2^126 (float32) or 2^1022.
 
@@ -35,24 +66,27 @@ def log_sum(real: Any) -> Any:
     r = (s + p) 2^-k - 1 comes from p directly: for s = 1 the result keeps its relative accuracy
     down to the smallest p.
     """
-    word, _, mantissa, bias, _ = FORMATS[real]
-    log1p_tail = polynomial("log1p_tail", real)
-    from_two_thirds = word(bits_of(1.0, real) - bits_of(2 / 3, real))
-    shift, scale_sum = word(mantissa), word(2 * bias)
-    integer_bits = word(bits_of(2.0**mantissa, real))
-    integer_offset = real(2.0**mantissa + bias)
-    minus_one = real(-1)
-    ln2_high, ln2_low = (real(part) for part in _LN2[real])
+    power, with_power, minus_one = _power(real), _with_power(real), real(-1)
 
     @element
     def log_sum(s, p):
-        biased = word(word(same_bits(s + p) + from_two_thirds) >> shift)  # k + bias
-        scale = same_bits(word(word(scale_sum - biased) << shift))  # 2^-k
-        k = same_bits(word(integer_bits | biased)) - integer_offset
-        r = fma(p, scale, fma(s, scale, minus_one))
-        return fma(k, ln2_high, fma(r * r, log1p_tail(r), fma(k, ln2_low, r)))
+        scale, k = power(s + p)
+        return with_power(k, fma(p, scale, fma(s, scale, minus_one)))
 
     return log_sum
+
+
+@template
+def log_scaled(real: Any) -> Any:
+    """ln(p 2^n) for a normal p and an integer n: ln p + n ln 2 without its cancellation."""
+    power, with_power, minus_one = _power(real), _with_power(real), real(-1)
+
+    @element
+    def log_scaled(p, n):
+        scale, k = power(p)
+        return with_power(k + n, fma(p, scale, minus_one))
+
+    return log_scaled
 
 
 class Decay(NamedTuple):
@@ -84,29 +118,6 @@ def decay(high, low):
     e = fma(r * r, _expm1_tail(r), r)  # e^r - 1, -y = -k ln 2 + r
     scale = same_bits(np.uint64(same_bits(_BIASED - k) - _INTEGER) << _SHIFT)  # 2^-k
     return Decay(fma(scale, e, scale), -fma(scale, e, scale - 1.0))
-
-
-@template
-def log_scaled(real: Any) -> Any:
-    """ln(p 2^n) for a normal p and an integer n: ln p + n ln 2 without its cancellation."""
-    word, _, mantissa, bias, _ = FORMATS[real]
-    log1p_tail = polynomial("log1p_tail", real)
-    from_two_thirds = word(bits_of(1.0, real) - bits_of(2 / 3, real))
-    shift, scale_sum = word(mantissa), word(2 * bias)
-    integer_bits = word(bits_of(2.0**mantissa, real))
-    integer_offset = real(2.0**mantissa + bias)
-    minus_one = real(-1)
-    ln2_high, ln2_low = (real(part) for part in _LN2[real])
-
-    @element
-    def log_scaled(p, n):
-        biased = word(word(same_bits(p) + from_two_thirds) >> shift)
-        scale = same_bits(word(word(scale_sum - biased) << shift))
-        k = (same_bits(word(integer_bits | biased)) - integer_offset) + n
-        r = fma(p, scale, minus_one)
-        return fma(k, ln2_high, fma(r * r, log1p_tail(r), fma(k, ln2_low, r)))
-
-    return log_scaled
 
 
 class ExponentialRange(NamedTuple):

@@ -60,7 +60,7 @@ def sample_pair(real: Any) -> Any:
     @part
     def evaluate(data, first, e, n, lanes, words):
         raw = carray(new_words(), shape)
-        fill_words(raw, words[0], words[1] + np.uint64(e), n)
+        fill_words(raw, words[0], words[1] + np.uint64(e), np.uint64(0), n)
         x_0, x_t = data[0][first : first + n], data[1][first : first + n]
         dx_t = data[2][first : first + n]
         for i in range(n):

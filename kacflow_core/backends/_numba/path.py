@@ -26,7 +26,7 @@ from kacflow_core.backends._numba.arithmetic import (
     with_sign,
 )
 from kacflow_core.backends._numba.compiler import element, kernel, template
-from kacflow_core.backends._numba.philox import LINES, draw, words
+from kacflow_core.backends._numba.philox import LINES, draw, fill
 from kacflow_core.backends._numba.rows import BLOCK
 from kacflow_core.backends._numba.sampler import (
     LAST_ATOM,
@@ -41,37 +41,6 @@ _STEP_LINES = 9
 
 _U32, _U64 = np.uint32, np.uint64
 _SIGN, _ONE = _U32(0x80000000), _U32(1)
-
-
-@template
-def fill_step(real: Any) -> Any:
-    """Words of an interval: the lines of ``fill``, then that of the direction word (its halves)."""
-    lines = LINES[real]
-    zero, one = _U64(0), _U64(1)
-
-    if real is np.float32:
-
-        @element
-        def narrow(out, seed, first, stream, n):
-            for i in range(n):
-                w0, w1, w2, w3 = words(seed, first + _U64(i), zero, stream)
-                out[0, i], out[1, i], out[2, i] = _U32(w0), _U32(w1), _U32(w2)
-                out[lines, i] = _U32(w3)
-
-        return narrow
-
-    @element
-    def wide(out, seed, first, stream, n):
-        for i in range(n):
-            w0, w1, w2, w3 = words(seed, first + _U64(i), zero, stream)
-            out[0, i], out[1, i], out[2, i] = _U32(w0), _U32(w1), _U32(w2)
-            out[lines, i] = _U32(w3)
-        for i in range(n):
-            v0, v1, v2, v3 = words(seed, first + _U64(i), one, stream)
-            out[3, i], out[4, i], out[5, i] = _U32(v0), _U32(v1), _U32(v2)
-            out[lines + 1, i] = _U32(v3)
-
-    return wide
 
 
 @template
@@ -157,8 +126,8 @@ def sample_path(real: Any) -> Any:
     new_table, new_values = local(real, _STEP_LINES * BLOCK), local(real, BLOCK)
     new_sums, new_places = local(np.float64, BLOCK), local(np.int64, BLOCK)
     constants, draw_at, direction_at = map_constants(real), draw(real), direction_uniform(real)
-    place, odd_at, limit, fill = endpoint(real), turned_oddly(real), limited(real), fill_step(real)
-    speed_at = speed_of(real)
+    place, odd_at, limit = endpoint(real), turned_oddly(real), limited(real)
+    fill_words, speed_at = fill(real, True), speed_of(real)
     zero, one, two = real(0), real(1), real(2)
     kind = numba.from_dtype(real)
     out = types.Array(kind, 2, "C")
@@ -203,7 +172,7 @@ def sample_path(real: Any) -> Any:
                         lanes[k, i] = table[k, rows[i]]
                 for i in range(n):
                     lengths[i] = row_lengths[rows[i]]
-                fill(raw, seed, offset + _U64(e), _U64(j), n)
+                fill_words(raw, seed, offset + _U64(e), _U64(j), n)
                 if j == 0:
                     for i in range(n):
                         u = draw_at(raw, i)

@@ -41,24 +41,31 @@ LINES = {np.float32: 3, np.float64: 6}
 
 
 @template
-def fill(real: Any) -> Any:
-    """Words of ``n`` elements from counter ``first`` on, as uint32, a line per word."""
+def fill(real: Any, direction: bool = False) -> Any:
+    """Words of ``n`` elements from counter ``first`` on, as uint32, a line per word; with
+    ``direction``, for an interval of a path, also the direction word in lines of its own.
+    """
+    lines = LINES[real]
 
     @element
-    def high(out, seed, first, n):
+    def fill_block(out, seed, first, block, stream, n, line, last):
         for i in range(n):
-            w0, w1, w2, _ = words(seed, first + _U64(i), _ZERO, _ZERO)
-            out[0, i], out[1, i], out[2, i] = _U32(w0), _U32(w1), _U32(w2)
+            w0, w1, w2, w3 = words(seed, first + _U64(i), block, stream)
+            out[line, i], out[line + 1, i], out[line + 2, i] = _U32(w0), _U32(w1), _U32(w2)
+            if direction:
+                out[last, i] = _U32(w3)
+
+    @element
+    def high(out, seed, first, stream, n):
+        fill_block(out, seed, first, _ZERO, stream, n, 0, lines)
 
     if real is np.float32:
         return high
 
     @element
-    def both(out, seed, first, n):
-        high(out, seed, first, n)
-        for i in range(n):
-            v0, v1, v2, _ = words(seed, first + _U64(i), _ONE, _ZERO)
-            out[3, i], out[4, i], out[5, i] = _U32(v0), _U32(v1), _U32(v2)
+    def both(out, seed, first, stream, n):
+        high(out, seed, first, stream, n)
+        fill_block(out, seed, first, _ONE, stream, n, 3, lines + 1)
 
     return both
 

@@ -132,20 +132,13 @@ def row_kernel(
 ) -> Any:
     """A kernel ``(data, begin, end, n1, inner, parameters, words)`` for elements [begin, end).
 
-    Parameters
-    ----------
-    real : type
-        The working type: np.float32 or np.float64.
-    inputs, outputs, parameters, words : int
-        How many arrays of data the kernel reads and writes, parameters it has (of shape (n0 or 1,
-        n1 or 1)) and uint64 numbers it takes.  All come in tuples, the data of element ``begin``
-        first in its arrays.
-    constants : int
-        How many constants a row has.
-    prepare, evaluate : functions compiled by ``part``
-        ``prepare(block, n1, parameters, table)`` computes the constants of the block's new rows;
-        ``evaluate(data, first, e, n, lanes, words)`` the results of elements [e, e + n), whose data
-        are at [first, first + n).
+    It reads and writes so many arrays of data (``inputs`` and ``outputs``) in the working type, and
+    takes so many ``parameters``, of shape (n0 or 1, n1 or 1), and uint64 ``words``.  All come in
+    tuples, the data of element ``begin`` first in its arrays; a row has so many ``constants``.
+
+    Of functions compiled by ``part``, ``prepare(block, n1, parameters, table)`` computes the
+    constants of the block's new rows, and ``evaluate(data, first, e, n, lanes, words)`` the results
+    of elements [e, e + n), whose data are at [first, first + n).
     """
     shape, new_table = (constants, BLOCK), local(real, constants * BLOCK)
     new_places = local(np.uint64, BLOCK)

@@ -221,7 +221,7 @@ def sample(real: Any) -> Any:
     @part
     def evaluate(data, first, e, n, lanes, words):
         raw = carray(new_words(), shape)
-        fill_words(raw, words[0], words[1] + np.uint64(e), n)
+        fill_words(raw, words[0], words[1] + np.uint64(e), np.uint64(0), n)
         out = data[0][first : first + n]
         for i in range(n):
             out[i] = lanes[CT, i] * place(uniforms(raw, i), lanes, i).xi

@@ -34,12 +34,13 @@ from kacflow_core.backends._numba.law import (
     tail_factor,
 )
 from kacflow_core.backends._numba.logarithm import exponential, log_scaled, log_sum
-from kacflow_core.backends._numba.rows import BLOCK, load, row_kernel
+from kacflow_core.backends._numba.rows import BLOCK, load, process_rows, row_kernel
 from kacflow_core.backends._numba.velocity import (
     CONE_LINES,
     CT,
     TAU,
     UNIT,
+    A,
     C,
     bessel_ratio_terms,
     cone,
@@ -66,23 +67,18 @@ MIDPOINTS = {
 
 
 def _rows(real: Any) -> Any:
-    """prepare of a kernel with the parameters (t, s, a, c)."""
-    constants, new_values = cone(real), local(real, BLOCK)
-    new_cone, zero, one = local(real, CONE_LINES), real(0), real(1)
+    """prepare of a kernel with the parameters (t, a, c, s)."""
+    constants, new_values, new_cone = cone(real), local(real, BLOCK), local(real, CONE_LINES)
+    at_t, zero, one = process_rows(real, constants), real(0), real(1)
 
     @part
     def prepare(block, n1, parameters, table):
-        times, ends = carray(new_values(), BLOCK), carray(new_values(), BLOCK)
-        rates, speeds = carray(new_values(), BLOCK), carray(new_values(), BLOCK)
-        to = carray(new_cone(), (CONE_LINES, 1))
-        load(parameters[0], n1, block, times)
-        load(parameters[1], n1, block, ends)
-        load(parameters[2], n1, block, rates)
-        load(parameters[3], n1, block, speeds)
+        ends, to = carray(new_values(), BLOCK), carray(new_cone(), (CONE_LINES, 1))
+        at_t(block, n1, parameters, table)
+        load(parameters[3], n1, block, ends)
         for j in range(block.new_rows):
-            constants(rates[j], speeds[j], ends[j], to, 0)
-            constants(rates[j], speeds[j], times[j], table, j)
             ct, speed = table[CT, j], table[C, j]
+            constants(table[A, j], speed, ends[j], to, 0)
             table[REACH, j] = select(ct > zero, ct * table[UNIT, j], one)
             table[END_TAU, j] = to[TAU, 0]
             table[END_CT, j] = select(speed > zero, to[CT, 0], speed)
@@ -135,7 +131,7 @@ def solve_middle(real: Any) -> Any:
 
 @template
 def transport(real: Any) -> Any:
-    """Kernel with data (x, X), parameters (t, s, a, c) and no words."""
+    """Kernel with data (x, X), parameters (t, a, c, s) and no words."""
     lines = PLACE_LINES + 1
     new_places, shape, middle_line = local(real, lines * BLOCK), (lines, BLOCK), PLACE_LINES
     locate, add, tail, mean = places(real), sum_nodes(real), tail_factor(real), means(real)

@@ -10,8 +10,9 @@ from typing import Any, get_type_hints
 
 from kacflow.cli.arguments import whole
 from kacflow.cli.train import add_option
+from kacflow.generate import FIXED_STEP
 from kacflow.training import processes
-from kacflow.training.config import SOLVERS, STUDENT_LOSSES, TrainConfig
+from kacflow.training.config import STUDENT_LOSSES, TrainConfig
 from kacflow.training.students import CHANGES, PICTURE, STEPS, TRAIN_STEPS, distill
 
 _DESCRIPTION = """\
@@ -57,7 +58,7 @@ def add_parser(commands: Any) -> None:
         "student (default: so many that the teacher takes at least 40 from T to 0, and 2)",
     )  # fmt: skip
     parser.add_argument(
-        "--solver", choices=SOLVERS, default="ab2", help="of the teacher (default: ab2)"
+        "--solver", choices=FIXED_STEP, default="ab2", help="of the teacher (default: ab2)"
     )
     parser.add_argument(
         "--loss", choices=STUDENT_LOSSES, default="velocity", help="squared distance of the "

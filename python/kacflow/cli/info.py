@@ -7,8 +7,9 @@ import json
 import os
 import platform
 import sys
-from importlib import metadata
 from typing import Any
+
+from kacflow._optional import version_of
 
 _EXTRAS = (
     "scipy", "scikit-learn", "diffusers", "accelerate", "torchdiffeq", "safetensors", "tqdm",
@@ -50,15 +51,8 @@ def collect() -> dict[str, Any]:
             for name, value in sorted(os.environ.items())
             if name.startswith(("KACFLOW_", "OMP_"))
         },
-        "packages": {name: _version(name) for name in ("numpy", "numba", *_EXTRAS)},
+        "packages": {name: version_of(name) for name in ("numpy", "numba", *_EXTRAS)},
     }
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _text(value: Any) -> str:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from kacflow import plotting
@@ -149,15 +150,9 @@ def _sample(arguments: argparse.Namespace) -> None:
         if file.suffix.lower() == ".png":
             plotting.plot_samples(samples, file)
         else:
-            _write_numbers(samples.numpy(), file)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            np.savez_compressed(file, samples=samples.numpy())
         print(f"wrote {len(samples)} samples to {file}")
-
-
-def _write_numbers(samples: Any, file: Path) -> None:
-    import numpy as np
-
-    file.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(file, samples=samples)
 
 
 def _plot(arguments: argparse.Namespace) -> None:

@@ -101,16 +101,8 @@ def train_both(configs: Sequence[TrainConfig], cores: int) -> float:
 
 
 def run(out: Path, steps: int = STEPS, n: int = 1000) -> dict[str, Any]:
-    """Train, generate and report; returns the content of ``metrics.json``.
-
-    Parameters
-    ----------
-    out : Path
-        Folder for the results.
-    steps : int
-        Training steps of each network.
-    n : int
-        Generated digits that the distances are measured on.
+    """Train each network for ``steps`` steps, generate, measure on ``n`` digits and write the
+    results into the folder ``out``; returns the content of ``metrics.json``.
     """
     began = time.perf_counter()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

@@ -26,15 +26,11 @@ PAIR_SHAPE = (128, 3, 32, 32)
 def quality(models: Mapping[str, TrainedModel], n: int) -> dict[str, Any]:
     """Distances and opinions about ``n`` digits of each model, beside the same of real digits.
 
-    Returns
-    -------
-    dict
-        ``frechet_distance``: per model and number of Euler steps, and of the (up to n) training
-        digits, ``real_to_real``; all to the held-out digits, over the 64 pixels in [-1, 1].
-        ``classifier``: see :class:`kacflow.metrics.ClassJudge`; trained on the training digits.
-        ``accuracy``: share of a model's digits that it takes for the class they were asked to be.
-        The classes are those of as many training digits.
-        ``median_distance_to_nearest_training_digit``: Euclidean, over pixels.
+    ``frechet_distance``: per model and number of Euler steps, and of the (up to n) training digits,
+    ``real_to_real``; all to the held-out digits, over the 64 pixels in [-1, 1].  ``classifier``:
+    see :class:`kacflow.metrics.ClassJudge`; trained on the training digits, with ``accuracy``, the
+    share of a model's digits that it takes for the class they were asked to be: those of as many
+    training digits.  ``median_distance_to_nearest_training_digit``: Euclidean, over pixels.
     """
     train, train_labels, held_out, held_out_labels = (part.numpy() for part in digits_split())
     judge = ClassJudge(train, train_labels)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from kacflow import _arguments, metrics, plotting
+from kacflow._optional import version_of
 from kacflow.evaluation import _features, _samples
 from kacflow.evaluation._features import Features, as_bytes
 from kacflow.evaluation._samples import everything
@@ -188,7 +188,7 @@ def evaluate(
         "generation": generation,
         "features": {**extract.description, "dimensions": x.shape[1], "resized_to": side},
         "versions": {
-            "kacflow": __version__, **{p: _version(p) for p in (*_PACKAGES, *extract.packages)}
+            "kacflow": __version__, **{p: version_of(p) for p in (*_PACKAGES, *extract.packages)}
         },
     }  # fmt: skip
 
@@ -324,10 +324,3 @@ def _summary(distances: np.ndarray) -> dict[str, float]:
         "median": float(np.median(distances)),
         "least": float(distances.min()),
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

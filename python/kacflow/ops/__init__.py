@@ -51,40 +51,8 @@ from kacflow_core._schedules import CLOCKS, SIGNALS
 
 _LIB = torch.library.Library("kacflow", "DEF")
 _TAGS = (torch.Tag.pt2_compliant_tag,)
-
-_LIB.define(
-    "sample(Tensor t, Tensor a, Tensor c, Tensor seed, SymInt offset, SymInt[] shape, "
-    "ScalarType dtype) -> Tensor",
-    tags=_TAGS,
-)
-_LIB.define(
-    "sample_pair(Tensor x_0, Tensor a, Tensor c, Tensor signal, Tensor dsignal, Tensor clock, "
-    "Tensor dclock, Tensor seed, SymInt offset) -> (Tensor, Tensor)",
-    tags=_TAGS,
-)
-# Times, and the numbers of a named signal and clock (kacflow_core._schedules), for given values.
-_LIB.define(
-    "sample_pair_scheduled(Tensor x_0, Tensor t, Tensor a, Tensor c, Tensor seed, SymInt offset, "
-    "int signal, int clock, float horizon) -> (Tensor, Tensor)",
-    tags=_TAGS,
-)
-_LIB.define("velocity(Tensor x, Tensor t, Tensor a, Tensor c) -> Tensor", tags=_TAGS)
-_LIB.define(
-    "sample_path(Tensor times, Tensor a, Tensor c, Tensor seed, int offset, SymInt[] shape, "
-    "ScalarType dtype) -> (Tensor, Tensor)",
-    tags=_TAGS,
-)
-for _kind, _x in (("logpdf", "x"), ("cdf", "x"), ("ppf", "q")):
-    _LIB.define(f"{_kind}(Tensor {_x}, Tensor t, Tensor a, Tensor c) -> Tensor", tags=_TAGS)
-_LIB.define("transport(Tensor x, Tensor t, Tensor s, Tensor a, Tensor c) -> Tensor", tags=_TAGS)
-_LIB.define("velocity_grad(Tensor x, Tensor t, Tensor a, Tensor c) -> (Tensor, Tensor)", tags=_TAGS)
-# For the derivatives of the others; on every device, from the operators above.
-_LIB.define(
-    "_velocity_hessian(Tensor x, Tensor t, Tensor a, Tensor c) -> (Tensor, Tensor, Tensor)",
-    tags=_TAGS,
-)
-_LIB.define("_draw_velocity(Tensor x, Tensor t, Tensor a, Tensor c) -> Tensor", tags=_TAGS)
-_LIB.define("_draw_acceleration(Tensor x, Tensor t, Tensor a, Tensor c) -> Tensor", tags=_TAGS)
+#: Where a kernel runs, and kinds of tensors that it is to refuse by name.
+_PLACES = ("CPU", "CUDA", "SparseCPU", "SparseCsrCPU", "QuantizedCPU", "NestedTensorCPU")
 
 
 # --- what arguments may be ------------------------------------------------------------------------
@@ -123,49 +91,6 @@ def _checked(op: Any, kernel: Callable[..., Any], together: bool = False) -> Cal
     return checked
 
 
-# --- kernels --------------------------------------------------------------------------------------
-def _scheduled(
-    x_0: Tensor, t: Tensor, a: Tensor, c: Tensor, seed: Tensor, offset: int,
-    signal: int, clock: int, horizon: float,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    _arguments.integer("signal", signal, 1, len(SIGNALS))
-    _arguments.integer("clock", clock, 1, len(CLOCKS))
-    _arguments.positive("horizon", horizon)
-    return _kernels.sample_pair_scheduled(
-        x_0, t, a, c, seed, offset, (signal, clock, horizon)
-    )  # fmt: skip
-
-
-#: What computes each operator, on the CPU and on a GPU.
-_KERNELS: dict[str, Callable[..., Any]] = {
-    "sample": _kernels.sample,
-    "sample_pair": _kernels.sample_pair,
-    "sample_pair_scheduled": _scheduled,
-    "sample_path": _kernels.sample_path,
-    "velocity": _kernels.velocity,
-    "velocity_grad": _kernels.velocity_grad,
-    "logpdf": _kernels.logpdf,
-    "cdf": _kernels.cdf,
-    "ppf": _kernels.ppf,
-    "transport": _kernels.transport,
-}
-
-
-def _velocity_hessian(x: Tensor, t: Tensor, a: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    working = working_dtype(x.dtype)
-    return velocity_hessian(*(value.to(working) for value in (x, t, a, c)))
-
-
-#: And those that are made of others, on every device.
-_COMPOSED: dict[str, Callable[..., Any]] = {
-    "_velocity_hessian": _velocity_hessian,
-    "_draw_velocity": _derivatives.draw_velocity,
-    "_draw_acceleration": _derivatives.draw_acceleration,
-}
-#: Where a kernel runs, and kinds of tensors that it is to refuse by name.
-_PLACES = ("CPU", "CUDA", "SparseCPU", "SparseCsrCPU", "QuantizedCPU", "NestedTensorCPU")
-
-
 # --- shapes without data --------------------------------------------------------------------------
 def _sample_fake(
     t: Tensor, a: Tensor, c: Tensor, seed: Tensor, offset: int, shape: Sequence[int],
@@ -191,8 +116,8 @@ def _sample_path_fake(
 def _points_fake(outputs: int, working: bool = False) -> Callable[..., Any]:
     """Of ``outputs`` results in the dtype of x, or in the type that it computes in."""
 
-    def fake(x: Tensor, t: Tensor, a: Tensor, c: Tensor) -> Any:
-        shape = _arguments.broadcast(x=x, t=t, a=a, c=c)
+    def fake(x: Tensor, *others: Tensor) -> Any:
+        shape = torch.broadcast_shapes(x.shape, *(value.shape for value in others))
         dtype = working_dtype(x.dtype) if working else x.dtype
         results = tuple(x.new_empty(shape, dtype=dtype) for _ in range(outputs))
         return results[0] if outputs == 1 else results
@@ -200,75 +125,111 @@ def _points_fake(outputs: int, working: bool = False) -> Callable[..., Any]:
     return fake
 
 
-def _transport_fake(x: Tensor, t: Tensor, s: Tensor, a: Tensor, c: Tensor) -> Tensor:
-    return x.new_empty(_arguments.broadcast(x=x, t=t, s=s, a=a, c=c))
+# --- the operators --------------------------------------------------------------------------------
+def _scheduled(
+    x_0: Tensor, t: Tensor, a: Tensor, c: Tensor, seed: Tensor, offset: int,
+    signal: int, clock: int, horizon: float,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    _arguments.integer("signal", signal, 1, len(SIGNALS))
+    _arguments.integer("clock", clock, 1, len(CLOCKS))
+    _arguments.positive("horizon", horizon)
+    return _kernels.sample_pair_scheduled(
+        x_0, t, a, c, seed, offset, (signal, clock, horizon)
+    )  # fmt: skip
 
 
-# --- derivatives and batches ----------------------------------------------------------------------
 class _Operator(NamedTuple):
-    """What an operator is beside its kernel."""
+    """An operator; its inputs broadcast as in torch, unless it draws."""
 
+    signature: str
+    kernel: Callable[..., Any]  #: what computes it, on the CPU and on a GPU
     fake: Callable[..., Any]
-    rule: Rule
+    rule: Rule  #: its derivatives
+    composed: bool = False  #: whether the kernel is made of other operators, on every device
 
+
+_NOISE = "Tensor seed, SymInt offset"
+_SHAPE = "SymInt[] shape, ScalarType dtype"
+_POINTS = "(Tensor x, Tensor t, Tensor a, Tensor c)"
+_LAW = _POINTS + " -> Tensor"
+_TWO = " -> (Tensor, Tensor)"
 
 _OPERATORS = {
     "sample": _Operator(
-        _sample_fake, Rule(_derivatives.sample_jacobian, inputs=range(3), aligned_first=range(3))
+        f"(Tensor t, Tensor a, Tensor c, {_NOISE}, {_SHAPE}) -> Tensor",
+        _kernels.sample, _sample_fake,
+        Rule(_derivatives.sample_jacobian, inputs=range(3), aligned_first=range(3)),
     ),
     "sample_pair": _Operator(
-        _pair_fake,
+        "(Tensor x_0, Tensor a, Tensor c, Tensor signal, Tensor dsignal, Tensor clock, "
+        f"Tensor dclock, {_NOISE}){_TWO}",
+        _kernels.sample_pair, _pair_fake,
         Rule(
             _derivatives.pair_jacobian,
             inputs=range(7), aligned_first=range(1, 7), keeps_outputs=False,
         ),
     ),
+    # For given values times, and the numbers of named schedules (kacflow_core._schedules).
     "sample_pair_scheduled": _Operator(
-        _pair_fake,
+        f"(Tensor x_0, Tensor t, Tensor a, Tensor c, {_NOISE}, int signal, int clock, "
+        f"float horizon){_TWO}",
+        _scheduled, _pair_fake,
         Rule(
             _derivatives.scheduled_pair_jacobian,
-            inputs=range(4), aligned_first=range(1, 4), keeps_outputs=False,
+            aligned_first=range(1, 4), keeps_outputs=False,
         ),
     ),
     "sample_path": _Operator(
-        _sample_path_fake,
+        f"(Tensor times, Tensor a, Tensor c, Tensor seed, int offset, {_SHAPE}){_TWO}",
+        _kernels.sample_path, _sample_path_fake,
         Rule(_law_derivatives.no_path_derivatives, inputs=range(3), aligned_first=range(3)),
     ),
-    "logpdf": _Operator(_points_fake(1), Rule(_law_derivatives.logpdf_jacobian, inputs=range(4))),
-    "cdf": _Operator(_points_fake(1), Rule(_law_derivatives.cdf_jacobian, inputs=range(4))),
-    "ppf": _Operator(_points_fake(1), Rule(_law_derivatives.ppf_jacobian, inputs=range(4))),
+    "logpdf": _Operator(
+        _LAW, _kernels.logpdf, _points_fake(1), Rule(_law_derivatives.logpdf_jacobian)
+    ),
+    "cdf": _Operator(_LAW, _kernels.cdf, _points_fake(1), Rule(_law_derivatives.cdf_jacobian)),
+    "ppf": _Operator(
+        _LAW.replace("x", "q", 1), _kernels.ppf, _points_fake(1),
+        Rule(_law_derivatives.ppf_jacobian),
+    ),
     "transport": _Operator(
-        _transport_fake, Rule(_law_derivatives.transport_jacobian, inputs=range(5))
+        "(Tensor x, Tensor t, Tensor s, Tensor a, Tensor c) -> Tensor",
+        _kernels.transport, _points_fake(1),
+        Rule(_law_derivatives.transport_jacobian, inputs=range(5)),
     ),
-    "velocity": _Operator(_points_fake(1), Rule(_derivatives.velocity_jacobian, inputs=range(4))),
+    "velocity": _Operator(
+        _LAW, _kernels.velocity, _points_fake(1), Rule(_derivatives.velocity_jacobian)
+    ),
     "velocity_grad": _Operator(
-        _points_fake(2), Rule(_derivatives.velocity_grad_jacobian, inputs=range(4))
+        _POINTS + _TWO, _kernels.velocity_grad, _points_fake(2),
+        Rule(_derivatives.velocity_grad_jacobian),
     ),
+    # For the derivatives of the others.
     "_velocity_hessian": _Operator(
-        _points_fake(3, working=True),
-        Rule(_derivatives.no_third_derivatives, inputs=range(4), keeps_outputs=False),
+        _POINTS + " -> (Tensor, Tensor, Tensor)", velocity_hessian, _points_fake(3, working=True),
+        Rule(_derivatives.no_third_derivatives, keeps_outputs=False), composed=True,
     ),
     "_draw_velocity": _Operator(
-        _points_fake(1), Rule(_derivatives.draw_velocity_jacobian, inputs=range(4))
+        _LAW, _derivatives.draw_velocity, _points_fake(1),
+        Rule(_derivatives.draw_velocity_jacobian), composed=True,
     ),
     "_draw_acceleration": _Operator(
-        _points_fake(1),
-        Rule(_derivatives.no_third_derivatives, inputs=range(4), keeps_outputs=False),
+        _LAW, _derivatives.draw_acceleration, _points_fake(1),
+        Rule(_derivatives.no_third_derivatives, keeps_outputs=False), composed=True,
     ),
 }  # fmt: skip
-for _name, (_fake, _rule) in _OPERATORS.items():
+for _name, _operator in _OPERATORS.items():
+    _LIB.define(_name + _operator.signature, tags=_TAGS)
     _op = getattr(torch.ops.kacflow, _name).default
-    if _name in _COMPOSED:
-        _kernel = _checked(_op, _COMPOSED[_name], together=True)
-        for _key in ("CompositeExplicitAutograd", "NestedTensorCPU"):
-            _LIB.impl(_name, _kernel, _key)
-    else:
-        _kernel = _KERNELS[_name]
-        for _key in _PLACES:
-            _LIB.impl(_name, _checked(_op, _kernel), _key)
-    torch.library.register_fake(f"kacflow::{_name}", _checked(_op, _fake), lib=_LIB)
-    register(_LIB, _name, _op, _kernel, _rule)
-    _batched = _batching.entry_by_entry if _name.startswith("sample") else _batching.broadcasting
+    _draws = _name.startswith("sample")
+    _kernel = _checked(_op, _operator.kernel, together=_operator.composed)
+    for _key in ("CompositeExplicitAutograd", "NestedTensorCPU") if _operator.composed else _PLACES:
+        _LIB.impl(_name, _kernel, _key)
+    _fake = _checked(_op, _operator.fake, together=not _draws)
+    torch.library.register_fake(f"kacflow::{_name}", _fake, lib=_LIB)
+    _at_once = _kernel if _operator.composed else _operator.kernel
+    register(_LIB, _name, _op, _at_once, _operator.rule)
+    _batched = _batching.entry_by_entry if _draws else _batching.broadcasting
     torch.library.register_vmap(f"kacflow::{_name}", _batched(_op), lib=_LIB)
 _splines.define(_LIB, _TAGS, _PLACES)
 

@@ -26,63 +26,56 @@ leaps from one value of w to another: for w^2 this one is too small by a (c - e)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import torch
 from torch import Tensor
 
 from kacflow import schedules
-from kacflow.ops._rules import Jacobian, leading
+from kacflow.ops._rules import Asked, Jacobian, leading
 from kacflow.ops._tensors import working_dtype
 
 _X, _T, _A, _C = range(4)  # positions of velocity's inputs
 
 
-def velocity_jacobian(
-    inputs: Sequence[Any], outputs: Sequence[Tensor], wanted: Sequence[int], used: Sequence[bool]
-) -> Jacobian:
+def velocity_jacobian(of: Asked) -> Jacobian:
     """Of ``velocity(x, t, a, c)``."""
-    x, t, a, c = inputs
+    x, t, a, c = of.inputs
     working = working_dtype(x.dtype)
     v_x, v_t = (d.to(working) for d in torch.ops.kacflow.velocity_grad(x, t, a, c))
     row = {_X: v_x, _T: v_t}
-    if _A in wanted:
+    if _A in of.wanted:
         row[_A] = (t * v_t + x * v_x) / a
-    if _C in wanted:
-        row[_C] = (outputs[0].to(working) - x * v_x) / c
+    if _C in of.wanted:
+        row[_C] = (of.outputs[0].to(working) - x * v_x) / c
     return [row]
 
 
-def velocity_grad_jacobian(
-    inputs: Sequence[Any], outputs: Sequence[Tensor], wanted: Sequence[int], used: Sequence[bool]
-) -> Jacobian:
+def velocity_grad_jacobian(of: Asked) -> Jacobian:
     """Of ``velocity_grad(x, t, a, c)``."""
-    x, t, a, c = inputs
+    x, t, a, c = of.inputs
     working = working_dtype(x.dtype)
     v_xx, v_xt, v_tt = torch.ops.kacflow._velocity_hessian(x, t, a, c)
-    v_x, v_t = (d.to(working) for d in outputs)
+    v_x, v_t = (d.to(working) for d in of.outputs)
     first, second = {_X: v_xx, _T: v_xt}, {_X: v_xt, _T: v_tt}
-    if _A in wanted:
+    if _A in of.wanted:
         first[_A] = (v_x + t * v_xt + x * v_xx) / a
         second[_A] = (v_t + t * v_tt + x * v_xt) / a
-    if _C in wanted:
+    if _C in of.wanted:
         first[_C] = -x * v_xx / c
         second[_C] = (v_t - x * v_xt) / c
     return [first, second]
 
 
-def sample_jacobian(
-    inputs: Sequence[Any], outputs: Sequence[Tensor], wanted: Sequence[int], used: Sequence[bool]
-) -> Jacobian:
+def sample_jacobian(of: Asked) -> Jacobian:
     """Of ``sample(t, a, c, ...)``."""
-    x = outputs[0]
-    t, a, c = (leading(p.to(x.dtype), x.ndim) for p in inputs[:3])
+    x = of.outputs[0]
+    t, a, c = (leading(p.to(x.dtype), x.ndim) for p in of.inputs[:3])
     row = {}
-    if 0 in wanted or 1 in wanted:
+    if 0 in of.wanted or 1 in of.wanted:
         row[0] = w = torch.ops.kacflow._draw_velocity(x, t, a, c)
         row[1] = (t * w - x) / a
-    if 2 in wanted:
+    if 2 in of.wanted:
         row[2] = x / c
     return [row]
 
@@ -93,17 +86,15 @@ def draw_velocity(x: Tensor, t: Tensor, a: Tensor, c: Tensor) -> Tensor:
     return torch.where(atom, torch.copysign(c, x), torch.ops.kacflow.velocity(x, t, a, c))
 
 
-def draw_velocity_jacobian(
-    inputs: Sequence[Any], outputs: Sequence[Tensor], wanted: Sequence[int], used: Sequence[bool]
-) -> Jacobian:
+def draw_velocity_jacobian(of: Asked) -> Jacobian:
     """Of the velocity of a draw, whose own motion is part of it: nothing in ``x``."""
-    x, t, a, c = inputs
+    x, t, a, c = of.inputs
     row = {}
-    if _T in wanted or _A in wanted:
+    if _T in of.wanted or _A in of.wanted:
         row[_T] = acceleration = torch.ops.kacflow._draw_acceleration(x, t, a, c)
         row[_A] = t * acceleration / a
-    if _C in wanted:
-        row[_C] = outputs[0] / c
+    if _C in of.wanted:
+        row[_C] = of.outputs[0] / c
     return [row]
 
 
@@ -119,10 +110,9 @@ def draw_acceleration(x: Tensor, t: Tensor, a: Tensor, c: Tensor) -> Tensor:
 _X_0, _PAIR_A, _PAIR_C, _SIGNAL, _DSIGNAL, _CLOCK, _DCLOCK, _SEED, _OFFSET = range(9)
 
 
-def pair_jacobian(
-    inputs: Sequence[Any], outputs: Sequence[Tensor], wanted: Sequence[int], used: Sequence[bool]
-) -> Jacobian:
+def pair_jacobian(of: Asked) -> Jacobian:
     """Of ``sample_pair``: (f x_0 + K, f' x_0 + g' w), with the noise drawn again."""
+    inputs, wanted = of.inputs, of.wanted
     x_0 = inputs[_X_0]
     working = working_dtype(x_0.dtype)
     a, c, f, df, g, dg = (leading(p.to(working), x_0.ndim) for p in inputs[1:7])
@@ -136,7 +126,7 @@ def pair_jacobian(
         w = torch.ops.kacflow._draw_velocity(noise, g, a, c)
         first.update({_CLOCK: w, _PAIR_A: (g * w - noise) / a, _PAIR_C: noise / c})
         second.update({_DCLOCK: w, _PAIR_C: dg * w / c})
-        if used[1] and (_CLOCK in wanted or _PAIR_A in wanted):
+        if of.used[1] and (_CLOCK in wanted or _PAIR_A in wanted):
             second[_CLOCK] = dg * torch.ops.kacflow._draw_acceleration(noise, g, a, c)
             second[_PAIR_A] = g * second[_CLOCK] / a
     return [first, second]
@@ -146,13 +136,11 @@ def pair_jacobian(
 _TIME = 1
 
 
-def scheduled_pair_jacobian(
-    inputs: Sequence[Any], outputs: Sequence[Tensor], wanted: Sequence[int], used: Sequence[bool]
-) -> Jacobian:
+def scheduled_pair_jacobian(of: Asked) -> Jacobian:
     """Of ``sample_pair_scheduled``, from that of :func:`pair_jacobian` by the chain rule: the time
     moves f, f', g and g' at the rates f', f'', g' and g''.
     """
-    x_0, t, a, c, seed, offset, signal, clock, horizon = inputs
+    x_0, t, a, c, seed, offset, signal, clock, horizon = of.inputs
     working = working_dtype(x_0.dtype)
     time = t.to(working)
     f, g = schedules.numbered(signal, clock, horizon)
@@ -161,9 +149,8 @@ def scheduled_pair_jacobian(
         for v in (f.value(time), f.derivative(time), g.value(time), g.derivative(time))
     ]
     positions = {0: [_X_0], _TIME: [_SIGNAL, _DSIGNAL, _CLOCK, _DCLOCK], 2: [_PAIR_A], 3: [_PAIR_C]}
-    rows = pair_jacobian(
-        (x_0, a, c, *values, seed, offset), (), [k for i in wanted for k in positions[i]], used
-    )
+    given, wanted = (x_0, a, c, *values, seed, offset), [k for i in of.wanted for k in positions[i]]
+    rows = pair_jacobian(Asked(given, (), wanted, of.used))
     rates = {
         _SIGNAL: f.derivative(time), _DSIGNAL: f.curvature(time),
         _CLOCK: g.derivative(time), _DCLOCK: g.curvature(time),
@@ -171,7 +158,7 @@ def scheduled_pair_jacobian(
     result: Jacobian = []
     for row in rows:
         mine = {i: row[k] for i, k in ((0, _X_0), (2, _PAIR_A), (3, _PAIR_C)) if k in row}
-        if _TIME in wanted:
+        if _TIME in of.wanted:
             terms = [
                 row[k] * (leading(r, x_0.ndim) if isinstance(r, Tensor) else r)
                 for k, r in rates.items()
@@ -182,9 +169,7 @@ def scheduled_pair_jacobian(
     return result
 
 
-def no_third_derivatives(
-    inputs: Sequence[Any], outputs: Sequence[Tensor], wanted: Sequence[int], used: Sequence[bool]
-) -> NoReturn:
+def no_third_derivatives(of: Asked) -> NoReturn:
     """Refuse, rather than go on with zeros."""
     raise RuntimeError(
         "kacflow: the velocity has first and second derivatives, and the gradient of a draw has "

@@ -24,76 +24,66 @@ dX/dt = -v(t, x) dX/dx, and in a and c those of a draw at s less dX/dx times tho
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import torch
-from torch import Tensor
 
-from kacflow.ops._rules import Jacobian
+from kacflow.ops._rules import Asked, Jacobian
 
 _X, _T, _A, _C = range(4)  # positions of the inputs
 
 
-def logpdf_jacobian(
-    inputs: Sequence[Any], outputs: Sequence[Tensor], wanted: Sequence[int], used: Sequence[bool]
-) -> Jacobian:
+def logpdf_jacobian(of: Asked) -> Jacobian:
     """Of ``logpdf(x, t, a, c)``."""
-    x, t, a, c = inputs
+    x, t, a, c = of.inputs
     inside = x.abs() < c * t
     v = torch.where(inside, torch.ops.kacflow.velocity(x, t, a, c), 0.0)
     v_x, v_t = torch.ops.kacflow.velocity_grad(x, t, a, c)
     l_x = -(v_t - v * v_x + 2.0 * a * v) / ((c - v) * (c + v))
     row = {_X: l_x}
-    if _T in wanted or _A in wanted:
+    if _T in of.wanted or _A in of.wanted:
         row[_T] = l_t = -(v_x + v * l_x)
         row[_A] = (t * l_t + 1.0 + x * l_x) / a
-    if _C in wanted:
+    if _C in of.wanted:
         row[_C] = -(1.0 + x * l_x) / c
     return [{i: torch.where(inside, value, 0.0) for i, value in row.items()}]
 
 
-def cdf_jacobian(
-    inputs: Sequence[Any], outputs: Sequence[Tensor], wanted: Sequence[int], used: Sequence[bool]
-) -> Jacobian:
+def cdf_jacobian(of: Asked) -> Jacobian:
     """Of ``cdf(x, t, a, c)``."""
-    x, t, a, c = inputs
+    x, t, a, c = of.inputs
     p = torch.where(x.abs() < c * t, torch.ops.kacflow.logpdf(x, t, a, c).exp(), 0.0)
     row = {_X: p}
-    if _T in wanted or _A in wanted:
+    if _T in of.wanted or _A in of.wanted:
         v = torch.ops.kacflow.velocity(x, t, a, c)
         row[_T] = -p * v
         row[_A] = -p * (t * v - x) / a
-    if _C in wanted:
+    if _C in of.wanted:
         row[_C] = -p * x / c
     return [row]
 
 
-def ppf_jacobian(
-    inputs: Sequence[Any], outputs: Sequence[Tensor], wanted: Sequence[int], used: Sequence[bool]
-) -> Jacobian:
+def ppf_jacobian(of: Asked) -> Jacobian:
     """Of ``ppf(q, t, a, c)``."""
-    _, t, a, c = inputs
-    x = outputs[0]
+    _, t, a, c = of.inputs
+    x = of.outputs[0]
     row = {_C: x / c}
-    if _T in wanted or _A in wanted:
+    if _T in of.wanted or _A in of.wanted:
         row[_T] = v = torch.ops.kacflow.velocity(x, t, a, c)
         row[_A] = (t * v - x) / a
-    if _X in wanted:
+    if _X in of.wanted:
         inside = x.abs() < c * t
         row[_X] = torch.where(inside, (-torch.ops.kacflow.logpdf(x, t, a, c)).exp(), 0.0)
     return [row]
 
 
-def transport_jacobian(
-    inputs: Sequence[Any], outputs: Sequence[Tensor], wanted: Sequence[int], used: Sequence[bool]
-) -> Jacobian:
+def transport_jacobian(of: Asked) -> Jacobian:
     """Of ``transport(x, t, s, a, c)``."""
-    x, t, s, a, c = inputs
-    kac, end = torch.ops.kacflow, outputs[0]
+    x, t, s, a, c = of.inputs
+    kac, end = torch.ops.kacflow, of.outputs[0]
     to = kac.velocity(end, s, a, c)
     row = {2: to, 3: (s * to - end) / a, 4: end / c}
-    if any(i != 2 for i in wanted):
+    if any(i != 2 for i in of.wanted):
         inside = (x.abs() < c * t) & (end.abs() < c * s)
         slope = kac.logpdf(x, t, a, c) - kac.logpdf(end, s, a, c)
         slope = torch.where(inside, torch.where(inside, slope, 0.0).exp(), 0.0)
@@ -104,9 +94,7 @@ def transport_jacobian(
     return [row]
 
 
-def no_path_derivatives(
-    inputs: Sequence[Any], outputs: Sequence[Tensor], wanted: Sequence[int], used: Sequence[bool]
-) -> NoReturn:
+def no_path_derivatives(of: Asked) -> NoReturn:
     """Refuse, rather than treat a path as constant."""
     raise RuntimeError(
         "kacflow::sample_path has no gradient with respect to times, a or c: detach them, or draw "

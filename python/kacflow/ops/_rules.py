@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import _C, Tensor
@@ -34,40 +35,29 @@ def leading(parameter: Tensor, ndim: int) -> Tensor:
     return parameter.reshape(parameter.shape[:ndim] + (1,) * (ndim - parameter.ndim))
 
 
+class Asked(NamedTuple):
+    """What derivatives of an operator are asked for."""
+
+    inputs: Sequence[Any]
+    outputs: Sequence[Tensor]  #: empty where a rule does not keep them
+    wanted: Sequence[int]  #: positions of inputs: with respect to these at least
+    used: Sequence[bool]  #: of the outputs where this is true at least
+
+
 _Shape = tuple[Sequence[int], torch.dtype, torch.device]
 
 
+@dataclass(frozen=True)
 class Rule:
-    """Derivatives of an elementwise operator; a derivative that a Jacobian lacks is zero.
+    """Derivatives of an elementwise operator; a derivative that a Jacobian lacks is zero."""
 
-    Parameters
-    ----------
-    jacobian : callable
-        ``jacobian(inputs, outputs, wanted, used)``: the partial derivatives, of the outputs whose
-        ``used`` is true at least, with respect to at least the inputs at the positions ``wanted``;
-        each broadcastable with the outputs, in differentiable operations.
-    inputs : sequence of int
-        Positions of the inputs that have a derivative.
-    aligned_first : sequence of int
-        Those that align with the leading axes of the outputs; the others broadcast as in torch.
-    keeps_outputs : bool
-        Whether ``jacobian`` looks at the outputs.  If not they are not kept, and may be changed in
-        place: ``outputs`` is then empty.
-    """
-
-    def __init__(
-        self,
-        jacobian: Callable[
-            [Sequence[Any], Sequence[Tensor], Sequence[int], Sequence[bool]], Jacobian
-        ],
-        inputs: Sequence[int],
-        aligned_first: Sequence[int] = (),
-        keeps_outputs: bool = True,
-    ) -> None:
-        self.jacobian = jacobian
-        self.inputs = tuple(inputs)
-        self.aligned_first = frozenset(aligned_first)
-        self.keeps_outputs = keeps_outputs
+    #: The partial derivatives, each broadcastable with the outputs, in differentiable operations.
+    jacobian: Callable[[Asked], Jacobian]
+    inputs: Sequence[int] = range(4)  #: positions of those that have a derivative
+    #: Those that align with the leading axes of the outputs; the others broadcast as in torch.
+    aligned_first: Sequence[int] = ()
+    #: Whether ``jacobian`` looks at the outputs.  If not, they may be changed in place.
+    keeps_outputs: bool = True
 
     def _aligned(self, position: int, value: Tensor, ndim: int) -> Tensor:
         return leading(value, ndim) if position in self.aligned_first else value
@@ -85,7 +75,7 @@ class Rule:
         used = [grad is not None for grad in grads]
         if not wanted or not any(used):
             return result
-        rows = self.jacobian(inputs, outputs, wanted, used)
+        rows = self.jacobian(Asked(inputs, outputs, wanted, used))
         for i in wanted:
             value: Tensor = inputs[i]
             total: Tensor | None = None
@@ -110,7 +100,7 @@ class Rule:
         wanted = [i for i in self.inputs if tangents[i] is not None]
         rows: Jacobian = [{} for _ in shapes]
         if wanted:
-            rows = self.jacobian(inputs, outputs, wanted, [True] * len(shapes))
+            rows = self.jacobian(Asked(inputs, outputs, wanted, [True] * len(shapes)))
         result = []
         for (shape, dtype, device), row in zip(shapes, rows, strict=True):
             total = torch.zeros(shape, dtype=dtype, device=device)

@@ -20,6 +20,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from kacflow.ops._tensors import working_dtype
+
 
 class _Form(NamedTuple):
     """Where the two forms of q meet, and their lengths: what they leave out is below rounding."""
@@ -112,6 +114,7 @@ def _product_error(a: Tensor, b: Tensor, product: Tensor) -> Tensor:
 
 def velocity_hessian(x: Tensor, t: Tensor, a: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """(v_xx, v_xt, v_tt) in the working type of ``x``; everything broadcasts as in torch."""
+    x, t, a, c = (value.to(working_dtype(x.dtype)) for value in (x, t, a, c))
     ct = c * t
     distance = x.abs()
     gap = (ct - distance) + _product_error(c, t, ct)

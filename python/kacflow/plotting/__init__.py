@@ -40,21 +40,11 @@ def is_image(sample_shape: Sequence[int]) -> bool:
 
 
 def image_grid(images: ArrayLike, columns: int | None = None, gap: int = 1) -> NDArray[np.float64]:
-    """Images side by side as one picture.
+    """Images (n, channels, height, width) with 1 or 3 channels side by side as one picture,
+    (height, width, 3) in [0, 1].
 
-    Parameters
-    ----------
-    images : array_like
-        (n, channels, height, width) with 1 or 3 channels, in [-1, 1]; values outside are cut off.
-    columns : int, optional
-        By default as many as make the grid about square.
-    gap : int
-        White pixels between images.
-
-    Returns
-    -------
-    numpy.ndarray
-        (height, width, 3) in [0, 1].
+    Their values are in [-1, 1]; what is outside is cut off.  By default there are as many columns
+    as make the grid about square; ``gap`` white pixels lie between images.
     """
     array = np.asarray(images, np.float64)
     if array.ndim != 4 or array.shape[0] < 1 or array.shape[1] not in (1, 3):
@@ -87,15 +77,9 @@ def _show_points(axes: Any, points: ArrayLike, colour: str, label: str, axis: in
 
 
 def plot_samples(generated: ArrayLike, file: str | Path, *, real: ArrayLike | None = None) -> Path:
-    """Generated samples, beside real ones if given: images, or points of the plane.
-
-    Parameters
-    ----------
-    generated, real : array_like
-        (n, ...): images (n, 1 or 3, height, width) in [-1, 1]; of other samples the first two
-        coordinates are drawn.
-    file : path
-        Picture to write; the ending decides the format.
+    """Generated samples (n, ...), beside real ones if given, into ``file``, whose ending decides
+    the format: images (n, 1 or 3, height, width) in [-1, 1]; of other samples the first two
+    coordinates.
     """
     array = np.asarray(generated)
     if is_image(array.shape[1:]):
@@ -114,14 +98,8 @@ def plot_samples(generated: ArrayLike, file: str | Path, *, real: ArrayLike | No
 
 
 def plot_pairs(left: ArrayLike, right: ArrayLike, file: str | Path) -> Path:
-    """Generated samples, each beside the real one that is nearest to it.
-
-    Parameters
-    ----------
-    left, right : array_like
-        (n, ...) of the same shape, as in :func:`plot_samples`.
-    file : path
-        Picture to write.
+    """Generated samples, each beside the real one that is nearest to it; as in
+    :func:`plot_samples`.
     """
     x, y = np.asarray(left), np.asarray(right)
     if not is_image(x.shape[1:]):
@@ -135,15 +113,8 @@ def plot_pairs(left: ArrayLike, right: ArrayLike, file: str | Path) -> Path:
 def plot_strip(
     rows: Sequence[tuple[str, Sequence[ArrayLike]]], times: Sequence[float], file: str | Path
 ) -> Path:
-    """Samples at several times, a row for each kind of motion.
-
-    Parameters
-    ----------
-    rows : sequence of (title, frames)
-        ``frames[i]``, (n, ...), are the same samples at ``times[i]``.
-    times : sequence of float
-    file : path
-        Picture to write.
+    """Samples at several times, a row (title, frames) for each kind of motion: ``frames[i]``, (n,
+    ...), are the same samples at ``times[i]``.
     """
     count = len(times)
     picture = figure(1.7 * count, 2.0 * len(rows))
@@ -167,14 +138,8 @@ def plot_strip(
 
 
 def plot_rows(rows: Sequence[tuple[str, ArrayLike]], file: str | Path) -> Path:
-    """Samples of several models: images in a row for each model, points in a panel for each.
-
-    Parameters
-    ----------
-    rows : sequence of (title, samples)
-        As :func:`plot_samples` takes them.
-    file : path
-        Picture to write.
+    """Samples (title, as :func:`plot_samples` takes them) of several models: images in a row for
+    each model, points in a panel for each.
     """
     first = np.asarray(rows[0][1])
     image = is_image(first.shape[1:])
@@ -193,11 +158,8 @@ def plot_rows(rows: Sequence[tuple[str, ArrayLike]], file: str | Path) -> Path:
 def read_log(run: str | Path) -> list[dict[str, float]]:
     """The lines of a run's ``log.jsonl``.
 
-    Raises
-    ------
-    ValueError
-        If the run has none, it is empty, or a line lacks a step or a loss.  A last line that was
-        cut off while being written is none.
+    ValueError if the run has none, it is empty, or a line lacks a step or a loss; but a last line
+    that was cut off while being written is none.
     """
     file = Path(run) / "log.jsonl"
     whole = file.read_text(errors="replace").rpartition("\n")[0] if file.is_file() else ""

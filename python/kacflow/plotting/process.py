@@ -122,9 +122,5 @@ def wave(file: Path) -> Path:
 
 #: Name of each picture (and of its file) and the function that draws it.
 PICTURES: dict[str, Callable[[Path], Path]] = {
-    "paths": paths,
-    "density": density,
-    "velocity": velocity,
-    "norm": norm,
-    "wave": wave,
+    draw.__name__: draw for draw in (paths, density, velocity, norm, wave)
 }

@@ -53,22 +53,12 @@ def _shape(array: Any) -> tuple[int, ...]:
 
 
 class ArrayFile:
-    """An array of numbers in a file, and another of its labels.
+    """An array of numbers in a .npy, .npz or .safetensors file, and another of its labels.
 
-    Parameters
-    ----------
-    place : Path
-        A .npy, .npz or .safetensors file.
-    key : str
-        Name of the array, of shape (size, *sample_shape); '': the only one but for the labels.
-    label_key : str
-        Name of the labels, integers >= 0 of shape (size,); '': there are none.
-
-    Raises
-    ------
-    ValueError
-        If the file cannot be read or holds no such arrays; and on use, if a number is not finite
-        in float32: the message names file and array.
+    ``key`` names the array, of shape (size, *sample_shape) ('': the only one but for the labels),
+    and ``label_key`` the labels, integers >= 0 of shape (size,) ('': there are none).  ValueError
+    if the file cannot be read or holds no such arrays; and on use, if a number is not finite in
+    float32: the message names file and array.
     """
 
     in_memory = False

@@ -48,11 +48,7 @@ def read_cifar(place: Path, side: int, channels: int) -> tuple[np.ndarray, np.nd
     """Images, uint8 of shape (n, channels, side, side), and classes, int64, for training.
 
     Images of another size or in grey are made of those of 32 x 32 pixels as of any image.
-
-    Raises
-    ------
-    ValueError
-        If the archive is damaged or another: the message names it.
+    ValueError, which names the archive, if it is damaged or another.
     """
     try:
         contents = _contents(place)

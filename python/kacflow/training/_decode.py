@@ -24,22 +24,12 @@ _PHOTOMETRIC, _SAMPLE_FORMAT, _BITS = 262, 339, 258  # tags of TIFF
 
 
 def decode(data: bytes, side: int, channels: int) -> np.ndarray:
-    """The central square of an image, as uint8 of shape (channels, side, side).
+    """The central square of an image in colour (3 channels) or grey (1), as uint8 of shape
+    (channels, side, side).
 
-    Parameters
-    ----------
-    data : bytes
-        Content of a BMP, GIF, JPEG, PNG, PNM, TIFF or WebP file.
-    side : int
-        Side of the result in pixels.
-    channels : int
-        3 (colour) or 1 (grey).
-
-    Raises
-    ------
-    Exception
-        Of any kind, as the library that decodes has no list of them: if the file is damaged, holds
-        something that is refused, or has more than ``PIL.Image.MAX_IMAGE_PIXELS`` pixels.
+    ``data`` is the content of a BMP, GIF, JPEG, PNG, PNM, TIFF or WebP file.  Raises an exception
+    of any kind, as the library that decodes has no list of them, if the file is damaged, holds
+    something that is refused, or has more than ``PIL.Image.MAX_IMAGE_PIXELS`` pixels.
     """
     library = require("PIL.Image")
     with warnings.catch_warnings():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import field
 from functools import partial
 from typing import Any
@@ -16,11 +16,12 @@ LARGE = 2**53  #: Integers up to here are exact as floating-point numbers, too.
 Check = Callable[[str, Any], Any]
 
 
-def option(default: Any, text: str, check: Check | tuple[str, ...]) -> Any:
+def option(default: Any, text: str, check: Check | Iterable[str]) -> Any:
     """A field: its default, its help, and the check or the names of what it may be."""
     choices = None
-    if isinstance(check, tuple):
-        choices, check = check, partial(_arguments.choice, allowed=check)
+    if not callable(check):
+        choices = tuple(check)
+        check = partial(_arguments.choice, allowed=choices)
     return field(default=default, metadata={"help": text, "check": check, "choices": choices})
 
 

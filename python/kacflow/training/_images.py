@@ -124,27 +124,14 @@ def as_samples(raw: Tensor, uniforms: Tensor, flip: bool) -> Tensor:
 
 
 class ImageFiles:
-    """All images below a folder or in a .zip, in the order of their names.
+    """All images below a folder (links to folders too; folders per class are fine) or in a .zip, in
+    the order of their names.
 
-    Each is cropped to its central square and resized to ``size`` x ``size``; what its file may be,
-    and what its pixels become, is said in :mod:`kacflow.training._decode`.
-
-    Parameters
-    ----------
-    place : Path
-        Folder (searched recursively, links to folders too; folders per class are fine) or .zip.
-    size : int
-        Side of the result in pixels.
-    channels : int
-        3 (colour) or 1 (grey).
-    flip : bool
-        Mirror each image left to right with probability 1/2, whenever it is drawn.
-
-    Raises
-    ------
-    ValueError
-        If there is no image or a folder cannot be read; and on use, if a file cannot be decoded
-        or has more than ``FILE_BYTES`` bytes: the message names it.
+    Each is cropped to its central square and resized to ``size`` x ``size`` in 3 (colour) or 1
+    (grey) ``channels``, and with ``flip`` mirrored left to right with probability 1/2 whenever it
+    is drawn; what its file may be, and what its pixels become, is said in
+    :mod:`kacflow.training._decode`.  ValueError if there is no image or a folder cannot be read;
+    and on use, if a file cannot be decoded or has more than ``FILE_BYTES`` bytes: it is named.
     """
 
     in_memory = False

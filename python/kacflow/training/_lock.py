@@ -55,12 +55,7 @@ def locked(folder: Path) -> Iterator[None]:
 
     The lock is on the file ``.lock``; one that a killed run has left is none.  Where the file
     system has no locks a warning says so, and two runs are not kept apart; nor may they be when
-    they run on different machines that share the folder.
-
-    Raises
-    ------
-    ValueError
-        If another run holds it.
+    they run on different machines that share the folder.  ValueError if another run holds it.
     """
     new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)

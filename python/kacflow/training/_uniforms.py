@@ -40,17 +40,9 @@ def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: int) -> tuple[Te
 class Uniforms:
     """Four uniform numbers for each sample of each step, or what is made of them.
 
-    Parameters
-    ----------
-    seed : int
-        In [0, 2^63).
-    rows : range
-        Numbers of the samples of a step, those of one process.
-    device : torch.device
-        Where they are drawn.
-    make : callable, optional
-        Takes the numbers of some steps, shape (4, steps, rows), and returns tensors whose last two
-        axes are these: done once for many steps.
+    ``seed`` is in [0, 2^63), and ``rows`` are the numbers of the samples of a step, those of one
+    process.  ``make`` takes the numbers of some steps, shape (4, steps, rows), and returns tensors
+    whose last two axes are these: done once for many steps.
     """
 
     def __init__(

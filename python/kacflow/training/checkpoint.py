@@ -142,13 +142,9 @@ def write_atomically(target: Path, data: bytes) -> Path:
 def load_checkpoint(place: str | os.PathLike[str], network: nn.Module | None = None) -> Checkpoint:
     """Read and check a checkpoint file, or the one in a run folder.
 
-    ``network`` is the module of a run with network "custom".
-
-    Raises
-    ------
-    ValueError
-        If there is none, or it is not a whole checkpoint of this package and format, with the
-        tensors of its configuration: the message names the file.
+    ``network`` is the module of a run with network "custom".  ValueError, which names the file, if
+    there is none, or it is not a whole checkpoint of this package and format, with the tensors of
+    its configuration.
     """
     file = checkpoint_file(place)
     require("safetensors.torch")
@@ -189,8 +185,9 @@ def _parsed(data: bytes, network: nn.Module | None) -> Checkpoint:
     classes = _arguments.integer("classes", head["classes"], int(config.labels), 2**20)
     if classes and not config.labels:
         raise ValueError(f"classes: got {classes}; allowed: 0, for a network without labels")
-    _compare(tensors, config, sample_shape, classes, step, network)
-    return Checkpoint(tensors, config, sample_shape, classes, step)
+    found = Checkpoint(tensors, config, sample_shape, classes, step)
+    _compare(found, network)
+    return found
 
 
 def _sample_shape(given: Any, config: TrainConfig) -> tuple[int, ...]:
@@ -207,16 +204,11 @@ def _sample_shape(given: Any, config: TrainConfig) -> tuple[int, ...]:
     return known or tuple(given)
 
 
-def _expected(
-    config: TrainConfig,
-    sample_shape: tuple[int, ...],
-    classes: int,
-    step: int,
-    custom: nn.Module | None,
-) -> dict[str, Tensor]:
-    """Tensors of the shapes and types that a checkpoint of step ``step`` holds, without memory."""
+def _expected(saved: Checkpoint, custom: nn.Module | None) -> dict[str, Tensor]:
+    """Tensors of the shapes and types that a checkpoint of such a step holds, without memory."""
+    config, shape = saved.config, saved.sample_shape
     with torch.device("meta"):
-        network = build_network(config, sample_shape, classes) if custom is None else custom
+        network = build_network(config, shape, saved.classes) if custom is None else custom
         count = torch.zeros((), dtype=torch.int64)
         found = {"state.n_averaged": count, "state.loss_count": count}
         found["state.loss_sum"] = torch.zeros((), dtype=torch.float64)
@@ -224,12 +216,12 @@ def _expected(
     found["rng.cpu"] = torch.get_rng_state()
     for name, value in network.state_dict().items():
         found[f"model.{name}"] = found[f"ema.{name}"] = value
-    learned = _noise_shapes(config, sample_shape)
+    learned = _noise_shapes(config, shape)
     found.update((f"noise.{name}", value) for name, value in learned.items())
     if learned and not config.teacher:
         found.update((f"state.{name}_sum", found["state.loss_sum"]) for name in TERMS)
     trained = [*network.parameters(), *(learned.values() if config.learned_steps else ())]
-    for i, value in enumerate(trained if step else ()):  # Adam's, from the first step
+    for i, value in enumerate(trained if saved.step else ()):  # Adam's, from the first step
         found[f"optimizer.{i}.step"] = number
         found[f"optimizer.{i}.exp_avg"] = found[f"optimizer.{i}.exp_avg_sq"] = value
     return found
@@ -247,20 +239,14 @@ def _noise_shapes(config: TrainConfig, sample_shape: tuple[int, ...]) -> dict[st
     }
 
 
-def _compare(
-    tensors: Mapping[str, Tensor],
-    config: TrainConfig,
-    sample_shape: tuple[int, ...],
-    classes: int,
-    step: int,
-    custom: nn.Module | None,
-) -> None:
-    """ValueError unless the tensors are those of the configuration after ``step`` steps."""
+def _compare(saved: Checkpoint, custom: nn.Module | None) -> None:
+    """ValueError unless the tensors are those of the configuration after so many steps."""
+    tensors, config, step = saved.tensors, saved.config, saved.step
     # Each block has several tensors: nothing is built that is not there.
     if custom is None and config.blocks > len(tensors):
         raise ValueError(f"blocks: got {config.blocks}, more than its {len(tensors)} tensors")
     try:
-        expected = _expected(config, sample_shape, classes, step, custom)
+        expected = _expected(saved, custom)
     except (RuntimeError, OverflowError) as error:
         raise ValueError(f"its configuration gives no network: {error}") from None
     of_network = sum(k[:10] == "optimizer." and k[-5:] == ".step" for k in expected)

@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 
 from kacflow import _arguments
+from kacflow.generate import FIXED_STEP, PREDICTIONS
 from kacflow.quantile import TAILS
+from kacflow.schedules import CLOCKS, SIGNALS
 from kacflow.training._fields import at_least_zero as _at_least_zero
 from kacflow.training._fields import bound as _bound
 from kacflow.training._fields import channels as _channels
@@ -28,17 +30,13 @@ from kacflow.training._fields import whole as _whole
 PATHS = ("kac", "diffusion", "flow_matching", "uniform", "quantile")
 NOISE_STARTS = ("gaussian", "student", "kac")
 NOISE_COMPONENTS = ("one", "each")
-SIGNALS = ("constant", "linear", "exp", "cosine", "lambda")
-CLOCKS = ("linear", "square")
 DENSITIES = ("uniform", "logit_normal", "power")
-PREDICTIONS = ("velocity", "data")
 NETWORKS = ("auto", "mlp", "perceptron", "unet", "dit", "custom")
 LR_SCHEDULES = ("cosine", "constant")
 PRECISIONS = ("no", "bf16")
 DEVICES = ("auto", "cpu", "cuda")
 TRACKERS = ("none", "tensorboard", "wandb")
 STUDENT_LOSSES = ("velocity", "position")
-SOLVERS = ("euler", "ab2", "heun", "midpoint", "rk4")
 
 #: Fields that checkpoints of format 3 may lack, which were written before: they have the defaults.
 ADDED = frozenset(
@@ -291,7 +289,7 @@ class TrainConfig:
         _key,
     )
     teacher_solver: str = _option(
-        "ab2", "method that integrates the teacher; 'euler' for one that is a student", SOLVERS
+        "ab2", "method that integrates the teacher; 'euler' for one that is a student", FIXED_STEP
     )
     teacher_substeps: int = _option(
         8, "steps of the teacher for one of the student, >= 1", _whole(1, 10**6)

@@ -72,16 +72,9 @@ class Dataset(Protocol):
 class TensorData:
     """Samples that are held in memory, and their classes.
 
-    Parameters
-    ----------
-    values : Tensor
-        float32 samples of shape (size, *sample_shape), or images as uint8.
-    labels : Tensor, optional
-        int64 of shape (size,).
-    classes : int, optional
-        Number of classes; by default one more than the largest label.
-    flip : bool
-        Mirror images that are stored as uint8 left to right with probability 1/2.
+    ``values`` are float32 of shape (size, *sample_shape), or images as uint8, which ``flip``
+    mirrors left to right with probability 1/2; ``labels`` are int64 of shape (size,), and
+    ``classes`` by default one more than the largest of them.
     """
 
     in_memory = True
@@ -137,13 +130,11 @@ class Subset:
 
 
 def digits_split() -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """scikit-learn's 1,797 handwritten digits, split once and for all.
+    """scikit-learn's 1,797 handwritten digits, split once and for all: train, train_labels,
+    held_out and held_out_labels.
 
-    Returns
-    -------
-    train, train_labels, held_out, held_out_labels : Tensor
-        Images of shape (1297 or 500, 1, 8, 8), float32 in [-1, 1], and labels 0 ... 9, int64.
-        The split is a fixed permutation; training never sees the held-out images.
+    Images of shape (1297 or 500, 1, 8, 8), float32 in [-1, 1], and labels 0 ... 9, int64.  The
+    split is a fixed permutation; training never sees the held-out images.
     """
     bunch = require("sklearn.datasets").load_digits()
     order = np.random.default_rng(0).permutation(len(bunch.target))

@@ -68,27 +68,17 @@ class Distillation(Objective):
     The target is the mean velocity (x_t - y)/h of the teacher over the step h = T/M, and with the
     loss "velocity" the error is that of velocities; "position" is h^2 times as much.
 
-    The teacher is asked as :func:`kacflow.generate` would ask it, on the way to t = 0.  There heun
-    and rk4 evaluate the field, which a teacher that predicts the data does not have: it takes
-    another solver.
+    The teacher, on the device that trains, is asked as :func:`kacflow.generate` would ask it, on
+    the way to t = 0.  There heun and rk4 evaluate the field, which a teacher that predicts the data
+    does not have: it takes another solver.
 
     A student that predicts the data is compared in the velocity that ``generate`` makes of it.  At
     its times, >= h, that is affine in the data on a Gaussian path.  On the Kac path it is not: at
     the edge of the light cone it leaps by 2 c/(a g + 2), so that no data gives what lies between,
-    and beyond it is +-c plus the signal's part, whatever the noise.  A student there predicts
-    the velocity, whatever its teacher does.
+    and beyond it is +-c plus the signal's part, whatever the noise.  A student there predicts the
+    velocity, whatever its teacher does.
 
-    Parameters
-    ----------
-    config, data, classes, weight
-        As in :class:`Objective`.
-    teacher : TrainedModel
-        On the device that trains.
-
-    Raises
-    ------
-    ValueError
-        If the teacher cannot teach this student; the message names the field.
+    ValueError, which names the field, if the teacher cannot teach this student.
     """
 
     def __init__(

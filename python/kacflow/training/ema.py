@@ -12,16 +12,9 @@ class Average:
     """A copy of a network, in evaluation mode, whose weights follow the trained ones.
 
     The decay at the n-th update is min(decay, (1 + n) / (10 + n)): it rises, so that short runs are
-    not dominated by the initial weights, which the first update replaces.  Nothing is read back
-    from the device: torch's ``AveragedModel`` reads its counter in every update.
-
-    Parameters
-    ----------
-    network : nn.Module
-    decay : float
-        Weight of the past per update, in [0, 1); 0 keeps a plain copy.
-    foreach : bool
-        Update all weights in few launches, rather than one by one.
+    not dominated by the initial weights, which the first update replaces; 0 keeps a plain copy.
+    With ``foreach`` all weights are updated in few launches.  Nothing is read back from the device:
+    torch's ``AveragedModel`` reads its counter in every update.
     """
 
     def __init__(self, network: nn.Module, decay: float, *, foreach: bool = True) -> None:

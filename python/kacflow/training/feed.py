@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -15,25 +13,23 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from kacflow.training.data import Dataset, Order
+from kacflow_core._paths import physical_memory
 
 KEPT_ON_CPU = 4 * 2**30  #: bytes of a data set that the CPU keeps; on a GPU half of what is free
 _Read = tuple[Tensor, Tensor] | str
 
 
-def memory_of(device: torch.device) -> int:
-    """Bytes of memory that are free on a GPU, or that the machine has; unlimited if unknown."""
+def memory_of(device: torch.device) -> float:
+    """Bytes of memory that are free on a GPU, or that the machine has; infinity if unknown."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # not on this system
-        return sys.maxsize
+    return physical_memory()
 
 
 def kept_bytes(device: torch.device) -> int:
     """How large a data set may be to be kept on ``device``."""
     if device.type == "cuda":
-        return memory_of(device) // 2
+        return int(memory_of(device)) // 2
     return KEPT_ON_CPU
 
 
@@ -84,29 +80,10 @@ class Feed:
     """The samples of one process's rows of every step, as they are stored, on the device.
 
     A set that fits is kept there once it has been read, images as uint8; of a larger one every step
-    is read anew.  Reading happens in worker processes, ahead of the step, and for a GPU into
-    pinned memory.  What comes out depends on the order alone, not on workers or memory.
-
-    Parameters
-    ----------
-    data : Dataset
-    order : Order
-        Which samples each step takes.
-    rows : range
-        The rows of a step that are this process's.
-    steps : range
-        The steps that will be asked for, in this order.
-    device : torch.device
-        Where the samples are to be.
-    workers : int
-        Processes that read ahead, >= 0; 0 reads when a step asks.
-    labels : bool
-        Whether the classes are wanted too.
-
-    Raises
-    ------
-    ValueError
-        If the data cannot be read.
+    is read anew.  Reading happens in ``workers`` processes (0: when a step asks), ahead of the
+    step, and for a GPU into pinned memory.  What comes out depends on the order alone, not on
+    workers or memory.  ``steps`` will be asked for in this order, and ``labels`` says whether the
+    classes are wanted too; ValueError if the data cannot be read.
     """
 
     def __init__(

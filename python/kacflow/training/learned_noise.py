@@ -53,15 +53,10 @@ def optimal_pairs(data: Tensor, noise: Tensor) -> Tensor:
 
 
 class LearnedNoise(Objective):
-    """The objective of path "quantile".
+    """The objective of path "quantile"; arguments as of :class:`Objective`.
 
     Its noise is a module, whose parameters are trained by whoever calls :meth:`loss` and
     :meth:`add_gradient`; in validation, without gradients, the pairs are made all the same.
-
-    Parameters
-    ----------
-    config, data, classes, weight
-        As in :class:`Objective`.
     """
 
     def __init__(

@@ -265,20 +265,18 @@ class _Run:
             groups[: 1 + bool(self.learned)], lr=config.lr,
             fused=config.fused and self.device.type in ("cpu", "cuda"),
         )  # fmt: skip
-        self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
-        self.loss_count = 0
-        terms = TERMS if isinstance(self.objective, LearnedNoise) else ()
-        self.term_sums = {name: torch.zeros_like(self.loss_sum) for name in terms}
+        logged = ("loss", *(TERMS if isinstance(self.objective, LearnedNoise) else ()))
+        zero = torch.zeros((), dtype=torch.float64, device=self.device)
+        self.sums, self.loss_count = {name: zero.clone() for name in logged}, 0
         if saved is not None:
             self.noise.load_state_dict(saved.part("noise"))
-            for name in terms:
-                self.term_sums[name] += saved.tensors[f"state.{name}_sum"].to(self.device)
+            for name, total in self.sums.items():
+                total += saved.tensors[f"state.{name}_sum"].to(self.device)
             network.load_state_dict(saved.part("model"))
             self.ema.module.load_state_dict(saved.part("ema"))
             self.ema.updates = int(saved.tensors["state.n_averaged"])
             restore_optimizer(optimizer, saved.part("optimizer"))
             torch.set_rng_state(saved.tensors["rng.cpu"])
-            self.loss_sum += saved.tensors["state.loss_sum"].to(self.device)
             self.loss_count = int(saved.tensors["state.loss_count"])
         if config.compile:
             network.compile()
@@ -305,9 +303,8 @@ class _Run:
 
     def checkpoint(self) -> Path | None:
         """Write the state of the run; called by all processes, done by the main one."""
-        loss_sum = self.accelerator.reduce(self.loss_sum, "mean")
-        terms = {k: self.accelerator.reduce(v, "mean") for k, v in self.term_sums.items()}
-        self.check_finite(loss_sum.item())
+        sums = self.reduced_sums()
+        self.check_finite(sums["loss"].item())
         if not self.accelerator.is_main_process:
             return None
         parts = {
@@ -318,9 +315,8 @@ class _Run:
             "rng": {"cpu": torch.get_rng_state()},
             "state": {
                 "n_averaged": torch.tensor(self.ema.updates),
-                "loss_sum": loss_sum,
                 "loss_count": torch.tensor(self.loss_count),
-                **{f"{name}_sum": value for name, value in terms.items()},
+                **{f"{name}_sum": total for name, total in sums.items()},
             },
         }
         tensors = {f"{part}.{k}": v for part, content in parts.items() for k, v in content.items()}
@@ -347,7 +343,7 @@ class _Run:
             self.objective.add_gradient(drawn)
             return loss.detach()
         chunks = (value.chunk(pieces) for value in drawn)
-        total = torch.zeros_like(self.loss_sum)
+        total = torch.zeros_like(self.sums["loss"])
         for piece, part in enumerate(zip(*chunks, strict=True), start=1):
             alone = piece < pieces  # the last piece waits for the other processes
             with self.accelerator.no_sync(self.network) if alone else nullcontext():
@@ -380,9 +376,9 @@ class _Run:
             finite = finite & nn.utils.clip_grad_norm_(self.learned, self.config.clip).isfinite()
         self.optimizer.step()
         self.ema.update(self.bare)
-        self.loss_sum += torch.where(finite, loss, math.nan)
-        for name, total in self.term_sums.items():
-            total += self.objective.terms[name]
+        self.sums["loss"] += torch.where(finite, loss, math.nan)
+        for name, value in self.objective.terms.items():
+            self.sums[name] += value
         self.loss_count += 1
         self.step += 1
         return norm
@@ -396,21 +392,21 @@ class _Run:
                 f"{self.config.lr}) or clip (it is {self.config.clip})"
             )
 
+    def reduced_sums(self) -> dict[str, Tensor]:
+        """The sums since the last line of the log, each the mean of those of all processes."""
+        return {name: self.accelerator.reduce(v, "mean") for name, v in self.sums.items()}
+
     def means(self, norm: Tensor) -> dict[str, float]:
         """A line of the log: means since the last, which are cleared.  Called by all processes."""
-        loss_sum: Tensor = self.accelerator.reduce(self.loss_sum, "mean")
-        self.last_loss = loss_sum.item() / self.loss_count
+        means = {k: total.item() / self.loss_count for k, total in self.reduced_sums().items()}
+        self.last_loss = means["loss"]
         self.check_finite(self.last_loss)
-        terms = {}
-        for name, total in self.term_sums.items():
-            terms[name] = self.accelerator.reduce(total, "mean").item() / self.loss_count
+        for total in self.sums.values():
             total.zero_()
-        self.loss_sum.zero_()
         self.loss_count = 0
         return {
             "step": self.step,
-            "loss": self.last_loss,
-            **terms,
+            **means,
             "grad_norm": float(norm),
             "lr": self.config.learning_rate(self.step - 1),
         }

@@ -31,14 +31,8 @@ PICTURED, PICTURE_STEPS = 64, 50
 
 
 class Validation:
-    """The loss on the same held-out samples, times and noise each time, whatever the seed.
-
-    Parameters
-    ----------
-    objective : Objective
-        That of the training.
-    held_out : Dataset
-    device : torch.device
+    """The loss on the same held-out samples, times and noise each time, whatever the seed;
+    ``objective`` is that of the training.
     """
 
     def __init__(self, objective: Objective, held_out: Dataset, device: torch.device) -> None:
@@ -99,16 +93,8 @@ class Pictures:
 
 
 class Evaluation:
-    """Distances of samples of the network as it is now to data; the same noise each time.
-
-    Parameters
-    ----------
-    objective : Objective
-    average : nn.Module
-        The network.
-    data : Dataset
-        What the samples are compared with.
-    device : torch.device
+    """Distances of samples of the network as it is now, ``average``, to ``data``; the same noise
+    each time.
     """
 
     def __init__(
@@ -174,24 +160,9 @@ class Stopwatch:
 class Monitor:
     """Log, progress bar, tracker, validation and pictures of a run, in its main process.
 
-    The others take part in the lines of the log, whose means are taken over all.
-
-    Parameters
-    ----------
-    objective : Objective
-    accelerator : accelerate.Accelerator
-    average : nn.Module
-        The averaged weights, which are validated and pictured.
-    data : Dataset
-        What is trained on.
-    held_out : Dataset, optional
-        What to validate on.
-    step : int
-        Steps that were done before.
-    parameters : int
-        Number of trained parameters.
-    progress : bool
-        Whether to show the bar.
+    The others take part in the lines of the log, whose means are taken over all.  ``average`` has
+    the averaged weights, which are validated on ``held_out`` and pictured; ``step`` is how many
+    steps were done before, and ``parameters`` the number of trained ones.
     """
 
     def __init__(

@@ -50,19 +50,11 @@ def _classes(labels: Tensor | None, x: Tensor, classes: int) -> Tensor:
 
 
 class TimeFeatures(nn.Module):
-    """Sines and cosines of time: ``(sin(w_k s), cos(w_k s))`` of the relative time ``s = t / T``.
+    """Sines and cosines of time: ``(sin(w_k s), cos(w_k s))`` of the relative time ``s = t /
+    horizon``, ``width`` of them, an even number.
 
     The frequencies w_k are geometric from 1 to ``max_frequency``: the lowest tells 0 from T apart,
     the highest resolves the fast change near the data.
-
-    Parameters
-    ----------
-    width : int
-        Number of features, even, >= 2.
-    horizon : float
-        T, the largest time, > 0.
-    max_frequency : float
-        Highest angular frequency in units of 1/T, >= 1.
     """
 
     frequencies: Tensor

@@ -23,15 +23,8 @@ Weight = Callable[[Tensor], Tensor]
 class Objective:
     """Mean squared error of a network against the conditional velocity, or the data.
 
-    Parameters
-    ----------
-    config : TrainConfig
-    data : Dataset
-        What turns stored samples into numbers.
-    classes : int
-        Number of classes, 0 for a network without labels.
-    weight : callable, optional
-        Factor of each sample's squared error as a function of the times.
+    ``data`` turns stored samples into numbers, ``classes`` is 0 for a network without labels, and
+    ``weight`` the factor of each sample's squared error as a function of the times.
     """
 
     def __init__(
@@ -87,16 +80,10 @@ class Objective:
     ) -> list[Tensor]:  # fmt: skip
         """x_t, t, the target and, with labels, the classes.
 
-        Parameters
-        ----------
-        raw : Tensor
-            Samples number ``first`` and on of a batch, as the data set stores them, on the device.
-        labels : Tensor or None
-            Their classes, int64 of shape (rows,).
-        random : tuple of Tensor
-            What :meth:`random` gives, for one step.
-        seed, step : int
-            Decide the noise, together with the number of a sample in the batch.
+        ``raw`` are the samples number ``first`` and on of a batch, as the data set stores them, on
+        the device, ``labels`` their classes, int64 of shape (rows,), and ``random`` what
+        :meth:`random` gives for one step.  ``seed`` and ``step`` decide the noise, together with
+        the number of a sample in the batch.
         """
         t, numbers, dropped = random
         x_0 = self.data.samples(raw, numbers)

@@ -32,12 +32,8 @@ def is_main() -> bool:
 
 
 def usable_device(device: Any, name: str = "device") -> torch.device:
-    """The device of that name, on which a number was written and read back.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it is no device of torch, or cannot be used here.
+    """The device of that name, on which a number was written and read back; TypeError or ValueError
+    if it is no device of torch, or cannot be used here.
     """
     found = _arguments.device(device, name)
     try:
@@ -51,16 +47,11 @@ def usable_device(device: Any, name: str = "device") -> torch.device:
 
 
 def accelerator(device: str, tracker: str = "none", folder: str | None = None) -> Any:
-    """accelerate's ``Accelerator`` on ``device``: ``"auto"``, ``"cpu"`` or ``"cuda"``; its tracker
-    writes into ``folder``.
+    """accelerate's ``Accelerator`` on ``device``: ``"auto"``, ``"cpu"`` or ``"cuda"`` (ValueError
+    without a CUDA GPU); its tracker writes into ``folder``.
 
     Under ``torchrun`` it joins the processes, over gloo on CPUs and NCCL on GPUs, each on a GPU of
     its own.
-
-    Raises
-    ------
-    ValueError
-        For "cuda" without a CUDA GPU.
     """
     found = torch.cuda.is_available()
     if device == "cuda" and not found:

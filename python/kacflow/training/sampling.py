@@ -29,27 +29,16 @@ def draw_samples(
     labels: Tensor | None = None,
     **options: Any,
 ) -> Tensor:
-    """Generate the samples number ``first`` to ``first + n - 1`` of a seed, on the CPU.
+    """Generate the samples number ``first`` to ``first + n - 1`` of a seed, on the CPU, shape (n,
+    *sample_shape).
 
     The noise that a sample starts from depends on (``seed``, its number) alone, not on how many are
-    drawn, in what pieces, or by which process.  Returns shape (n, *sample_shape).
+    drawn, in what pieces of ``chunk``, by how many steps, or by which process.
 
-    Parameters
-    ----------
-    model : TrainedModel
-    n : int
-        >= 1.
-    steps, method, **options
-        As in :func:`kacflow.generate`, ``guidance`` and ``t_grid`` among them.  A student takes the
-        steps that it was made for by default, others 100; how else a student is used is warned of.
-    seed : int
-        Decides the noise the samples start from; the same for every number of steps.
-    first : int
-        Number of the first sample, >= 0.
-    chunk : int
-        Samples that are computed at once.
-    labels : Tensor, optional
-        Class of each sample, int64 of shape (n,), for a model with labels; -1 means none.
+    ``steps``, ``method`` and ``options`` are as in :func:`kacflow.generate`, ``guidance`` and
+    ``t_grid`` among them.  A student takes the steps that it was made for by default, others 100;
+    how else a student is used is warned of.  ``labels``, int64 of shape (n,), are the classes for a
+    model with labels; -1 means none.
     """
     n, first = _arguments.integer("n", n, 1), _arguments.integer("first", first)
     chunk = _arguments.integer("chunk", chunk, 1)
@@ -119,22 +108,12 @@ def _checked_labels(labels: Tensor, n: int, model: TrainedModel) -> Tensor:
 
 
 def draw_samples_together(accelerator: Any, model: TrainedModel, n: int, **options: Any) -> Tensor:
-    """As :func:`draw_samples`, by all processes of a run together: each generates a part.
+    """As :func:`draw_samples`, by all processes of a run together: each generates a part, and gets
+    all.
 
     The noise is that of one process; the samples agree up to the rounding of the network, which may
-    depend on how many it computes at once.
-
-    Parameters
-    ----------
-    accelerator : accelerate.Accelerator
-        The processes; ``model`` is on its device.
-    model, n, **options
-        As in :func:`draw_samples`, the same in all processes.
-
-    Returns
-    -------
-    Tensor
-        All samples, in every process.
+    depend on how many it computes at once.  ``model`` is on the device of ``accelerator``, and the
+    other arguments are the same in all processes.
     """
     share = -(-n // accelerator.num_processes)
     first = accelerator.process_index * share
@@ -150,26 +129,13 @@ def draw_samples_together(accelerator: Any, model: TrainedModel, n: int, **optio
 def motion_strip(
     model: TrainedModel, real: Tensor, *, frames: int = 8, steps: int | None = None, seed: int = 0
 ) -> tuple[list[tuple[str, list[Tensor]]], list[float]]:
-    """Samples turning into noise, and noise turning into samples.
+    """Samples turning into noise, and noise turning into samples: (rows, times) as
+    :func:`kacflow.plotting.plot_strip` takes them.
 
-    Parameters
-    ----------
-    model : TrainedModel
-    real : Tensor
-        Samples to turn into noise, (n, *sample_shape).
-    frames : int
-        Number of times, evenly spaced from 0 to T, >= 2.
-    steps : int
-        Euler steps from T to 0, rounded to a multiple of ``frames - 1``; by default 100, or those
-        of a student, of which there are frames as its steps allow.
-    seed : int
-        Decides the noise.
-
-    Returns
-    -------
-    rows, times
-        As :func:`kacflow.plotting.plot_strip` takes them.  Both rows are in the order of
-        ``times``: generation is to be read from right to left.
+    The samples ``real``, (n, *sample_shape), turn into noise at ``frames`` >= 2 times, evenly
+    spaced from 0 to T.  ``steps``, Euler steps from T to 0, are rounded to a multiple of ``frames -
+    1``; by default 100, or those of a student, of which there are frames as its steps allow.  Both
+    rows are in the order of the times: generation is to be read from right to left.
     """
     frames = _arguments.integer("frames", frames, 2)
     if steps is None and model.config.teacher:

@@ -13,10 +13,10 @@ import torch
 from torch import nn
 
 from kacflow import _arguments, plotting
-from kacflow.generate import _weight
+from kacflow.generate import FIXED_STEP, _weight
 from kacflow.training import processes
 from kacflow.training.checkpoint import FILE_NAME, TrainedModel, load_checkpoint, load_model
-from kacflow.training.config import SOLVERS, STUDENT_LOSSES
+from kacflow.training.config import STUDENT_LOSSES
 from kacflow.training.distillation import digest
 from kacflow.training.loop import TrainResult, train
 from kacflow.training.sampling import default_steps, draw_samples
@@ -107,7 +107,7 @@ def distill(
     if unknown:
         raise ValueError(f"distill: got {unknown}; allowed: {', '.join(CHANGES)}")
     _arguments.flag("chain", chain)
-    _arguments.choice("solver", solver, SOLVERS)
+    _arguments.choice("solver", solver, FIXED_STEP)
     _arguments.choice("loss", loss, STUDENT_LOSSES)
     wanted = None if substeps is None else _arguments.integer("substeps", substeps, 1, 10**6)
     train_steps = _arguments.integer("train_steps", train_steps, 1)
