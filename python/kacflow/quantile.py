@@ -261,7 +261,7 @@ class QuantileProcess(nn.Module, ScaledProcess):
         weights = 2.0 * weights / weights.sum()
         width = 0.5 * knots.x.diff()
         x = ((knots.x[:, :-1] + width)[..., None] + width[..., None] * nodes).flatten(1)
-        y = _spline.evaluate(knots, x)[0]
+        y = torch.ops.kacflow._spline(x[None], *knots)[0][0]
         share = 0.5 * (width[..., None] * weights).flatten(1)
         if self.tails == "none":
             mean = (share * y).sum(1, keepdim=True)
