@@ -8,6 +8,7 @@ and results go back as the library's own where it can adopt them.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import sys
 from collections.abc import Sequence
@@ -177,15 +178,11 @@ class TorchArrays:
         self._torch.cuda.current_stream(device).synchronize()
 
 
-_libraries: dict[str, Library] = {}
-
-
+@functools.cache
 def library(name: str) -> Library:
     """CuPy or torch; ImportError where it is not there."""
-    if name not in _libraries:
-        module = importlib.import_module(name)
-        _libraries[name] = CupyArrays(module) if name == "cupy" else TorchArrays(module)
-    return _libraries[name]
+    module = importlib.import_module(name)
+    return CupyArrays(module) if name == "cupy" else TorchArrays(module)
 
 
 def _of(name: str, value: Any) -> bool:

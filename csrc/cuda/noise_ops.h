@@ -61,18 +61,11 @@ struct SampleOp {
   using Job = SampleJob;
   using Row = kac::NoiseConstants<Real>;
   static constexpr int32 kVector = Vector<Real>::kSize;
+  using Outputs = Result<Real>;
 
   struct Inputs {
     GroupWords<Real, kVector> noise;
     KAC_FN void load(const Job& job, int64 first, int32) { noise.draw(job.noise, first); }
-  };
-
-  struct Outputs {
-    Vector<Real> k;
-    KAC_FN void set(int32 j, Real value) { k.values[j] = value; }
-    KAC_FN void store(const Job& job, int64 first, int32 count) const {
-      write(job.out, first, count, job.tiling.wide != 0, k);
-    }
   };
 
   static KAC_FN Row row(const Job& job, const RowIndex& i) {

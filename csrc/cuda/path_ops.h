@@ -17,21 +17,14 @@ namespace kacflow {
 namespace device {
 
 template <class T>
-struct StepWords;
-
-template <>
-struct StepWords<float> {
-  static KAC_FN kac::StepDraw<float> draw(uint64 seed, uint64 path, uint32 interval) {
-    return kac::step_draw(kac::philox(seed, path, 0, interval));
+KAC_FN kac::StepDraw<T> step_draw(uint64 seed, uint64 path, uint32 interval) {
+  const kac::Words words = kac::philox(seed, path, 0, interval);
+  if constexpr (sizeof(T) == sizeof(float)) {
+    return kac::step_draw(words);
+  } else {
+    return kac::step_draw(words, kac::philox(seed, path, 1, interval));
   }
-};
-template <>
-struct StepWords<double> {
-  static KAC_FN kac::StepDraw<double> draw(uint64 seed, uint64 path, uint32 interval) {
-    return kac::step_draw(kac::philox(seed, path, 0, interval),
-                          kac::philox(seed, path, 1, interval));
-  }
-};
+}
 
 template <class Real>
 struct PathOp {
@@ -107,7 +100,7 @@ struct PathOp {
     for (int32 i = 0; i < n; ++i) {
       const Row constants = shared.steps[i * rows + walk->row].row;
       const kac::StepDraw<Real> u =
-          StepWords<Real>::draw(seed, path, static_cast<uint32>(j) + static_cast<uint32>(i));
+          step_draw<Real>(seed, path, static_cast<uint32>(j) + static_cast<uint32>(i));
       walk->point =
           j + i == 0 ? kac::first_step(constants, u) : kac::next_step(constants, u, walk->point);
       shared.positions[result + i] = walk->point.position;

@@ -19,18 +19,8 @@ struct PointInputs {
   }
 };
 
-template <class Stored>
-struct PointOutputs {
-  Vector<Stored> v;
-  KAC_FN void set(int32 j, kac::Working<Stored> value) {
-    v.values[j] = kac::Narrow<Stored>::of(value);
-  }
-  KAC_FN void store(const PointJob& job, int64 first, int32 count) const {
-    write(job.out, first, count, job.tiling.wide != 0, v);
-  }
-};
-
-/// Function<Real>::row(a, c, t) are a row's constants and Function<Real>::at(row, x) is the value.
+/// Function<Real>::row(a, c, t, s) are a row's constants and Function<Real>::at(row, x) is the
+/// value.
 template <class Stored, template <class> class Function>
 struct PointOp {
   using Job = PointJob;
@@ -38,10 +28,11 @@ struct PointOp {
   using Row = typename Function<Real>::Row;
   static constexpr int32 kVector = Vector<Stored>::kSize;
   using Inputs = PointInputs<Stored>;
-  using Outputs = PointOutputs<Stored>;
+  using Outputs = Result<Stored>;
 
   static KAC_FN Row row(const Job& job, const RowIndex& i) {
-    return Function<Real>::row(value_at(job.a, i), value_at(job.c, i), value_at(job.t, i));
+    return Function<Real>::row(value_at(job.a, i), value_at(job.c, i), value_at(job.t, i),
+                               value_at(job.s, i));
   }
   static KAC_FN Real apply(const Row& row, const Inputs& in, int32 j) {
     return Function<Real>::at(row, kac::widen(in.x.values[j]));
@@ -51,7 +42,7 @@ struct PointOp {
 template <class Real>
 struct Velocity {
   using Row = kac::Cone<Real>;
-  static KAC_FN Row row(double a, double c, double t) { return kac::cone<Real>(a, c, t); }
+  static KAC_FN Row row(double a, double c, double t, double) { return kac::cone<Real>(a, c, t); }
   static KAC_FN Real at(const Row& cone, Real x) { return kac::velocity(cone, x); }
 };
 
@@ -66,48 +57,35 @@ struct One {
   KAC_FN const Row& at(int) const { return row; }
 };
 
-/// The operation Op of a function of law.h, at one place or probability.
-#define KACFLOW_LAW(name, Function, Op)                                                     \
-  template <class Real>                                                                     \
-  struct Function {                                                                         \
-    using Row = kac::Law<Real>;                                                             \
-    static KAC_FN Row row(double a, double c, double t) { return kac::law<Real>(a, c, t); } \
-    static KAC_FN Real at(const Row& law, Real place) {                                     \
-      const Real x[1] = {place};                                                            \
-      Real out[1];                                                                          \
-      kac::name(One<Row>{law}, x, out);                                                     \
-      return out[0];                                                                        \
-    }                                                                                       \
-  };                                                                                        \
-  template <class Stored>                                                                   \
+template <class Real>
+KAC_FN kac::Law<Real> row_of_law(double a, double c, double t, double) {
+  return kac::law<Real>(a, c, t);
+}
+
+/// The operation Op of a function of law.h or transport.h, at one place or probability; `make`
+/// makes the constants of a row.
+#define KACFLOW_LAW(name, Function, Op, Constants, make)            \
+  template <class Real>                                             \
+  struct Function {                                                 \
+    using Row = kac::Constants<Real>;                               \
+    static KAC_FN Row row(double a, double c, double t, double s) { \
+      return make<Real>(a, c, t, s);                                \
+    }                                                               \
+    static KAC_FN Real at(const Row& row, Real place) {             \
+      const Real x[1] = {place};                                    \
+      Real out[1];                                                  \
+      kac::name(One<Row>{row}, x, out);                             \
+      return out[0];                                                \
+    }                                                               \
+  };                                                                \
+  template <class Stored>                                           \
   using Op = PointOp<Stored, Function>;
-KACFLOW_LAW(pdf, Pdf, PdfOp)
-KACFLOW_LAW(logpdf, LogPdf, LogPdfOp)
-KACFLOW_LAW(cdf, Cdf, CdfOp)
-KACFLOW_LAW(ppf, Ppf, PpfOp)
+KACFLOW_LAW(pdf, Pdf, PdfOp, Law, row_of_law)
+KACFLOW_LAW(logpdf, LogPdf, LogPdfOp, Law, row_of_law)
+KACFLOW_LAW(cdf, Cdf, CdfOp, Law, row_of_law)
+KACFLOW_LAW(ppf, Ppf, PpfOp, Law, row_of_law)
+KACFLOW_LAW(transport, Transport, TransportOp, Transport, kac::transport)
 #undef KACFLOW_LAW
-
-/// X(s, x).
-template <class Stored>
-struct TransportOp {
-  using Job = PointJob;
-  using Real = kac::Working<Stored>;
-  using Row = kac::Transport<Real>;
-  static constexpr int32 kVector = Vector<Stored>::kSize;
-  using Inputs = PointInputs<Stored>;
-  using Outputs = PointOutputs<Stored>;
-
-  static KAC_FN Row row(const Job& job, const RowIndex& i) {
-    return kac::transport<Real>(value_at(job.a, i), value_at(job.c, i), value_at(job.t, i),
-                                value_at(job.s, i));
-  }
-  static KAC_FN Real apply(const Row& row, const Inputs& in, int32 j) {
-    const Real x[1] = {kac::widen(in.x.values[j])};
-    Real out[1];
-    kac::transport(One<Row>{row}, x, out);
-    return out[0];
-  }
-};
 
 /// (dv/dx, dv/dt).
 template <class Stored>

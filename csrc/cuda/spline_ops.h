@@ -85,14 +85,7 @@ struct SplineInverseOp : SplineTileOp<Real> {
   using Base = SplineTileOp<Real>;
   using typename Base::Inputs;
   using typename Base::Row;
-
-  struct Outputs {
-    Vector<Real> x;
-    KAC_FN void set(int32 j, Real value) { x.values[j] = value; }
-    KAC_FN void store(const SplineJob& job, int64 first, int32 count) const {
-      write(job.out, first, count, job.tiling.wide != 0, x);
-    }
-  };
+  using Outputs = Result<Real>;
 
   static KAC_FN Real apply(const Row& row, const Inputs& in, int32 j) {
     const Real y = in.x.values[j];

@@ -58,6 +58,19 @@ KAC_FN void write(void* data, int64 first, int32 count, bool wide, const Vector<
   }
 }
 
+/// The outputs of an operation with one result, in `out` of its job.
+template <class Stored>
+struct Result {
+  Vector<Stored> v;
+  KAC_FN void set(int32 j, kac::Working<Stored> value) {
+    v.values[j] = kac::Narrow<Stored>::of(value);
+  }
+  template <class Job>
+  KAC_FN void store(const Job& job, int64 first, int32 count) const {
+    write(job.out, first, count, job.tiling.wide != 0, v);
+  }
+};
+
 /// n / d for n >= 0, d > 0, by 32-bit division where that is enough.
 KAC_FN int64 quotient(int64 n, int64 d) {
   if (((n | d) >> 32) == 0) {

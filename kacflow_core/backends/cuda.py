@@ -22,19 +22,12 @@ class CudaDriver:
     def __init__(self, module: Any, check: Callable[[int], None] = lambda device: None) -> None:
         """``check`` is called before the first launch on a device, and raises if it is unusable."""
         self._cuda = module
-        self._check = check
-        self._checked: set[int] = set()
-        self._numbers: dict[tuple[str, str, bool], int] = {}
+        self._check, self._number = functools.cache(check), functools.cache(module.find_kernel)
 
     def launch(self, launch: Launch, device: int, stream: int) -> None:
         operation, storage, plan, job = launch
-        kernel = operation, storage, plan.whole
-        number = self._numbers.get(kernel)
-        if number is None:
-            number = self._numbers[kernel] = self._cuda.find_kernel(*kernel)
-        if device not in self._checked:
-            self._check(device)
-            self._checked.add(device)
+        number = self._number(operation, storage, plan.whole)
+        self._check(device)
         self._cuda.launch_kernel(
             number, plan.blocks, plan.threads, plan.shared, job, device, stream
         )  # fmt: skip
