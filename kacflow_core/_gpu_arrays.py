@@ -8,7 +8,6 @@ and results go back as the library's own where it can adopt them.
 from __future__ import annotations
 
 import contextlib
-import functools
 import importlib
 import sys
 from collections.abc import Sequence
@@ -178,11 +177,15 @@ class TorchArrays:
         self._torch.cuda.current_stream(device).synchronize()
 
 
-@functools.cache
+_libraries: dict[str, Library] = {}
+
+
 def library(name: str) -> Library:
     """CuPy or torch; ImportError where it is not there."""
-    module = importlib.import_module(name)
-    return CupyArrays(module) if name == "cupy" else TorchArrays(module)
+    if name not in _libraries:
+        module = importlib.import_module(name)
+        _libraries[name] = CupyArrays(module) if name == "cupy" else TorchArrays(module)
+    return _libraries[name]
 
 
 def _of(name: str, value: Any) -> bool:

@@ -228,8 +228,7 @@ def test_threads_that_need_a_backend_first():
 @pytest.fixture
 def arrays(standin: Cupy, monkeypatch: pytest.MonkeyPatch) -> Cupy:
     """The stand-in as the library that arrays on a GPU are of."""
-    anew = functools.cache(_gpu_arrays.library.__wrapped__)
-    monkeypatch.setattr(_gpu_arrays, "library", anew)
+    monkeypatch.setattr(_gpu_arrays, "_libraries", {})
     monkeypatch.setattr(_dispatch, "_gpu_default", cupy.load())
     return standin
 
