@@ -22,7 +22,11 @@ class CudaDriver:
     def __init__(self, module: Any, check: Callable[[int], None] = lambda device: None) -> None:
         """``check`` is called before the first launch on a device, and raises if it is unusable."""
         self._cuda = module
-        self._check, self._number = functools.cache(check), functools.cache(module.find_kernel)
+        self._check, self._number = functools.cache(check), functools.cache(self._find)
+
+    def _find(self, operation: str, storage: str, whole: bool) -> int:
+        found: int = self._cuda.find_kernel(operation, storage, whole)
+        return found
 
     def launch(self, launch: Launch, device: int, stream: int) -> None:
         operation, storage, plan, job = launch
@@ -39,8 +43,8 @@ class CudaDriver:
 
     def _has(self, operation: str) -> bool:
         try:
-            self._cuda.find_kernel(operation, "float32", True)
-        except ValueError:
+            self._number(operation, "float32", True)
+        except (AttributeError, ValueError):  # no kernels at all, or not of this one
             return False
         return True
 
