@@ -79,7 +79,7 @@ class Path:
         signal: str | Schedule = "linear",
         clock: str | Schedule = "linear",
     ) -> None:
-        if not (
+        if isinstance(noise, type) or not (
             callable(getattr(noise, "velocity", None)) and callable(getattr(noise, "sample", None))
         ):
             raise TypeError(

@@ -37,8 +37,8 @@ class KacPipeline(DiffusionPipeline):
     """Unconditional images from a diffusers U-Net that predicts dx/dt, from data to noise.
 
     Starts from Kac noise, or that of another path, at timestep ``num_train_timesteps``, which it
-    draws itself, and steps to data at timestep 0.  ``save_pretrained`` and ``KacPipeline.from_pretrained`` keep network,
-    schedule and process.
+    draws itself, and steps to data at timestep 0.  ``save_pretrained`` and
+    ``KacPipeline.from_pretrained`` keep network, schedule and process.
 
     Parameters
     ----------
