@@ -222,7 +222,8 @@ def broadcast(**values: Tensor) -> torch.Size:
 def leads(name: str, value: Tensor, shape: Sequence[int]) -> None:
     """ValueError unless a parameter aligns with the leading axes of data of a shape."""
     own = value.shape
-    if any(n not in (1, m) for n, m in zip(own, shape, strict=False)) or (
+    # not "in": torch.compile finds no open extent in a tuple
+    if any(n != 1 and n != m for n, m in zip(own, shape, strict=False)) or (
         math.prod(own[len(shape) :]) != 1
     ):
         raise ValueError(

@@ -49,6 +49,13 @@ def normal(
     return draw(one, rate, speed, seed, offset, tuple(shape), dtype)
 
 
+def phi(n: Tensor) -> Tensor:
+    """P(N <= n) for a standard normal N, with the digits of its lower tail, which
+    ``torch.special.ndtr``, (1 + erf(n/sqrt(2)))/2, has lost: that is 0 from -5.4 on in float32.
+    """
+    return 0.5 * torch.erfc(-n * math.sqrt(0.5))
+
+
 def centred(n: Tensor) -> Tensor:
     """2 U - 1 in [-1, 1] of standard normal numbers, U = Phi(n) their distribution function."""
     return torch.erf(n * math.sqrt(0.5))
@@ -68,4 +75,4 @@ def uniform(
     what would round to 1 becomes the number below it.
     """
     n = normal(shape, generator=generator, first=first, dtype=dtype, device=device)
-    return torch.special.ndtr(n).clamp(max=1.0 - 0.5 * torch.finfo(dtype).eps)
+    return phi(n).clamp(max=1.0 - 0.5 * torch.finfo(dtype).eps)

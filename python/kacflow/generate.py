@@ -235,7 +235,8 @@ def learned_field(
     guided = None if classes is None else torch.cat((classes, torch.full_like(classes, -1)))
 
     def velocity(x: Tensor, seen: Tensor, time: Tensor, *label: Tensor | None) -> Tensor:
-        found = check_velocity("model: returned", model(seen, time, *label), seen).to(working)
+        found = check_velocity("model: returned", model(seen, time, *label), seen)
+        found = found.to(working, copy=True)  # models may use their memory again
         if data or prediction == "velocity":
             return found
         return path.velocity(x, time.to(working), found)  # type: ignore[attr-defined]

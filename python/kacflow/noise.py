@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from kacflow import _arguments
-from kacflow._normal import centred, normal, uniform
+from kacflow._normal import centred, normal, phi, uniform
 from kacflow.ops._rules import leading
 from kacflow.ops._tensors import drawn_dtype, known_times, place, plain
 
@@ -212,7 +212,8 @@ class ScaledProcess:
         """
         z, scale, spread = self._base("x", x, t)
         density = self.base_log_prob(z) - scale.log()
-        return torch.where(spread, density, torch.where(x == 0, math.inf, -math.inf).to(x.dtype))
+        atom = torch.where(x == 0, math.inf, -math.inf).to(x.dtype)
+        return torch.where(spread, density, torch.where(x.isnan(), x, atom))
 
     def cdf(self, x: Tensor, t: float | Tensor) -> Tensor:
         """P(N_t <= x), elementwise, in the dtype of ``x``; arguments as :meth:`log_prob`.
@@ -225,7 +226,8 @@ class ScaledProcess:
         tensor([0.5000, 0.8413])
         """
         z, _, spread = self._base("x", x, t)
-        return torch.where(spread, self.base_cdf(z), (x >= 0).to(x.dtype))
+        atom = torch.where(x.isnan(), x, (x >= 0).to(x.dtype))
+        return torch.where(spread, self.base_cdf(z), atom)
 
     def icdf(self, q: Tensor, t: float | Tensor) -> Tensor:
         """Quantiles of N_t at probabilities ``q`` in [0, 1], in the dtype of ``q``, 0 at t = 0.
@@ -300,7 +302,7 @@ class BrownianProcess(ScaledProcess):
         return -0.5 * (z / self.sigma).square() - constant
 
     def base_cdf(self, z: Tensor) -> Tensor:
-        return torch.special.ndtr(z / self.sigma)
+        return phi(z / self.sigma)
 
     def base_icdf(self, q: Tensor) -> Tensor:
         return self.sigma * torch.special.ndtri(q)
@@ -364,7 +366,8 @@ class UniformProcess(ScaledProcess):
         return 1.0 / 3.0
 
     def base_log_prob(self, z: Tensor) -> Tensor:
-        return torch.where(z.abs() <= 1.0, -math.log(2.0), -math.inf).to(z.dtype)
+        density = torch.where(z.abs() <= 1.0, -math.log(2.0), -math.inf).to(z.dtype)
+        return torch.where(z.isnan(), z, density)
 
     def base_cdf(self, z: Tensor) -> Tensor:
         return (0.5 * (1.0 + z)).clamp(0.0, 1.0)

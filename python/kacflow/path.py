@@ -79,7 +79,7 @@ class Path:
         signal: str | Schedule = "linear",
         clock: str | Schedule = "linear",
     ) -> None:
-        if not (
+        if isinstance(noise, type) or not (
             callable(getattr(noise, "velocity", None)) and callable(getattr(noise, "sample", None))
         ):
             raise TypeError(
@@ -287,8 +287,7 @@ class Path:
         """
         before = self._at(x_t, t, x_0)
         after = batch_times(s, x_t, self.T, name="s")
-        move = getattr(self.noise, "transport", None)
-        if not callable(move):
+        if not callable(getattr(self.noise, "transport", None)):
             raise TypeError(
                 f"path: its noise {_arguments.given(self.noise)} has no transport(x, t, s); "
                 "allowed: a noise with one, such as KacProcess"
@@ -300,7 +299,7 @@ class Path:
             leading(as_tensor(self._clock.value(times), times), noise.ndim)
             for times in (before, after)
         )
-        moved = move(noise, *ends)
+        moved = self._noise_beside(noise).transport(noise, *ends)
         return (spread(self._signal.value(after), point) * data + moved).to(x_t.dtype)
 
     def _at(self, x_t: Tensor, t: float | Tensor, x_0: Tensor) -> Tensor:
@@ -314,12 +313,17 @@ class Path:
     def _velocity(self, noise: Tensor, times: Tensor) -> Tensor:
         """v(g(t), noise)."""
         g = as_tensor(self._clock.value(times), times)
-        return self.noise.velocity(noise, leading(g, noise.ndim))
+        return self._noise_beside(noise).velocity(noise, leading(g, noise.ndim))
 
     def _log_prob(self, noise: Tensor, times: Tensor) -> Tensor:
         """Log density of N(g(t)) at each element of ``noise``."""
         g = as_tensor(self._clock.value(times), times)
-        return self.noise.log_prob(noise, leading(g, noise.ndim))
+        return self._noise_beside(noise).log_prob(noise, leading(g, noise.ndim))
+
+    def _noise_beside(self, noise: Tensor) -> Any:
+        """The process N, whose parameters broadcast with a draw as they lead it."""
+        own = self.noise
+        return own._beside(noise.shape) if isinstance(own, KacProcess) else own
 
 
 def check_density(path: Any) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from kacflow import _arguments, ops
 from kacflow._law import KacLaw
 from kacflow.ops import _kernels
+from kacflow.ops._rules import leading
 from kacflow.ops._tensors import (
     addressable,
     check_same_device,
@@ -237,6 +238,14 @@ class KacProcess(KacLaw):
         _arguments.tensor("x", x)
         data = x.to(working_dtype(x.dtype))
         return over_dimensions(self._at(ops.velocity_grad, _kernels.velocity_grad, "x", data, t)[0])
+
+    def _beside(self, shape: Sequence[int]) -> KacProcess:
+        """The process whose a and c, which lead data of a shape as in draws, broadcast with it."""
+        if not (self._a.ndim or self._c.ndim):
+            return self
+        _arguments.leads("a", self._a, shape)
+        _arguments.leads("c", self._c, shape)
+        return KacProcess(*(leading(value, len(shape)) for value in (self._a, self._c)))
 
     def sample_path(
         self,

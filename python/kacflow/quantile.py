@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kacflow import _arguments
-from kacflow._normal import centred, normal
+from kacflow._normal import centred, normal, phi
 from kacflow.noise import ScaledProcess, StraightProcess
 from kacflow.ops._tensors import check_same_device, place
 
@@ -147,10 +147,19 @@ class QuantileProcess(nn.Module, ScaledProcess):
         width = width / width.sum()
         x = self._abscissas(width[None])[0]
 
+        # Probabilities near 1 have lost their digits; a symmetric law is asked for those near 0.
+        some = 2.0 ** -torch.arange(1.0, 31.0, dtype=torch.float64, device="cpu")
+        mirrored = torch.allclose(law.icdf(some, at), -law.icdf(1.0 - some, at), atol=0.0)
+
         def quantile(x: Tensor) -> Tensor:
-            if self.tails == "none":
-                x = torch.special.ndtri(0.5 + x * (_phi(self.bound) - 0.5))
-            return law.icdf(torch.special.ndtr(x), at) / at
+            if self.tails == "linear":
+                u = phi(-x.abs())
+            else:
+                least = _phi(-self.bound)
+                u = least + (1.0 - x.abs()) * (0.5 - least)
+            low = law.icdf(u, at)
+            high = -low if mirrored else law.icdf(1.0 - u, at)
+            return torch.where(x < 0, low, high) / at
 
         step = 1e-4 * x.diff().min()
         with torch.no_grad():
@@ -235,7 +244,7 @@ class QuantileProcess(nn.Module, ScaledProcess):
         Arguments as :meth:`base_sample`.
         """
         if len(shape) < len(self.shape) or any(
-            n not in (1, m) for n, m in zip(self.shape[::-1], shape[::-1], strict=False)
+            n != 1 and n != m for n, m in zip(self.shape[::-1], shape[::-1], strict=False)
         ):
             raise ValueError(
                 f"shape: got {tuple(shape)}; allowed: one whose last axes are those of the noise, "
@@ -294,23 +303,24 @@ class QuantileProcess(nn.Module, ScaledProcess):
         density = -torch.ops.kacflow._spline(x, *knots)[1].log()
         if self.tails == "linear":
             return back(density - 0.5 * (x.square() + _LOG_2_PI))
-        within = (rows >= knots.y[:, :1]) & (rows <= knots.y[:, -1:])
-        return back(torch.where(within, density - math.log(2.0), -math.inf))
+        beyond = (rows < knots.y[:, :1]) | (rows > knots.y[:, -1:])
+        return back(torch.where(beyond, -math.inf, density - math.log(2.0)))
 
     def base_cdf(self, z: Tensor) -> Tensor:
         rows, back = self._rows(z)
-        x = torch.ops.kacflow._spline_inverse(rows, *self._knots(z.dtype))
+        within = rows.masked_fill(rows.isinf(), 0.0)
+        x = torch.ops.kacflow._spline_inverse(within, *self._knots(z.dtype))
+        x = torch.where(rows.isinf(), rows, x)  # there the gradients in the knots are 0
         if self.tails == "linear":
-            return back(torch.special.ndtr(x))
+            return back(phi(x))
         return back((0.5 * (1.0 + x)).clamp(0.0, 1.0))
 
     def base_icdf(self, q: Tensor) -> Tensor:
         rows, back = self._rows(torch.special.ndtri(q) if self.tails == "linear" else 2.0 * q - 1.0)
-        value = torch.ops.kacflow._spline(rows, *self._knots(q.dtype))[0]
-        if self.tails == "linear":  # where S itself would be inf - inf
-            value = torch.where(rows.isinf(), rows, value)
-        return back(value)
+        within = rows.masked_fill(rows.isinf(), 0.0)
+        value = torch.ops.kacflow._spline(within, *self._knots(q.dtype))[0]
+        return back(torch.where(rows.isinf(), rows, value))  # where S itself would be inf - inf
 
 
 def _phi(z: float) -> float:
-    return 0.5 * (1.0 + math.erf(z * math.sqrt(0.5)))
+    return 0.5 * math.erfc(-z * math.sqrt(0.5))

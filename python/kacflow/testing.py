@@ -418,12 +418,18 @@ def check_noise(
     {'ok'}
     """
     moments = _arguments.reals("times", times, "increasing floats > 0")
-    if not moments or moments[0] <= 0 or sorted(set(moments)) != moments:
+    finite = all(map(math.isfinite, moments))
+    if not moments or not finite or moments[0] <= 0 or sorted(set(moments)) != moments:
         raise ValueError(f"times: got {moments}; allowed: increasing floats > 0")
-    wanted = check_names() if only is None else [only] if isinstance(only, str) else list(only)
-    for name in wanted:
-        _arguments.choice("only", name, check_names())
-    subject, done = _Subject(noise, _arguments.shape(shape), moments), {}
+    wanted = check_names() if only is None else [only] if isinstance(only, str) else only
+    if not isinstance(wanted, Iterable):
+        raise TypeError(f"only: got {_arguments.given(only)}; allowed: names of check_names()")
+    wanted = [_arguments.choice("only", name, check_names()) for name in wanted]
+    extents = _arguments.shape(shape)
+    if not math.prod(extents):
+        raise ValueError(f"shape: got {extents}; allowed: of one number at least")
+    Path(noise, moments[-1])  # which says what is no process
+    subject, done = _Subject(noise, extents, moments), {}
     for check in _CHECKS:
         name = check.__name__
         if name not in wanted:

@@ -252,3 +252,36 @@ def test_interfaces_are_those_of_the_kac_schedulers():
     for scheduler in (kac, same):
         with pytest.raises(ValueError, match=r"noise: got numbers beyond c g\(t\)"):
             scheduler.add_noise(x, torch.full_like(x, 99.0), steps)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_learned_noise_keeps_its_type(dtype, tmp_path):
+    path = Path(learned(3, 1, 1).to(dtype))
+    scheduler, (x, steps) = NoiseEulerScheduler(path=path), data(torch.float64)
+    scheduler.save_pretrained(tmp_path)
+    wanted = path.sample(x, steps.double() / 1000, generator=seeded(2)).x_t
+    for kept in (scheduler, NoiseEulerScheduler.from_pretrained(tmp_path)):
+        assert kept.path.noise.middle.dtype == dtype
+        assert torch.equal(kept.sample_pair(x, steps.double(), generator=seeded(2))[0], wanted)
+
+
+@pytest.mark.parametrize("name", ["Kac per channel", "learned", "uniform"])
+def test_priors_are_where_they_are_asked_for(name):
+    """Wherever the last samples were."""
+    scheduler, (x, steps) = NoiseEulerScheduler(path=PATHS[name]()), data()
+    wanted, deviation = scheduler.init_noise(SHAPE, generator=seeded(4)), scheduler.init_noise_sigma
+    scheduler.sample_pair(x.to("meta"), steps.to("meta"))
+    assert torch.equal(scheduler.init_noise(SHAPE, generator=seeded(4)), wanted)
+    assert scheduler.init_noise_sigma == deviation
+
+
+def test_a_model_may_use_its_memory_again():
+    """As one that was captured in a CUDA graph does."""
+    scheduler, out = NoiseAB2Scheduler(path=Path(UniformProcess(2.0))), torch.empty(SHAPE)
+    x = start = torch.randn(SHAPE, generator=seeded(1))
+    wanted = integrate(scheduler, start, num_inference_steps=5)
+    scheduler.set_timesteps(5)
+    for timestep in scheduler.timesteps:
+        t = scheduler.time(timestep).double().expand(len(x))
+        x = scheduler.step(out.copy_(field(x, t)), timestep, x).prev_sample
+    assert torch.equal(x, wanted)

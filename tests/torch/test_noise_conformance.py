@@ -255,10 +255,16 @@ def test_the_process_stays_as_it_is() -> None:
         ({"times": (0.0, 1.0)}, ValueError, "times: got"),
         ({"times": ()}, ValueError, "times: got"),
         ({"times": 1.0}, TypeError, "times: got"),
+        ({"times": (0.5, float("nan"))}, ValueError, "times: got"),
+        ({"times": (0.5, float("inf"))}, ValueError, "times: got"),
         ({"only": "speed"}, ValueError, "only: got 'speed'; allowed: seeds"),
+        ({"only": 3}, TypeError, "only: got int 3; allowed"),
         ({"shape": -1}, ValueError, "shape: got"),
+        ({"shape": (2, 0)}, ValueError, "shape: got"),
+        ({"noise": None}, TypeError, "noise: got NoneType; allowed: a process"),
+        ({"noise": Plain}, TypeError, "noise: got type; allowed: a process"),
     ],
 )
 def test_bad_arguments(options, error, message) -> None:
     with pytest.raises(error, match=message):
-        check_noise(Plain(), **options)
+        check_noise(**{"noise": Plain(), **options})

@@ -36,8 +36,8 @@ def generators(value: Any, shape: Sequence[int]) -> Any:
 class KacPipeline(DiffusionPipeline):
     """Unconditional images from a diffusers U-Net that predicts dx/dt, from data to noise.
 
-    Starts from Kac noise at timestep ``num_train_timesteps``, or that of the scheduler's path, which
-    it draws itself, and steps to data at timestep 0.  ``save_pretrained`` and
+    Starts from noise at timestep ``num_train_timesteps``, which it draws itself, Kac noise or that
+    of another path, and steps to data at timestep 0.  ``save_pretrained`` and
     ``KacPipeline.from_pretrained`` keep network, schedule and process.
 
     Parameters

@@ -156,7 +156,7 @@ def _made(said: dict[str, Any], device: torch.device) -> Path:
     own = {name: said.pop(name) for name in fields if name in said}
     noise: Any
     if noise_kind is QuantileProcess:
-        noise = QuantileProcess(**own).to(device).requires_grad_(False)
+        noise = QuantileProcess(**own).to(device, tensors["middle"].dtype).requires_grad_(False)
         noise.load_state_dict(tensors)
     else:
         noise = noise_kind(**own, **tensors)

@@ -116,7 +116,7 @@ class NoiseEulerScheduler(Timesteps, SchedulerMixin, ConfigMixin):
     def _begin(self, path: Path, most: Any, t_min: Any, /, **said: Any) -> None:
         """The state, and the configuration in Python's own numbers, which can be saved."""
         most = integer("num_train_timesteps", most, 1, MAX_STEPS)
-        self.path, self._device = path, _CPU
+        self.path, self._moved = path, (_CPU, path)
         said |= {"num_train_timesteps": most, "t_min": end_time(t_min, path.T)}
         self.register_to_config(**said)
         self.set_timesteps(most)
@@ -124,9 +124,11 @@ class NoiseEulerScheduler(Timesteps, SchedulerMixin, ConfigMixin):
     def _path_at(self, device: torch.device) -> Path:
         """The path, with what it has of tensors on the device of the samples."""
         said = getattr(self.config, "path", {})
-        if "tensors" in said and device != self._device:
-            self.path, self._device = restore(said, device), device
-        return self.path
+        if "tensors" not in said or device == _CPU:
+            return self.path
+        if device != self._moved[0]:
+            self._moved = device, restore(said, device)
+        return self._moved[1]
 
     def __len__(self) -> int:
         return self.config.num_train_timesteps
@@ -451,7 +453,7 @@ class _AB2:
         if self._before is not None:
             same_shape("sample", velocity, self._before.shape, "the step before")
             moved = moved + 0.5 * length * length / self._last * (velocity - self._before)
-        self._before, self._last = velocity, length
+        self._before, self._last = velocity.clone(), length  # models may use their memory again
         return moved
 
 

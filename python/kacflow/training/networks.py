@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def _times(t: Tensor | float, x: Tensor) -> Tensor:
     """``t`` as a vector of length ``x.shape[0]`` on the device of ``x``, in its dtype."""
     t = torch.as_tensor(t, dtype=x.dtype, device=x.device)
-    if t.ndim > 1 or (t.ndim == 1 and t.shape[0] not in (1, x.shape[0])):
+    if t.ndim > 1 or (t.ndim == 1 and t.shape[0] != 1 and t.shape[0] != x.shape[0]):
         raise ValueError(
             f"t: got shape {tuple(t.shape)}; allowed: a scalar or shape ({x.shape[0]},)"
         )
