@@ -1,6 +1,7 @@
 """Timing that a small machine with noise cannot fool.
 
-Competitors run in one process, interleaved call by call in an order that rotates, after a warm-up.
+Competitors run in one process, interleaved call by call, in every round in another order: a call
+is faster after one like it, whose code and tables are in the caches.  A warm-up goes before.
 A figure is the median of the calls with its quartiles; a ratio is the median of the ratios of calls
 of the same round, so that what slows the machine down for a while slows both.  Slow competitors sit
 out rounds, so that they do not starve the fast ones of calls.  On a GPU device events are used.
@@ -17,6 +18,7 @@ import itertools
 import math
 import os
 import pathlib
+import random
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -129,7 +131,7 @@ def measure(
     warm_up: int = 2,
     device: torch.device | str = "cpu",
 ) -> dict[str, Timing]:
-    """Time the calls in turn for ``seconds``, each at least ``least`` times.
+    """Time the calls, mixed, for ``seconds``, each at least ``least`` times.
 
     The first of them is the reference: it is called in every round, the others as long as they have
     not used more than :data:`SHARE` times its time.
@@ -140,6 +142,7 @@ def measure(
     taken: dict[str, list[float]] = {name: [] for name in names}
     rounds: dict[str, list[int]] = {name: [] for name in names}
     used = dict.fromkeys(names, 0.0)
+    order = random.Random(0)
     with _no_collection():
         for _ in range(warm_up):
             for name in names:
@@ -155,8 +158,8 @@ def measure(
                 due = [n for n in names if used[n] <= SHARE * used[reference] or n == reference]
             else:
                 due = [n for n in names if n in short or n == reference]
-            turn = number % len(due)
-            for name in due[turn:] + due[:turn]:
+            order.shuffle(due)
+            for name in due:
                 used_now = clock(calls[name])
                 taken[name].append(used_now)
                 rounds[name].append(number)

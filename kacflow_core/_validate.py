@@ -22,7 +22,7 @@ _MAX_TIMES = 2**31
 _MAX_ELEMENTS = 2**60
 _PLAIN = frozenset({np.ndarray, float, int, np.float64, np.float32})  # what has no mask
 
-#: (address, is_double, n0, step0, n1, step1) -> (least, most) of n0 x n1 numbers, steps in bytes.
+#: (address, itemsize, shape, strides, bytes of a stride's unit) -> (least, most).
 native_extent: Any = None
 with contextlib.suppress(ImportError):  # without the compiled core NumPy does the same below
     native_extent = native_module().extent
@@ -53,14 +53,9 @@ _POSITIVE = "finite numbers > 0 in the normal range of {}"
 
 def extent(value: Array) -> tuple[float, float]:
     """(min, max) of a float array, (nan, nan) if it holds a NaN, (inf, -inf) if it is empty."""
-    if not value.ndim:
-        number = float(value)
-        return number, number
-    if native_extent is not None and value.ndim <= 2:
-        n0, n1 = value.shape if value.ndim == 2 else (1, value.shape[0])
-        step0, step1 = value.strides if value.ndim == 2 else (0, value.strides[0])
+    if native_extent is not None:
         address = value.__array_interface__["data"][0]
-        return native_extent(address, value.itemsize == 8, n0, step0, n1, step1)
+        return native_extent(address, value.itemsize, value.shape, value.strides, 1)
     if not value.size:
         return math.inf, -math.inf
     return float(value.min()), float(value.max())

@@ -149,13 +149,15 @@ def _kernel(x_0: Tensor, t: Tensor) -> Callable[[], Any]:
     """The compiled kernel on the job that a pair with named schedules is."""
     kinds = schedules.numbers_of(*(kind(1.0) for kind in _LINEAR), 1.0)
     assert kinds is not None
-    _kernels.sample_pair_scheduled(x_0, t, RATE, SPEED, _SEED, 0, (*kinds, 1.0))
-    ready = _kernels._READY[_kernels._scheduled_key(x_0, t, RATE, SPEED, (*kinds, 1.0))]
+    named = *kinds, 1.0
+    _kernels.sample_pair_scheduled(x_0, t, RATE, SPEED, _SEED, 0, named)
+    key, words = _kernels._form(named, x_0.dtype, x_0.shape, (RATE, SPEED, t))
+    run = _kernels._READY[key].run
     out = torch.empty_like(x_0), torch.empty_like(x_0)
-    words = [_SEED, 0, RATE, SPEED, *(v.data_ptr() for v in (t, x_0, *out))]
+    places = [v.data_ptr() for v in (x_0, *out)]
 
     def call() -> Any:
-        ready.run(ready.number, ready.job, 1, *words)
+        run(1, _SEED, 0, *words, *places)
         return out
 
     return call

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <iterator>
 #include <string>
+#include <vector>
 
 #include "../native/kernels.h"
 #include "../native/threads.h"
@@ -169,21 +170,28 @@ bool put_word(PyObject* value, char* at) {
   return word != static_cast<unsigned long long>(-1) || !PyErr_Occurred();
 }
 
-/// Puts seed and offset, the first parameters' pointers or values (floats), and the data's pointers
-/// into a job; false with Python's error set where that cannot be.
-bool patch(const Places& places, PyObject* const* values, Py_ssize_t n, char* job) {
-  const Py_ssize_t parameters = n - (places.noise ? 2 : 0) - places.n_pointers;
-  if (parameters < 0 || parameters > places.n_parameters) {
+/// Puts the first parameters' pointers or values (floats) into a job; false with Python's error set
+/// where that cannot be.
+bool patch_parameters(const Places& places, PyObject* const* values, Py_ssize_t n, char* job) {
+  if (n < 0 || n > places.n_parameters) {
     PyErr_SetString(PyExc_TypeError, "run: number of words");
     return false;
   }
-  for (int i = 1; places.noise && i <= 2; ++i) {
-    if (!put_word(*values++, job + (places.noise + i) * kWord)) return false;
-  }
-  for (int i = 0; i < parameters; ++i, ++values) {
+  for (Py_ssize_t i = 0; i < n; ++i, ++values) {
     char* const parameter = job + (places.parameters + 5 * i) * kWord;
     if (!put_word(*values, parameter + (PyFloat_CheckExact(*values) ? kWord : 0))) return false;
   }
+  return true;
+}
+
+/// The same with seed and offset before them, and behind them the data's pointers.
+bool patch(const Places& places, PyObject* const* values, Py_ssize_t n, char* job) {
+  for (int i = 1; places.noise && i <= 2 && n > 0; ++i, --n) {
+    if (!put_word(*values++, job + (places.noise + i) * kWord)) return false;
+  }
+  const Py_ssize_t parameters = n - places.n_pointers;
+  if (!patch_parameters(places, values, parameters, job)) return false;
+  values += parameters;
   for (int i = 0; i < places.n_pointers; ++i) {
     if (!put_word(*values++, job + (places.pointers + i) * kWord)) return false;
   }
@@ -196,28 +204,11 @@ constexpr Places kPlaces[] = {
 #undef KACFLOW_PLACES
 };
 
-/// run(number, job, threads, *words): the job, with these words put into it where there are any.
-/// By CPython's own calling convention: what a small call is to cost is the kernel.
-PyObject* run(PyObject*, PyObject* const* arguments, Py_ssize_t n) {
+/// Python's error for what is thrown while `f` runs, and null then.
+template <class F>
+PyObject* guarded(F f) {
   try {
-    if (n < 3) throw py::type_error("run: number, job and threads");
-    const long number = PyLong_AsLong(arguments[0]), threads = PyLong_AsLong(arguments[2]);
-    char* bytes = nullptr;
-    Py_ssize_t size = 0;
-    if (PyErr_Occurred() || PyBytes_AsStringAndSize(arguments[1], &bytes, &size) != 0) {
-      throw py::error_already_set();
-    }
-    if (number < 0 || number >= static_cast<long>(4 * std::size(kEntries)) ||
-        static_cast<std::size_t>(size) != kEntries[number / 4].job_size) {
-      throw py::value_error("job: size does not match the kernel");
-    }
-    char job[sizeof(PairJob)];
-    std::memcpy(job, bytes, static_cast<std::size_t>(size));
-    if (n > 3 && !patch(kPlaces[number / 4], arguments + 3, n - 3, job)) {
-      throw py::error_already_set();
-    }
-    kEntries[number / 4].run(static_cast<Storage>(number % 4), job, static_cast<int>(threads));
-    Py_RETURN_NONE;
+    return f();
   } catch (py::error_already_set& error) {
     error.restore();
   } catch (const py::builtin_exception& error) {
@@ -228,24 +219,151 @@ PyObject* run(PyObject*, PyObject* const* arguments, Py_ssize_t n) {
   return nullptr;
 }
 
-/// Smallest and largest of n0 x n1 numbers, strides in bytes; (nan, nan) if one is NaN, and
-/// (inf, -inf) if there are none.
+/// A copy of the job for the operation with a number.
+struct Copy {
+  long number;
+  char job[sizeof(PairJob)];
+
+  Copy(PyObject* operation, PyObject* given) : number(PyLong_AsLong(operation)) {
+    char* bytes = nullptr;
+    Py_ssize_t size = 0;
+    if (PyErr_Occurred() || PyBytes_AsStringAndSize(given, &bytes, &size) != 0) {
+      throw py::error_already_set();
+    }
+    if (number < 0 || number >= static_cast<long>(4 * std::size(kEntries)) ||
+        static_cast<std::size_t>(size) != kEntries[number / 4].job_size) {
+      throw py::value_error("job: size does not match the kernel");
+    }
+    std::memcpy(job, bytes, static_cast<std::size_t>(size));
+  }
+};
+
+/// run(number, job, threads, *words): the job, with these words put into it where there are any.
+/// By CPython's own calling convention: what a small call is to cost is the kernel.
+PyObject* run(PyObject*, PyObject* const* arguments, Py_ssize_t n) {
+  return guarded([&]() -> PyObject* {
+    if (n < 3) throw py::type_error("run: number, job and threads");
+    Copy copy(arguments[0], arguments[1]);
+    const long threads = PyLong_AsLong(arguments[2]);
+    if (PyErr_Occurred() ||
+        (n > 3 && !patch(kPlaces[copy.number / 4], arguments + 3, n - 3, copy.job))) {
+      throw py::error_already_set();
+    }
+    kEntries[copy.number / 4].run(static_cast<Storage>(copy.number % 4), copy.job,
+                                  static_cast<int>(threads));
+    Py_RETURN_NONE;
+  });
+}
+
+/// The smallest and the largest of numbers, side by side in lanes.
 template <class T>
-PyObject* extent_of(const char* base, py::ssize_t n0, py::ssize_t step0, py::ssize_t n1,
-                    py::ssize_t step1) {
-  T low = kac::infinity(T(0)), high = -low;
-  bool nan = false;
-  for (py::ssize_t i = 0; i < n0; ++i) {
-    for (py::ssize_t j = 0; j < n1; ++j) {
-      T x;
-      std::memcpy(&x, base + i * step0 + j * step1, sizeof x);
-      low = x < low ? x : low;
-      high = x > high ? x : high;
-      nan = nan || x != x;
+struct Extent {
+  static constexpr int kSide = 16;
+  T low[kSide], high[kSide], odd[kSide];  ///< odd: NaN where there was one
+
+  Extent() {
+    for (int l = 0; l < kSide; ++l) {
+      low[l] = kac::infinity(T(0));
+      high[l] = -low[l];
+      odd[l] = T(0);
     }
   }
-  if (nan) low = high = kac::quiet_nan(T(0));
-  return Py_BuildValue("dd", static_cast<double>(low), static_cast<double>(high));
+  /// n numbers, `step` bytes apart.
+  void add(const char* base, Py_ssize_t n, Py_ssize_t step) {
+    T x[kSide];
+    for (Py_ssize_t j = 0; j < n; j += kSide) {
+      for (int l = 0; l < kSide; ++l) {  // beyond the end the last again
+        std::memcpy(&x[l], base + std::min(j + l, n - 1) * step, sizeof(T));
+      }
+      for (int l = 0; l < kSide; ++l) {
+        low[l] = x[l] < low[l] ? x[l] : low[l];
+        high[l] = x[l] > high[l] ? x[l] : high[l];
+        odd[l] = x[l] == x[l] ? odd[l] : x[l];
+      }
+    }
+  }
+  /// (least, most); (nan, nan) if one is NaN, and (inf, -inf) if there are none.
+  PyObject* pair() const {
+    T least = low[0], most = high[0], sum = odd[0];
+    for (int l = 1; l < kSide; ++l) {
+      least = std::min(least, low[l]);
+      most = std::max(most, high[l]);
+      sum += odd[l];
+    }
+    return sum == sum ? pair_of(least, most) : pair_of(sum, sum);
+  }
+  static PyObject* pair_of(double least, double most) {
+    PyObject *const a = PyFloat_FromDouble(least), *const b = PyFloat_FromDouble(most);
+    PyObject* const both = a && b ? PyTuple_Pack(2, a, b) : nullptr;
+    Py_XDECREF(a);
+    Py_XDECREF(b);
+    return both;
+  }
+};
+
+/// The axes of an array, those of length one left out and those in a row made one.
+struct Axes {
+  struct Axis {
+    Py_ssize_t n, step;  ///< step in bytes
+  };
+  std::vector<Axis> axes;
+  bool empty = false;
+
+  /// One more, from the last to the first.
+  void put(Py_ssize_t n, Py_ssize_t step) {
+    empty = empty || n == 0;
+    if (n == 1) return;
+    if (!axes.empty() && step == axes.back().n * axes.back().step) {
+      axes.back().n *= n;
+    } else {
+      axes.push_back({n, step});
+    }
+  }
+  /// (least, most) of the numbers at `data`.
+  template <class T>
+  PyObject* extent(const void* data) {
+    Extent<T> found;
+    if (axes.empty()) axes.push_back({1, 0});
+    std::iter_swap(axes.begin(), std::max_element(axes.begin(), axes.end(), [](auto l, auto r) {
+                     return l.n < r.n;
+                   }));  // long rows are read faster
+    if (!empty) add(found, static_cast<const char*>(data), axes.size());
+    return found.pair();
+  }
+  template <class T>
+  void add(Extent<T>& to, const char* base, std::size_t count) const {
+    const auto [n, step] = axes[count - 1];
+    if (count == 1) return to.add(base, n, step);
+    for (Py_ssize_t i = 0; i < n; ++i) add(to, base + i * step, count - 1);
+  }
+};
+
+/// extents(number, job, *words): (least, most) of each of the job's first parameters, whose words
+/// these are.
+PyObject* extents(PyObject*, PyObject* const* arguments, Py_ssize_t n) {
+  return guarded([&]() -> PyObject* {
+    if (n < 2) throw py::type_error("extents: number and job");
+    Copy copy(arguments[0], arguments[1]);
+    const Places& places = kPlaces[copy.number / 4];
+    if (!patch_parameters(places, arguments + 2, n - 2, copy.job)) throw py::error_already_set();
+    Layout layout;
+    std::memcpy(&layout, copy.job, sizeof layout);
+    auto found = py::reinterpret_steal<py::object>(PyTuple_New(n - 2));
+    for (Py_ssize_t i = 0; found && i < n - 2; ++i) {
+      Parameter p;
+      std::memcpy(&p, copy.job + (places.parameters + 5 * i) * kWord, sizeof p);
+      const Py_ssize_t size = p.is_double ? 8 : 4;
+      Axes axes;
+      axes.put(p.stride1 ? layout.n1 : 1, p.stride1 * size);
+      axes.put(p.stride0 ? layout.rows / layout.n1 : 1, p.stride0 * size);
+      PyObject* const pair = !p.data       ? Extent<double>::pair_of(p.value, p.value)
+                             : p.is_double ? axes.extent<double>(p.data)
+                                           : axes.extent<float>(p.data);
+      if (!pair) throw py::error_already_set();
+      PyTuple_SET_ITEM(found.ptr(), i, pair);
+    }
+    return found.release().ptr();
+  });
 }
 
 /// address(array): where the first element of an object with the buffer protocol is.
@@ -261,19 +379,24 @@ PyObject* address(PyObject*, PyObject* const* arguments, Py_ssize_t n) {
   return found;
 }
 
-/// extent(address, is_double, n0, step0, n1, step1)
+/// extent(address, itemsize, shape, strides, unit): (least, most) of float32 or float64 numbers,
+/// strides in units of so many bytes; (nan, nan) if one is NaN, and (inf, -inf) if there are none.
 PyObject* extent(PyObject*, PyObject* const* arguments, Py_ssize_t n) {
-  if (n != 6) {
-    PyErr_SetString(PyExc_TypeError, "extent: address, is_double, n0, step0, n1, step1");
-    return nullptr;
-  }
-  const auto* const base = static_cast<const char*>(PyLong_AsVoidPtr(arguments[0]));
-  Py_ssize_t numbers[4] = {};
-  for (int i = 0; i < 4; ++i) numbers[i] = PyLong_AsSsize_t(arguments[2 + i]);
-  if (PyErr_Occurred()) return nullptr;
-  const auto [n0, step0, n1, step1] = numbers;
-  return arguments[1] == Py_True ? extent_of<double>(base, n0, step0, n1, step1)
-                                 : extent_of<float>(base, n0, step0, n1, step1);
+  return guarded([&]() -> PyObject* {
+    if (n != 5 || !PyTuple_Check(arguments[2]) || !PyTuple_Check(arguments[3]) ||
+        PyTuple_GET_SIZE(arguments[2]) != PyTuple_GET_SIZE(arguments[3])) {
+      throw py::type_error("extent: address, itemsize, shape, strides, unit");
+    }
+    const void* const data = PyLong_AsVoidPtr(arguments[0]);
+    const Py_ssize_t size = PyLong_AsSsize_t(arguments[1]), unit = PyLong_AsSsize_t(arguments[4]);
+    Axes axes;
+    for (Py_ssize_t i = PyTuple_GET_SIZE(arguments[2]); i-- > 0;) {
+      axes.put(PyLong_AsSsize_t(PyTuple_GET_ITEM(arguments[2], i)),
+               PyLong_AsSsize_t(PyTuple_GET_ITEM(arguments[3], i)) * unit);
+    }
+    if (PyErr_Occurred()) throw py::error_already_set();
+    return size == 8 ? axes.extent<double>(data) : axes.extent<float>(data);
+  });
 }
 
 #define KACFLOW_METHOD(name, signature)                                                            \
@@ -293,7 +416,10 @@ void register_run(py::module_& m) {
     KACFLOW_METHOD(run, "run(number, job, threads, *words)");
   }
   {
-    KACFLOW_METHOD(extent, "extent(address, is_double, n0, step0, n1, step1)");
+    KACFLOW_METHOD(extents, "extents(number, job, *words)");
+  }
+  {
+    KACFLOW_METHOD(extent, "extent(address, itemsize, shape, strides, unit)");
   }
 }
 

@@ -32,6 +32,8 @@ class NativeDriver:
         #: ``run(number, job, threads, *words)``: a job, with other words where there are any: seed
         #: and offset, each parameter's address or (a float) value, and the addresses of the data.
         self.run = module.run
+        #: ``extents(number, job, *words)``: (least, most) of each parameter with such words.
+        self.extents = module.extents
         self.number = functools.lru_cache(module.find_kernel)
 
     def launch(self, launch: Launch, device: int, stream: int) -> None:

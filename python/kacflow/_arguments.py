@@ -26,6 +26,7 @@ INTEGERS = (torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8)
 NUMBERS = (*FLOATS, *INTEGERS)
 #: The least horizon: schedules divide by it, and float64 keeps its digits above this.
 _LEAST = 2.0**-1022
+_CPU = torch.device("cpu")
 
 
 def given(value: object) -> str:
@@ -124,24 +125,28 @@ def shape(value: Any, name: str = "shape") -> tuple[int, ...]:
     if type(value) is torch.Size:
         return tuple(value)
     allowed = "an int >= 0 or a sequence of them"
-    several = isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, (str, bytes))
+    several = isinstance(value, (tuple, Sequence, np.ndarray)) and not isinstance(
+        value, (str, bytes)
+    )
     if several and torch._C._get_tracing_state() is not None:  # extents are tensors there
         return tuple(map(int, value))
     whole = []
     try:
         for n in tuple(value) if several else (value,):
-            if isinstance(n, (bool, np.bool_, Tensor)):
-                raise TypeError
-            # operator.index would fix an extent that a compiled graph keeps open
-            whole.append(n if isinstance(n, (int, torch.SymInt)) else operator.index(n))
+            if type(n) is not int:
+                if isinstance(n, (bool, np.bool_, Tensor)):
+                    raise TypeError
+                if not isinstance(n, (int, torch.SymInt)):  # an open extent of a compiled graph
+                    n = operator.index(n)
+            whole.append(n)
     except TypeError:
         got = shown(value) if several else given(value)
         raise TypeError(f"{name}: got {got}; allowed: {allowed}") from None
-    if any(n < 0 for n in whole):
+    if any([n < 0 for n in whole]):
         raise ValueError(f"{name}: got {shown(value)}; allowed: {allowed}")
     if math.prod(whole) > 2**60:
         raise ValueError(f"{name}: got {shown(value)}; allowed: at most 2**60 elements")
-    return tuple(whole)  # type: ignore[arg-type]
+    return tuple(whole)
 
 
 def generator(value: Any) -> torch.Generator | None:
@@ -161,7 +166,7 @@ def dtype(value: Any, allowed: Sequence[torch.dtype] = WORKING, name: str = "dty
 
 def device(value: Any, name: str = "device") -> torch.device:
     """A device with its number: ``"cuda"`` is the current one."""
-    if type(value) is torch.device and value.type == "cpu":
+    if type(value) is torch.device and value == _CPU:
         return value
     try:
         found = torch.device(value)
@@ -170,7 +175,7 @@ def device(value: Any, name: str = "device") -> torch.device:
         why = str(error).splitlines()[0]
         raise kind(f"{name}: got {given(value)}; allowed: a device of torch ({why})") from None
     if found.type == "cpu":
-        return found
+        return _CPU
     try:
         return torch.empty(0, device=found).device
     except (AssertionError, RuntimeError, NotImplementedError) as error:

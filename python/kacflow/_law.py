@@ -115,7 +115,7 @@ class KacLaw:
     ) -> Any:
         """A function of the position: by address where the dispatcher need not see it."""
         _arguments.tensor(name, x, allowed)
-        values = self._values() if addressable(x, t) else None
+        values = self._values() if eager() and addressable(x, t) else None
         if values is not None:
             time = t if type(t) is float and 0.0 <= t < math.inf else times(t, x.device, x.dtype)
             return kernel(x, time, *values)
@@ -226,7 +226,7 @@ class KacLaw:
         """
         _arguments.tensor("x", x, _arguments.WORKING)
         begin, end = times(t, x.device, x.dtype), times(s, x.device, x.dtype, "s")
-        values = self._values() if addressable(x, begin) and addressable(x, end) else None
+        values = self._values() if eager() and addressable(x, begin, end) else None
         if values is not None:
             return _kernels.transport(x, begin, end, *values)
         return ops.transport(x, begin, end, *self._parameters(x.device, x.dtype))

@@ -58,7 +58,7 @@ def batch_times(
 
 def _checked(t: Tensor, limit: float, T: float, known: bool, name: str) -> Tensor:
     """The times, which lie in [0, limit] as far as that can be seen here."""
-    if (known or plain(t)) and t.numel():
+    if known or plain(t):
         low, high = _kernels.extent(t if known else _kernels.readable(t))
         if not (low >= 0 and high <= limit):
             raise ValueError(

@@ -18,13 +18,21 @@ from kacflow.ops._tensors import (
     check_same_device,
     draw_seed,
     drawn_seed,
+    eager,
     first_element,
     place,
     scalar,
     working_dtype,
 )
 from kacflow.process import KacProcess, over_dimensions
-from kacflow.schedules import Schedule, checked, clock_schedule, numbers_of, signal_schedule
+from kacflow.schedules import (
+    Schedule,
+    answered,
+    checked,
+    clock_schedule,
+    numbers_of,
+    signal_schedule,
+)
 
 _CPU = torch.device("cpu")
 
@@ -409,20 +417,20 @@ class KacPath(Path):
         process, kinds, values = self.process, self._kinds, None
         beyond = slack(t)
         if isinstance(x_0, Tensor) and (isinstance(t, Tensor) or type(t) is float):
-            if addressable(x_0, t):
+            if eager() and addressable(x_0, t):
                 values = process._values()
             elif torch._C._get_tracing_state() is not None:
                 kinds = None  # its graph shows the operator of given values
-        if values is not None and kinds is not None and x_0.is_cpu:
+        here = values is not None and x_0.is_cpu
+        if values is not None and here and kinds is not None:
             offset = 0 if type(first) is int and not first else first_element(first, x_0.shape)
             if beyond > 1e-6 and isinstance(t, Tensor):  # 16 bits
                 t = t.to(working_dtype(x_0.dtype))
-            pair = _kernels.scheduled_again(x_0, t, *values, kinds, beyond, generator, offset)
+            pair = _kernels.pair_again(x_0, kinds, beyond, None, (*values, t), generator, offset)
             if pair is not None:
                 times = t if isinstance(t, Tensor) else scalar(t, working_dtype(x_0.dtype), _CPU)
                 return PathSample(x_0, times, *pair)
         _arguments.tensor("x_0", x_0)
-        here = values is not None and x_0.is_cpu
         times = batch_times(t, x_0, self._T, check=not here or kinds is None, known=here)
         offset = first_element(first, x_0.shape)
         if kinds is not None:
@@ -436,11 +444,20 @@ class KacPath(Path):
                     x_0, times, a, c, draw_seed(generator, x_0.device), offset, *kinds
                 )
             return PathSample(x_0, times, *pair)
-        f, df = self._signal.value(times), self._signal.derivative(times)
-        g, dg = self._clock.value(times), self._clock.derivative(times)
+        signal, clock = self._schedules
+        f, df = signal.value(times), signal.derivative(times)
+        g, dg = clock.value(times), clock.derivative(times)
+        if values is not None and here and addressable(f, df, g, dg):
+            pair = _kernels.pair_again(
+                x_0, None, 0.0, times, (*values, g, f, df, dg), generator, offset
+            )
+            if pair is not None:
+                return PathSample(x_0, times, *pair)
+        f, df = answered("signal: value", f, times), answered("signal: derivative", df, times)
+        g, dg = answered("clock: value", g, times), answered("clock: derivative", dg, times)
         if values is not None and addressable(f, df, g, dg):
             seed = drawn_seed(generator, x_0.device)
-            pair = _kernels.sample_pair(x_0, *values, f, df, g, dg, seed, offset)
+            pair = _kernels.sample_pair(x_0, *values, f, df, g, dg, seed, offset, times)
         else:
             a, c = process._parameters(x_0.device, x_0.dtype)
             seed = draw_seed(generator, x_0.device)

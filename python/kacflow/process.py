@@ -20,6 +20,7 @@ from kacflow.ops._tensors import (
     draw_seed,
     drawn_dtype,
     drawn_seed,
+    eager,
     first_element,
     move,
     place,
@@ -27,6 +28,8 @@ from kacflow.ops._tensors import (
     times,
     working_dtype,
 )
+
+_CPU = torch.device("cpu")
 
 
 @functools.cache
@@ -136,7 +139,8 @@ class KacProcess(KacLaw):
         else:
             extents = _arguments.shape(shape)
         offset = first_element(first, extents)
-        values = self._values() if where.type in ("cpu", "cuda") and addressable(t) else None
+        by_address = where == _CPU or where.type == "cuda"
+        values = self._values() if by_address and eager() and addressable(t) else None
         if values is not None:
             time = t if type(t) is float and 0.0 <= t < math.inf else times(t, where, kind)
             seed = drawn_seed(generator, where)

@@ -206,26 +206,26 @@ class Checked:
         self._name, self._schedule = name, schedule
 
     def value(self, t: Tensor) -> Tensor | float:
-        return self._answer("value", self._schedule.value(t), t)
+        return answered(f"{self._name}: value", self._schedule.value(t), t)
 
     def derivative(self, t: Tensor) -> Tensor | float:
-        return self._answer("derivative", self._schedule.derivative(t), t)
+        return answered(f"{self._name}: derivative", self._schedule.derivative(t), t)
 
-    def _answer(self, function: str, answer: Any, t: Tensor) -> Tensor | float:
-        if type(answer) is Tensor and answer.dtype is t.dtype and answer.shape == t.shape:
-            return answer
-        name = f"{self._name}: {function}(t)"
-        if not isinstance(answer, Tensor):
-            number = _arguments.real(name, answer, "a tensor of the shape of t, or a float")
-            if abs(number) > torch.finfo(t.dtype).max:
-                raise ValueError(
-                    f"{name}: got {number:g}; allowed: numbers in the range of t's type"
-                )
-            return number
-        _arguments.tensor(name, answer, _arguments.NUMBERS)
-        if answer.ndim:
-            _arguments.same_shape(name, answer, t.shape, "t")
-        return answer.to(t.dtype)
+
+def answered(function: str, answer: Any, t: Tensor) -> Tensor | float:
+    """What a user's ``function`` said of the times ``t``, looked at."""
+    if type(answer) is Tensor and answer.dtype is t.dtype and answer.shape == t.shape:
+        return answer
+    name = f"{function}(t)"
+    if not isinstance(answer, Tensor):
+        number = _arguments.real(name, answer, "a tensor of the shape of t, or a float")
+        if abs(number) > torch.finfo(t.dtype).max:
+            raise ValueError(f"{name}: got {number:g}; allowed: numbers in the range of t's type")
+        return number
+    _arguments.tensor(name, answer, _arguments.NUMBERS)
+    if answer.ndim:
+        _arguments.same_shape(name, answer, t.shape, "t")
+    return answer.to(t.dtype)
 
 
 def checked(name: str, schedule: Schedule) -> Schedule:

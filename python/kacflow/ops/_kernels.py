@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,11 +30,16 @@ NAMES = {torch.float32: "float32", torch.float64: "float64"}
 _KINDS: dict[torch.dtype, np.dtype[Any]] = {
     torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)
 }  # fmt: skip
-_LIMITS = {dtype: _validate.LIMITS[kind] for dtype, kind in _KINDS.items()}
+#: Of what data of a type computes in.
+_LIMITS = {
+    dtype: _validate.LIMITS[_KINDS[working_dtype(dtype)]] for dtype in _arguments.FLOATS
+}  # fmt: skip
 _TORCH = _gpu_arrays.library("torch")
 _LAST_WORD = 2**64 - 1
+_CPU = torch.device("cpu")
 
 Value = Tensor | float
+Extent = tuple[float, float]
 
 
 def target_of(name: str, value: Tensor) -> Target:
@@ -80,24 +86,15 @@ def extent(value: Value) -> tuple[float, float]:
         return value, value
     if not value.is_cpu:
         return math.inf, -math.inf
-    shape, double = value.shape, value.dtype is torch.float64
-    size = 8 if double else 4
-    if len(shape) > 2 or native_extent is None:
+    if native_extent is None:
         return _validate.extent(value.numpy())
-    if len(shape) == 1:
-        step = value.stride(0) * size
-        return native_extent(value.data_ptr(), double, 1, 0, shape[0], step)
-    n0, n1 = shape or (1, 1)
-    step0, step1 = value.stride() or (1, 1)
-    return native_extent(value.data_ptr(), double, n0, step0 * size, n1, step1 * size)
+    size = value.element_size()
+    return native_extent(value.data_ptr(), size, value.shape, value.stride(), size)
 
 
-def check_process(
-    t: Value | tuple[float, float], a: Value, c: Value, dtype: torch.dtype, time_name: str = "t"
-) -> None:
+def check_process(t: Value, a: Value, c: Value, dtype: torch.dtype, time_name: str = "t") -> None:
     """Times, rates and speeds in the range of the working type, as far as they can be read here."""
-    times = t if isinstance(t, tuple) else extent(t)
-    _validate.check_process(times, extent(a), extent(c), _LIMITS[dtype], time_name)
+    _validate.check_process(extent(t), extent(a), extent(c), _LIMITS[dtype], time_name)
 
 
 def noise_of(seed: Tensor | int, offset: int, where: Tensor) -> tuple[Noise, Tensor | None]:
@@ -119,10 +116,8 @@ def noise_of(seed: Tensor | int, offset: int, where: Tensor) -> tuple[Noise, Ten
 class _Ready(NamedTuple):
     """A kernel whose arguments were checked and laid out before."""
 
-    run: Callable[..., None]
-    number: int  #: of the kernel
-    job: bytes
-    checked: tuple[Any, Any, float] = (None, None, 0.0)  #: numbers a and c, and up to which time
+    run: Callable[..., None]  #: of threads, seed and offset, parameters, and addresses of the data
+    extents: Callable[..., Any]  #: of parameters: (least, most) of each
 
 
 #: Kernels on the CPU by all that they depend on beside addresses, seeds and the values of tensors:
@@ -131,16 +126,22 @@ _READY: dict[Any, _Ready] = {}
 _MOST_READY = 4096
 
 
-def _form(value: Value) -> Any:
-    """What a job depends on of a parameter: nothing of a number, and where a tensor's are."""
-    if type(value) is float:
-        return None
-    return value.dtype, value.shape, value.stride(), value.is_cpu  # type: ignore[union-attr]
-
-
-def _word(value: Value) -> Any:
-    """What is put into a job for a parameter."""
-    return value if type(value) is float else value.data_ptr()  # type: ignore[union-attr]
+def _form(
+    kind: Any, dtype: torch.dtype, shape: Sequence[int], parameters: Sequence[Any]
+) -> tuple[Any, list[Any]]:
+    """(key, words): what a job depends on, of a number nothing and of a tensor where its numbers
+    are; and what is put into it for the parameters.
+    """
+    key: tuple[Any, ...] = kind, dtype, shape, get_backend()
+    words: list[Any] = []
+    for value in parameters:
+        if isinstance(value, Tensor):
+            key += value.dtype, value.shape, value.stride(), value.is_cpu
+            words.append(value.data_ptr())
+        else:
+            key += (type(value),)
+            words.append(value)
+    return key, words
 
 
 def _keep(
@@ -153,7 +154,8 @@ def _keep(
         if made is not None:
             if len(_READY) >= _MOST_READY:
                 _READY.clear()
-            _READY[key] = _Ready(target.kernels.driver.run, *made)
+            driver = target.kernels.driver
+            _READY[key] = _Ready(partial(driver.run, *made), partial(driver.extents, *made))
 
 
 def sample(
@@ -166,13 +168,14 @@ def sample(
         raise TypeError("t: got a number; allowed: a tensor, or where to draw beside it")
     keeps = type(seed) is int and place.is_cpu and dtype in NAMES
     if keeps:
-        key = "sample", dtype, shape, _form(t), _form(a), _form(c), get_backend()
+        key, words = _form("sample", dtype, shape, (t, a, c))
         ready = _READY.get(key)
         if ready is not None:
-            check_process(t, a, c, dtype)
-            out = torch.empty(shape, dtype=dtype, device="cpu")
-            words = seed, offset & _LAST_WORD, _word(t), _word(a), _word(c), out.data_ptr()
-            ready.run(ready.number, ready.job, torch.get_num_threads(), *words)
+            times, rates, speeds = ready.extents(*words)
+            _validate.check_process(times, rates, speeds, _LIMITS[dtype])
+            out = torch.empty(shape, dtype=dtype, device=_CPU)
+            threads = torch.get_num_threads()
+            ready.run(threads, seed, offset & _LAST_WORD, *words, out.data_ptr())
             return out
     _arguments.dtype(dtype)
     target, given = target_of("t", place), parameters(place, t=t, a=a, c=c)
@@ -191,35 +194,17 @@ def sample(
 
 def sample_pair(
     x_0: Tensor, a: Value, c: Value, signal: Value, dsignal: Value, clock: Value, dclock: Value,
-    seed: Tensor | int, offset: int,
+    seed: Tensor | int, offset: int, like: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """The training pair where ``x_0`` is, with given values of the schedules."""
+    """The training pair where ``x_0`` is, with given values of the schedules, at times ``like``."""
     _arguments.tensor("x_0", x_0)
     values = a, c, clock, signal, dsignal, dclock
-    keeps = type(seed) is int and x_0.is_cpu and x_0.is_contiguous()
-    if keeps:
-        key = (x_0.dtype, x_0.shape, *map(_form, values), get_backend())
-        ready = _READY.get(key)
-        if ready is not None:
-            _check_given(x_0, *values)
-            return _pair_again(ready, x_0, seed, offset, values)
     given = parameters(
         x_0, a=a, c=c, clock=clock, signal=signal, dsignal=dsignal, dclock=dclock
     )  # fmt: skip
-    _check_given(x_0, *given.values())
-    return _pair(x_0, given, seed, offset, GIVEN, key if keeps else None, values)
-
-
-def _check_given(
-    x_0: Tensor, a: Value, c: Value, clock: Value, signal: Value, dsignal: Value, dclock: Value
-) -> None:
-    working = working_dtype(x_0.dtype)
-    check_process(clock, a, c, working, "clock")
-    most = _LIMITS[working].most
-    for name, value in (("signal", signal), ("dsignal", dsignal), ("dclock", dclock)):
-        low, high = extent(value)
-        if not (low >= -most and high <= most):
-            _validate.check_finite(name, low, high, most, NAMES[working])
+    _check_given(x_0, *map(extent, given.values()))
+    kind = None if like is None else (like.dtype, like.shape)
+    return _pair(x_0, given, seed, offset, GIVEN, kind, values)
 
 
 def sample_pair_scheduled(
@@ -231,72 +216,64 @@ def sample_pair_scheduled(
     Times beyond the horizon T by more than ``slack`` of it are refused.
     """
     _arguments.tensor("x_0", x_0)
-    _, clock, horizon = schedules
-    key = None
-    if x_0.is_cpu and type(seed) is int and x_0.is_contiguous():
-        key = _scheduled_key(x_0, t, a, c, schedules)
-        ready = _READY.get(key)
-        if ready is not None:
-            _check_scheduled(x_0, t, a, c, clock, horizon, slack)
-            return _pair_again(ready, x_0, seed, offset, (a, c, t))
     given = parameters(x_0, a=a, c=c, clock=t)
-    _check_scheduled(x_0, given["clock"], given["a"], given["c"], clock, horizon, slack)
-    return _pair(x_0, given, seed, offset, Schedules(*schedules), key, (a, c, t))
+    _check_scheduled(x_0, schedules, slack, *map(extent, given.values()))
+    return _pair(x_0, given, seed, offset, Schedules(*schedules), schedules, (a, c, t))
 
 
-def _scheduled_key(x_0: Tensor, t: Value, a: Value, c: Value, schedules: Any) -> Any:
-    """All that a pair with named schedules depends on beside addresses, seed and values."""
-    return (
-        x_0.dtype, x_0.shape, schedules,
-        None if type(a) is float else (a.dtype, a.shape, a.stride()),  # type: ignore[union-attr]
-        None if type(c) is float else (c.dtype, c.shape, c.stride()),  # type: ignore[union-attr]
-        None if type(t) is float else (t.dtype, t.shape, t.stride()),  # type: ignore[union-attr]
-        get_backend(),
-    )  # fmt: skip
-
-
-def scheduled_again(
-    x_0: Tensor, t: Value, a: Value, c: Value, schedules: tuple[int, int, float],
-    slack: float, generator: torch.Generator | None, offset: int,
-) -> tuple[Tensor, Tensor] | None:  # fmt: skip
-    """:func:`sample_pair_scheduled` where one of the same form was drawn before, else None and
-    nothing done.  All tensors are addressable and on the CPU.
-    """
-    ready = _READY.get(key := _scheduled_key(x_0, t, a, c, schedules))
-    if ready is None or not x_0.is_contiguous():
-        return None
-    low, high = extent(t)
-    rate, speed, most = ready.checked
-    if not (low >= 0.0 and high <= most and rate == a and speed == c):
-        _, clock, horizon = schedules
-        _check_scheduled(x_0, t, a, c, clock, horizon, slack)
-        if type(a) is float and type(c) is float:  # numbers: not again up to this time, which is
-            # at most T: by how much one may exceed it depends on the type of the times
-            _READY[key] = ready._replace(checked=(a, c, min(high, horizon)))
-    return _pair_again(ready, x_0, drawn_seed(generator, x_0.device), offset, (a, c, t))
+def _check_given(
+    x_0: Tensor, a: Extent, c: Extent, clock: Extent, signal: Extent, dsignal: Extent,
+    dclock: Extent,
+) -> None:  # fmt: skip
+    """The process and given values of schedules in the range of the working type."""
+    limits = _LIMITS[x_0.dtype]
+    _validate.check_process(clock, a, c, limits, "clock")
+    most = limits.most
+    for name, (low, high) in ("signal", signal), ("dsignal", dsignal), ("dclock", dclock):
+        if not (low >= -most and high <= most):
+            _validate.check_finite(name, low, high, most, limits.name)
 
 
 def _check_scheduled(
-    x_0: Tensor, t: Value, a: Value, c: Value, clock: int, horizon: float, slack: float
+    x_0: Tensor, schedules: tuple[int, int, float], slack: float, a: Extent, c: Extent, t: Extent
 ) -> None:
     """Times within the horizon; the process in the range of the working type at all of them."""
-    low, high = extent(t)
+    _, clock, horizon = schedules
+    low, high = t
     if not (low >= 0.0 and high <= horizon * (1.0 + slack)) and not (low > high):
         raise ValueError(
             f"t: got values from {low:g} to {high:g}; allowed: 0 <= t <= T = {horizon:g}"
         )
     most = high if clock == 1 or low > high else high * (high / horizon)
-    check_process((low, most), a, c, working_dtype(x_0.dtype), "clock")
+    _validate.check_process((low, most), a, c, _LIMITS[x_0.dtype], "clock")
 
 
-def _pair_again(
-    ready: _Ready, x_0: Tensor, seed: Any, offset: int, values: Sequence[Any]
-) -> tuple[Tensor, Tensor]:
-    """A pair whose job is there."""
+def pair_again(
+    x_0: Tensor, schedules: tuple[int, int, float] | None, slack: float, like: Tensor | None,
+    parameters: Sequence[Any], generator: torch.Generator | None, offset: int,
+) -> tuple[Tensor, Tensor] | None:  # fmt: skip
+    """The pair where one of the same form was drawn before and all numbers are allowed, else None
+    and nothing done.
+
+    All tensors are addressable and ``x_0`` is on the CPU.  The parameters are a, c and the times
+    of named schedules, or values of others: of clock, signal, dsignal and dclock at times ``like``.
+    """
+    kind = schedules if like is None else (like.dtype, like.shape)
+    key, words = _form(kind, x_0.dtype, x_0.shape, parameters)
+    ready = _READY.get(key)
+    if ready is None or not x_0.is_contiguous():
+        return None
+    try:
+        if schedules is None:
+            _check_given(x_0, *ready.extents(*words))
+        else:
+            _check_scheduled(x_0, schedules, slack, *ready.extents(*words))
+    except ValueError:  # the long way says what is wrong
+        return None
+    seed = drawn_seed(generator, x_0.device)
     x_t, dx_t = torch.empty_like(x_0), torch.empty_like(x_0)
-    words = [v if type(v) is float else v.data_ptr() for v in values]
     ready.run(
-        ready.number, ready.job, torch.get_num_threads(), seed, offset & _LAST_WORD, *words,
+        torch.get_num_threads(), seed, offset & _LAST_WORD, *words,
         x_0.data_ptr(), x_t.data_ptr(), dx_t.data_ptr(),
     )  # fmt: skip
     return x_t, dx_t
@@ -304,14 +281,14 @@ def _pair_again(
 
 def _pair(
     x_0: Tensor, given: dict[str, Value], seed: Tensor | int, offset: int, schedules: Schedules,
-    key: Any, values: Sequence[Any],
+    kind: Any, values: Sequence[Any],
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """A pair with checked parameters, whose job is kept under ``key`` unless that is None."""
+    """A pair with checked parameters, whose job is kept for ``kind`` unless that is None."""
     target = target_of("x_0", x_0)
     noise, _kept = noise_of(seed, offset, x_0)
-    if key is not None:
+    if kind is not None and x_0.is_cpu and type(seed) is int and x_0.is_contiguous():
         _keep(
-            key, target, x_0.shape, given, values,
+            _form(kind, x_0.dtype, x_0.shape, values)[0], target, x_0.shape, given, values,
             lambda layout, rows: _run.pair_job(
                 target.library.dtype(x_0), layout, (0, 0, 0), rows, Noise(0, 0), schedules,
                 host=True,
@@ -351,21 +328,19 @@ def points(
         _arguments.tensor(name, x, allowed)
         keeps = x.is_cpu and x.is_contiguous() and not x.is_neg()
         if keeps:
-            forms = _form(t), _form(a), _form(c), *map(_form, s)
-            key = operation, x.dtype, x.shape, *forms, get_backend()
+            key, words = _form(operation, x.dtype, x.shape, (t, a, c, *s))
             ready = _READY.get(key)
             if ready is not None:
-                check(x, t, a, c, *s)
+                check(x, *ready.extents(*words))
                 results = tuple([torch.empty_like(x) for _ in range(outputs)])
                 ready.run(
-                    ready.number, ready.job, torch.get_num_threads(),
-                    _word(t), _word(a), _word(c), *map(_word, s), x.data_ptr(),
-                    results[0].data_ptr(), results[1].data_ptr() if outputs == 2 else 0,
+                    torch.get_num_threads(), *words, x.data_ptr(), results[0].data_ptr(),
+                    results[1].data_ptr() if outputs == 2 else 0,
                 )  # fmt: skip
                 return results[0] if outputs == 1 else results
         given = parameters(x, t=t, a=a, c=c, **dict(zip("s", s, strict=False)))
         data, target = readable(x), target_of(name, x)
-        check(data, *given.values())
+        check(data, *map(extent, given.values()))
         if keeps and _run.broadcasts_to(x.shape, given):
             _keep(
                 key, target, x.shape, given, (t, a, c, *s),
@@ -376,11 +351,11 @@ def points(
         results = tuple(_run.points(target, operation, name, data, given, outputs))
         return results[0] if outputs == 1 else results
 
-    def check(x: Tensor, t: Value, a: Value, c: Value, *s: Value) -> None:
-        working = working_dtype(x.dtype)
-        check_process(t, a, c, working)
+    def check(x: Tensor, t: Extent, a: Extent, c: Extent, *s: Extent) -> None:
+        limits = _LIMITS[x.dtype]
+        _validate.check_process(t, a, c, limits)
         for end in s:
-            check_process(end, a, c, working, "s")
+            _validate.check_process(end, a, c, limits, "s")
         if operation == "ppf":
             low, high = extent(x)
             _validate.check_probabilities("q", low, high)

@@ -19,7 +19,7 @@ from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd import forward_ad
 from torch.autograd.function import _SingleLevelFunction
 
-from kacflow.ops._tensors import addressable
+from kacflow.ops._tensors import addressable, eager
 
 #: For each output, its derivative with respect to each input asked for, by position.
 Jacobian = list[dict[int, Tensor]]
@@ -178,7 +178,7 @@ def register(
     function = _function(op, rule)
 
     def implementation(keys: Any, *args: Any) -> Any:
-        if addressable(*args):
+        if eager() and addressable(*args):
             return kernel(*args)
         # Always: whether an input carries a tangent cannot be seen from here in a compiled graph.
         with enable_single_level_autograd_function():

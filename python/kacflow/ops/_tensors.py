@@ -39,14 +39,12 @@ def eager() -> bool:
 
 
 def addressable(*values: object) -> bool:
-    """Whether a kernel may take the addresses of these tensors here and now, the dispatcher aside,
-    and no derivative of them is asked for.
+    """Whether a kernel may take the addresses of these tensors in :func:`eager` mode, the
+    dispatcher aside, and no derivative of them is asked for.
 
     Not for subclasses, such as fake or distributed tensors, and not for what torch defers: a sign,
     zeros without memory, wrappers of functorch and of functionalisation.
     """
-    if not eager():
-        return False
     grad = torch.is_grad_enabled()
     for value in values:
         kind = type(value)
@@ -166,7 +164,7 @@ def place(device: torch.device | str | None, *values: object) -> torch.device:
     if device is not None:
         return _arguments.device(device)
     for value in values:
-        if isinstance(value, Tensor) and value.device.type != "cpu":
+        if isinstance(value, Tensor) and value.device != _CPU:
             return value.device
     return _CPU
 
@@ -190,14 +188,16 @@ _LOCAL = threading.local()
 
 def drawn_seed(generator: torch.Generator | None, device: torch.device) -> Tensor | int:
     """:func:`draw_seed` in eager mode, on the CPU as a number."""
-    if generator is not None or device.type != "cpu":
+    if device != _CPU or not (
+        generator is None or _arguments.generator(generator).device == _CPU  # type: ignore[union-attr]
+    ):
         seed = draw_seed(generator, device)
         return int(seed) if seed.is_cpu else seed
     scratch = getattr(_LOCAL, "seed", None)
     if scratch is None:
         with torch.inference_mode(False):
             scratch = _LOCAL.seed = torch.empty((), dtype=torch.int64, device=_CPU)
-    return scratch.random_(0, _LAST_SEED).item()  # type: ignore[return-value]
+    return scratch.random_(0, _LAST_SEED, generator=generator).item()  # type: ignore[return-value]
 
 
 def draw_seed(generator: torch.Generator | None, device: torch.device | None = None) -> Tensor:
