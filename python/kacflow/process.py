@@ -28,7 +28,6 @@ from kacflow.ops._tensors import (
     working_dtype,
 )
 
-
 _CPU = torch.device("cpu")
 
 
