@@ -157,12 +157,13 @@ def _form(
     key: tuple[Any, ...] = kind, dtype, shape, get_backend()
     words: list[Any] = []
     for value in parameters:
-        if isinstance(value, Tensor):
+        kind = type(value)
+        if kind is not float and isinstance(value, Tensor):
             key += value.dtype, value.shape, value.stride(), value.is_cpu
-            words.append(value.data_ptr())
+            value = value.data_ptr()
         else:
-            key += (type(value),)
-            words.append(value)
+            key += (kind,)
+        words.append(value)
     return key, words
 
 
