@@ -149,9 +149,9 @@ def _kernel(x_0: Tensor, t: Tensor) -> Callable[[], Any]:
     """The compiled kernel on the job that a pair with named schedules is."""
     kinds = schedules.numbers_of(*(kind(1.0) for kind in _LINEAR), 1.0)
     assert kinds is not None
-    named = *kinds, 1.0
-    _kernels.sample_pair_scheduled(x_0, t, RATE, SPEED, _SEED, 0, named)
-    key, words = _kernels._form(named, x_0.dtype, x_0.shape, (RATE, SPEED, t))
+    named, slack = (*kinds, 1.0), 0.0
+    _kernels.sample_pair_scheduled(x_0, t, RATE, SPEED, _SEED, 0, named, slack)
+    key, words = _kernels._form((named, slack), x_0.dtype, x_0.shape, (RATE, SPEED, t))
     run = _kernels._READY[key].run
     out = torch.empty_like(x_0), torch.empty_like(x_0)
     places = [v.data_ptr() for v in (x_0, *out)]

@@ -255,13 +255,28 @@ PyObject* run(PyObject*, PyObject* const* arguments, Py_ssize_t n) {
   });
 }
 
-/// The smallest and the largest of numbers, side by side in lanes.
+/// The smallest and the largest of numbers, NaN if one is, and (inf, -inf) if there are none.
+struct Range {
+  double low, high;
+
+  /// Whether all of them lie in the pair of floats `box`.
+  bool within(PyObject* box) const {
+    if (!PyTuple_Check(box) || PyTuple_GET_SIZE(box) != 2) throw py::type_error("extents: box");
+    const double least = PyFloat_AsDouble(PyTuple_GET_ITEM(box, 0));
+    const double most = PyFloat_AsDouble(PyTuple_GET_ITEM(box, 1));
+    if (PyErr_Occurred()) throw py::error_already_set();
+    return low >= least && high <= most;
+  }
+  py::object pair() const { return py::make_tuple(low, high); }
+};
+
+/// Ranges of numbers side by side in lanes.
 template <class T>
-struct Extent {
+struct Lanes {
   static constexpr int kSide = 16;
   T low[kSide], high[kSide], odd[kSide];  ///< odd: NaN where there was one
 
-  Extent() {
+  Lanes() {
     for (int l = 0; l < kSide; ++l) {
       low[l] = kac::infinity(T(0));
       high[l] = -low[l];
@@ -282,22 +297,14 @@ struct Extent {
       }
     }
   }
-  /// (least, most); (nan, nan) if one is NaN, and (inf, -inf) if there are none.
-  PyObject* pair() const {
+  Range range() const {
     T least = low[0], most = high[0], sum = odd[0];
     for (int l = 1; l < kSide; ++l) {
       least = std::min(least, low[l]);
       most = std::max(most, high[l]);
       sum += odd[l];
     }
-    return sum == sum ? pair_of(least, most) : pair_of(sum, sum);
-  }
-  static PyObject* pair_of(double least, double most) {
-    PyObject *const a = PyFloat_FromDouble(least), *const b = PyFloat_FromDouble(most);
-    PyObject* const both = a && b ? PyTuple_Pack(2, a, b) : nullptr;
-    Py_XDECREF(a);
-    Py_XDECREF(b);
-    return both;
+    return sum == sum ? Range{least, most} : Range{sum, sum};
   }
 };
 
@@ -319,50 +326,61 @@ struct Axes {
       axes.push_back({n, step});
     }
   }
-  /// (least, most) of the numbers at `data`.
   template <class T>
-  PyObject* extent(const void* data) {
-    Extent<T> found;
+  Range range(const void* data) {
+    Lanes<T> found;
     if (axes.empty()) axes.push_back({1, 0});
     std::iter_swap(axes.begin(), std::max_element(axes.begin(), axes.end(), [](auto l, auto r) {
                      return l.n < r.n;
                    }));  // long rows are read faster
     if (!empty) add(found, static_cast<const char*>(data), axes.size());
-    return found.pair();
+    return found.range();
   }
   template <class T>
-  void add(Extent<T>& to, const char* base, std::size_t count) const {
+  void add(Lanes<T>& to, const char* base, std::size_t count) const {
     const auto [n, step] = axes[count - 1];
     if (count == 1) return to.add(base, n, step);
     for (Py_ssize_t i = 0; i < n; ++i) add(to, base + i * step, count - 1);
   }
 };
 
-/// extents(number, job, *words): (least, most) of each of the job's first parameters, whose words
-/// these are.
+Range range_of(const Parameter& p, const Layout& layout) {
+  if (!p.data) return {p.value, p.value};
+  const Py_ssize_t size = p.is_double ? 8 : 4;
+  Axes axes;
+  axes.put(p.stride1 ? layout.n1 : 1, p.stride1 * size);
+  axes.put(p.stride0 ? layout.rows / layout.n1 : 1, p.stride0 * size);
+  return p.is_double ? axes.range<double>(p.data) : axes.range<float>(p.data);
+}
+
+/// extents(number, job, box, *words): (least, most) of each of the job's first parameters, whose
+/// words these are; None if all lie in the pairs of `box`, unless that is None.
 PyObject* extents(PyObject*, PyObject* const* arguments, Py_ssize_t n) {
   return guarded([&]() -> PyObject* {
-    if (n < 2) throw py::type_error("extents: number and job");
+    if (n < 3) throw py::type_error("extents: number, job and box");
     Copy copy(arguments[0], arguments[1]);
-    const Places& places = kPlaces[copy.number / 4];
-    if (!patch_parameters(places, arguments + 2, n - 2, copy.job)) throw py::error_already_set();
+    PyObject* const box = arguments[2];
+    const Places& at = kPlaces[copy.number / 4];
+    const Py_ssize_t count = n - 3;
+    if (!patch_parameters(at, arguments + 3, count, copy.job)) throw py::error_already_set();
+    bool inside = box != Py_None;
+    if (inside && (!PyTuple_Check(box) || PyTuple_GET_SIZE(box) != count)) {
+      throw py::type_error("extents: box");
+    }
     Layout layout;
     std::memcpy(&layout, copy.job, sizeof layout);
-    auto found = py::reinterpret_steal<py::object>(PyTuple_New(n - 2));
-    for (Py_ssize_t i = 0; found && i < n - 2; ++i) {
+    Range found[6];
+    static_assert(places<PairJob>().n_parameters == 6, "the most of any job");
+    for (Py_ssize_t i = 0; i < count; ++i) {
       Parameter p;
-      std::memcpy(&p, copy.job + (places.parameters + 5 * i) * kWord, sizeof p);
-      const Py_ssize_t size = p.is_double ? 8 : 4;
-      Axes axes;
-      axes.put(p.stride1 ? layout.n1 : 1, p.stride1 * size);
-      axes.put(p.stride0 ? layout.rows / layout.n1 : 1, p.stride0 * size);
-      PyObject* const pair = !p.data       ? Extent<double>::pair_of(p.value, p.value)
-                             : p.is_double ? axes.extent<double>(p.data)
-                                           : axes.extent<float>(p.data);
-      if (!pair) throw py::error_already_set();
-      PyTuple_SET_ITEM(found.ptr(), i, pair);
+      std::memcpy(&p, copy.job + (at.parameters + 5 * i) * kWord, sizeof p);
+      found[i] = range_of(p, layout);
+      inside = inside && found[i].within(PyTuple_GET_ITEM(box, i));
     }
-    return found.release().ptr();
+    if (inside) Py_RETURN_NONE;
+    py::tuple pairs(count);
+    for (Py_ssize_t i = 0; i < count; ++i) pairs[i] = found[i].pair();
+    return pairs.release().ptr();
   });
 }
 
@@ -395,7 +413,7 @@ PyObject* extent(PyObject*, PyObject* const* arguments, Py_ssize_t n) {
                PyLong_AsSsize_t(PyTuple_GET_ITEM(arguments[3], i)) * unit);
     }
     if (PyErr_Occurred()) throw py::error_already_set();
-    return size == 8 ? axes.extent<double>(data) : axes.extent<float>(data);
+    return (size == 8 ? axes.range<double>(data) : axes.range<float>(data)).pair().release().ptr();
   });
 }
 
@@ -416,7 +434,7 @@ void register_run(py::module_& m) {
     KACFLOW_METHOD(run, "run(number, job, threads, *words)");
   }
   {
-    KACFLOW_METHOD(extents, "extents(number, job, *words)");
+    KACFLOW_METHOD(extents, "extents(number, job, box, *words)");
   }
   {
     KACFLOW_METHOD(extent, "extent(address, itemsize, shape, strides, unit)");

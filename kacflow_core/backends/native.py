@@ -32,7 +32,8 @@ class NativeDriver:
         #: ``run(number, job, threads, *words)``: a job, with other words where there are any: seed
         #: and offset, each parameter's address or (a float) value, and the addresses of the data.
         self.run = module.run
-        #: ``extents(number, job, *words)``: (least, most) of each parameter with such words.
+        #: ``extents(number, job, box, *words)``: (least, most) of each parameter with such words,
+        #: or None if all lie in ``box``, (least, most) of each.
         self.extents = module.extents
         self.number = functools.lru_cache(module.find_kernel)
 

@@ -232,13 +232,14 @@ def test_numbers_beside_values_that_cannot_be_read():
     """What is known here is checked here, wherever the rest is."""
     there = torch.empty(3, device="meta")
     assert _kernels.extent(there) == (math.inf, -math.inf)
-    _kernels.check_process(there, there, there, torch.float32)
-    _kernels.check_process(there, 9.0, 3.0, torch.float32)
-    _kernels._check_scheduled(there, there, 9.0, 3.0, 0, 1.0, 0.0)
+    _kernels.check_process(torch.float32, *map(_kernels.extent, (there, there, there)))
+    _kernels.check_process(torch.float32, *map(_kernels.extent, (there, 9.0, 3.0)))
+    a, c, t = map(_kernels.extent, (9.0, 3.0, there))
+    _kernels._check_scheduled(torch.float32, (1, 2, 1.0), 0.0, a, c, t)
     for numbers, name in (((1e300, there, there), "t"), ((there, 1e300, 3.0), "a"),
                           ((1.0, there, -1.0), "c"), ((1e30, 1e30, there), "a\\*t")):  # fmt: skip
         with pytest.raises(ValueError, match=f"^{name}: got"):
-            _kernels.check_process(*numbers, torch.float32)
+            _kernels.check_process(torch.float32, *map(_kernels.extent, numbers))
 
 
 def test_seeds_that_no_kernel_can_read():

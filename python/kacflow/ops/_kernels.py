@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -92,9 +92,11 @@ def extent(value: Value) -> tuple[float, float]:
     return native_extent(value.data_ptr(), size, value.shape, value.stride(), size)
 
 
-def check_process(t: Value, a: Value, c: Value, dtype: torch.dtype, time_name: str = "t") -> None:
-    """Times, rates and speeds in the range of the working type, as far as they can be read here."""
-    _validate.check_process(extent(t), extent(a), extent(c), _LIMITS[dtype], time_name)
+def check_process(dtype: torch.dtype, t: Extent, a: Extent, c: Extent, *s: Extent) -> None:
+    """Times t and s, rates and speeds in the range of the working type."""
+    _validate.check_process(t, a, c, _LIMITS[dtype])
+    for end in s:
+        _validate.check_process(end, a, c, _LIMITS[dtype], "s")
 
 
 def noise_of(seed: Tensor | int, offset: int, where: Tensor) -> tuple[Noise, Tensor | None]:
@@ -113,11 +115,31 @@ def noise_of(seed: Tensor | int, offset: int, where: Tensor) -> tuple[Noise, Ten
     return Noise(_validate.word64("seed", seed), offset & _LAST_WORD), None
 
 
-class _Ready(NamedTuple):
+class _Ready:
     """A kernel whose arguments were checked and laid out before."""
 
-    run: Callable[..., None]  #: of threads, seed and offset, parameters, and addresses of the data
-    extents: Callable[..., Any]  #: of parameters: (least, most) of each
+    def __init__(self, driver: Any, number: int, job: bytes) -> None:
+        #: Of threads, seed and offset, words of parameters, and addresses of the data.
+        self.run: Callable[..., None] = partial(driver.run, number, job)
+        self._extents: Callable[..., Any] = partial(driver.extents, number, job)
+        self._box: tuple[Extent, ...] | None = None
+
+    def check(self, words: Sequence[Any], check: Callable[..., None], *known: Any) -> None:
+        """``check(*known, *extents)`` of the parameters with these words, unless they lie between
+        others that it has let pass: no check allows less of what is between than of the ends.
+        """
+        found = self._extents(self._box, *words)
+        if found is None:
+            return
+        box = tuple(
+            (min(low, least), max(high, most))
+            for (low, high), (least, most) in zip(found, self._box or found, strict=True)
+        )
+        try:
+            check(*known, *box)
+        except ValueError:
+            check(*known, *(box := found))
+        self._box = box
 
 
 #: Kernels on the CPU by all that they depend on beside addresses, seeds and the values of tensors:
@@ -135,12 +157,13 @@ def _form(
     key: tuple[Any, ...] = kind, dtype, shape, get_backend()
     words: list[Any] = []
     for value in parameters:
-        if isinstance(value, Tensor):
+        kind = type(value)
+        if kind is not float and isinstance(value, Tensor):
             key += value.dtype, value.shape, value.stride(), value.is_cpu
-            words.append(value.data_ptr())
+            value = value.data_ptr()
         else:
-            key += (type(value),)
-            words.append(value)
+            key += (kind,)
+        words.append(value)
     return key, words
 
 
@@ -154,8 +177,7 @@ def _keep(
         if made is not None:
             if len(_READY) >= _MOST_READY:
                 _READY.clear()
-            driver = target.kernels.driver
-            _READY[key] = _Ready(partial(driver.run, *made), partial(driver.extents, *made))
+            _READY[key] = _Ready(target.kernels.driver, *made)
 
 
 def sample(
@@ -171,15 +193,14 @@ def sample(
         key, words = _form("sample", dtype, shape, (t, a, c))
         ready = _READY.get(key)
         if ready is not None:
-            times, rates, speeds = ready.extents(*words)
-            _validate.check_process(times, rates, speeds, _LIMITS[dtype])
+            ready.check(words, check_process, dtype)
             out = torch.empty(shape, dtype=dtype, device=_CPU)
             threads = torch.get_num_threads()
             ready.run(threads, seed, offset & _LAST_WORD, *words, out.data_ptr())
             return out
     _arguments.dtype(dtype)
     target, given = target_of("t", place), parameters(place, t=t, a=a, c=c)
-    check_process(given["t"], given["a"], given["c"], dtype)
+    check_process(dtype, *map(extent, given.values()))
     noise, _kept = noise_of(seed, offset, place)
     out = _run.sample(target, tuple(shape), NAMES[dtype], given, noise)
     if keeps:
@@ -202,7 +223,7 @@ def sample_pair(
     given = parameters(
         x_0, a=a, c=c, clock=clock, signal=signal, dsignal=dsignal, dclock=dclock
     )  # fmt: skip
-    _check_given(x_0, *map(extent, given.values()))
+    _check_given(x_0.dtype, *map(extent, given.values()))
     kind = None if like is None else (like.dtype, like.shape)
     return _pair(x_0, given, seed, offset, GIVEN, kind, values)
 
@@ -217,16 +238,16 @@ def sample_pair_scheduled(
     """
     _arguments.tensor("x_0", x_0)
     given = parameters(x_0, a=a, c=c, clock=t)
-    _check_scheduled(x_0, schedules, slack, *map(extent, given.values()))
-    return _pair(x_0, given, seed, offset, Schedules(*schedules), schedules, (a, c, t))
+    _check_scheduled(x_0.dtype, schedules, slack, *map(extent, given.values()))
+    return _pair(x_0, given, seed, offset, Schedules(*schedules), (schedules, slack), (a, c, t))
 
 
 def _check_given(
-    x_0: Tensor, a: Extent, c: Extent, clock: Extent, signal: Extent, dsignal: Extent,
+    dtype: torch.dtype, a: Extent, c: Extent, clock: Extent, signal: Extent, dsignal: Extent,
     dclock: Extent,
 ) -> None:  # fmt: skip
     """The process and given values of schedules in the range of the working type."""
-    limits = _LIMITS[x_0.dtype]
+    limits = _LIMITS[dtype]
     _validate.check_process(clock, a, c, limits, "clock")
     most = limits.most
     for name, (low, high) in ("signal", signal), ("dsignal", dsignal), ("dclock", dclock):
@@ -235,8 +256,9 @@ def _check_given(
 
 
 def _check_scheduled(
-    x_0: Tensor, schedules: tuple[int, int, float], slack: float, a: Extent, c: Extent, t: Extent
-) -> None:
+    dtype: torch.dtype, schedules: tuple[int, int, float], slack: float,
+    a: Extent, c: Extent, t: Extent,
+) -> None:  # fmt: skip
     """Times within the horizon; the process in the range of the working type at all of them."""
     _, clock, horizon = schedules
     low, high = t
@@ -245,7 +267,7 @@ def _check_scheduled(
             f"t: got values from {low:g} to {high:g}; allowed: 0 <= t <= T = {horizon:g}"
         )
     most = high if clock == 1 or low > high else high * (high / horizon)
-    _validate.check_process((low, most), a, c, _LIMITS[x_0.dtype], "clock")
+    _validate.check_process((low, most), a, c, _LIMITS[dtype], "clock")
 
 
 def pair_again(
@@ -258,16 +280,16 @@ def pair_again(
     All tensors are addressable and ``x_0`` is on the CPU.  The parameters are a, c and the times
     of named schedules, or values of others: of clock, signal, dsignal and dclock at times ``like``.
     """
-    kind = schedules if like is None else (like.dtype, like.shape)
+    kind = (schedules, slack) if like is None else (like.dtype, like.shape)
     key, words = _form(kind, x_0.dtype, x_0.shape, parameters)
     ready = _READY.get(key)
     if ready is None or not x_0.is_contiguous():
         return None
     try:
         if schedules is None:
-            _check_given(x_0, *ready.extents(*words))
+            ready.check(words, _check_given, x_0.dtype)
         else:
-            _check_scheduled(x_0, schedules, slack, *ready.extents(*words))
+            ready.check(words, _check_scheduled, x_0.dtype, schedules, slack)
     except ValueError:  # the long way says what is wrong
         return None
     seed = drawn_seed(generator, x_0.device)
@@ -308,7 +330,8 @@ def sample_path(
     grid = readable(times)
     _validate.grid(grid)
     exact = grid.to(torch.float64) if times.is_cpu else grid
-    check_process(exact, given["a"], given["c"], dtype, "times")
+    extents = extent(exact), extent(given["a"]), extent(given["c"])
+    _validate.check_process(*extents, _LIMITS[dtype], "times")
     if times.is_cpu:
         _validate.increasing(grid.to(dtype).numpy(), _KINDS[dtype])
     noise, _kept = noise_of(seed, offset, times)
@@ -331,7 +354,8 @@ def points(
             key, words = _form(operation, x.dtype, x.shape, (t, a, c, *s))
             ready = _READY.get(key)
             if ready is not None:
-                check(x, *ready.extents(*words))
+                ready.check(words, check_process, x.dtype)
+                check(x)
                 results = tuple([torch.empty_like(x) for _ in range(outputs)])
                 ready.run(
                     torch.get_num_threads(), *words, x.data_ptr(), results[0].data_ptr(),
@@ -340,7 +364,8 @@ def points(
                 return results[0] if outputs == 1 else results
         given = parameters(x, t=t, a=a, c=c, **dict(zip("s", s, strict=False)))
         data, target = readable(x), target_of(name, x)
-        check(data, *map(extent, given.values()))
+        check_process(x.dtype, *map(extent, given.values()))
+        check(data)
         if keeps and _run.broadcasts_to(x.shape, given):
             _keep(
                 key, target, x.shape, given, (t, a, c, *s),
@@ -351,11 +376,7 @@ def points(
         results = tuple(_run.points(target, operation, name, data, given, outputs))
         return results[0] if outputs == 1 else results
 
-    def check(x: Tensor, t: Extent, a: Extent, c: Extent, *s: Extent) -> None:
-        limits = _LIMITS[x.dtype]
-        _validate.check_process(t, a, c, limits)
-        for end in s:
-            _validate.check_process(end, a, c, limits, "s")
+    def check(x: Tensor) -> None:
         if operation == "ppf":
             low, high = extent(x)
             _validate.check_probabilities("q", low, high)

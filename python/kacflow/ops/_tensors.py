@@ -197,6 +197,8 @@ def drawn_seed(generator: torch.Generator | None, device: torch.device) -> Tenso
     if scratch is None:
         with torch.inference_mode(False):
             scratch = _LOCAL.seed = torch.empty((), dtype=torch.int64, device=_CPU)
+    if generator is None:
+        return scratch.random_(0, _LAST_SEED).item()  # type: ignore[return-value]
     return scratch.random_(0, _LAST_SEED, generator=generator).item()  # type: ignore[return-value]
 
 
