@@ -370,7 +370,7 @@ PyObject* extents(PyObject*, PyObject* const* arguments, Py_ssize_t n) {
     Layout layout;
     std::memcpy(&layout, copy.job, sizeof layout);
     Range found[6];
-    static_assert(places<PairJob>().n_parameters == 6, "the most of any job");
+    static_assert(places(static_cast<const PairJob*>(nullptr)).n_parameters == 6, "the most");
     for (Py_ssize_t i = 0; i < count; ++i) {
       Parameter p;
       std::memcpy(&p, copy.job + (at.parameters + 5 * i) * kWord, sizeof p);
