@@ -424,11 +424,12 @@ class KacPath(Path):
         here = values is not None and x_0.is_cpu
         if values is not None and here and kinds is not None:
             offset = 0 if type(first) is int and not first else first_element(first, x_0.shape)
-            if beyond > 1e-6 and isinstance(t, Tensor):  # 16 bits
-                t = t.to(working_dtype(x_0.dtype))
+            working = working_dtype(x_0.dtype)
+            if isinstance(t, Tensor) and t.dtype is not working and t.dtype in _arguments.FLOATS:
+                t = t.to(working)
             pair = _kernels.pair_again(x_0, kinds, beyond, None, (*values, t), generator, offset)
             if pair is not None:
-                times = t if isinstance(t, Tensor) else scalar(t, working_dtype(x_0.dtype), _CPU)
+                times = t if isinstance(t, Tensor) else scalar(t, working, _CPU)
                 return PathSample(x_0, times, *pair)
         _arguments.tensor("x_0", x_0)
         times = batch_times(t, x_0, self._T, check=not here or kinds is None, known=here)

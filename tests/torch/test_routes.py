@@ -6,6 +6,7 @@ The same seed gives the same bits.
 from __future__ import annotations
 
 import copy
+import math
 import pickle
 from multiprocessing.reduction import ForkingPickler
 
@@ -289,3 +290,99 @@ def test_what_one_type_of_times_may_exceed_another_may_not():
         path.sample(x_0, beyond.to(torch.bfloat16))
         with pytest.raises(ValueError, match=r"t: got values from 0\.5 to 1; allowed: 0"):
             path.sample(x_0, beyond)
+
+
+def test_what_was_allowed_before_does_not_hide_what_is_not():
+    process = KacProcess(torch.full((4,), 9.0), torch.full((4,), 3.0))
+    path, t = KacPath(process), torch.tensor([0.0, 0.2, 0.6, 1.0])
+    x_0, x = torch.zeros(4, 2), torch.zeros(4)
+    calls = (
+        lambda: path.sample(x_0, t),
+        lambda: process.sample(t, (4, 2)),
+        lambda: process.velocity(x, t),
+        lambda: process.transport(x, t, t),
+    )
+    for tensor, bad in ((t, -1e-3), (t, torch.nan), (process.a, 0.0), (process.c, torch.inf)):
+        for call in calls:
+            call()
+            kept = tensor[2].item()
+            tensor[2] = bad
+            for _ in range(2):
+                with pytest.raises(ValueError, match=f"got .*{bad:g}"):
+                    call()
+            tensor[2] = kept
+            call()
+    both = KacProcess(torch.tensor([1.0, 1e14]), 3.0)  # each product is, what is between is not
+    for times in ((1e14, 1.0), (1.0, 1e-3), (1e13, 1e-2)):
+        both.velocity(torch.zeros(2), torch.tensor([0.0, times[1]]))
+    with pytest.raises(ValueError, match="a\\*t"):
+        both.velocity(torch.zeros(2), torch.tensor([0.0, 100.0]))
+
+
+class Scripted:
+    """A schedule that answers what it is told to, and counts the questions."""
+
+    def __init__(self, start: float) -> None:
+        self.answer: object = start
+        self.slope: object = 1.0
+        self.asked = 0
+
+    def value(self, t: Tensor) -> object:
+        self.asked += 1
+        return self.answer if t.ndim else 1.0 * (self.answer == 1.0)
+
+    def derivative(self, t: Tensor) -> object:
+        return self.slope
+
+
+def test_answers_are_looked_at_each_time():
+    signal = Scripted(1.0)
+    path = KacPath(KacProcess(9.0, 3.0), 1.0, signal, "linear")  # type: ignore[arg-type]
+    x_0, t = torch.ones(4, 2), torch.rand(4)
+    usual = 1.0 - t
+    for answer, error, message in (
+        (math.inf, ValueError, r"signal: value\(t\): got inf; allowed: numbers in the range"),
+        (usual.reshape(2, 2), ValueError, r"signal: value\(t\): got shape \(2, 2\)"),
+        (usual[:3], ValueError, r"signal: value\(t\): got shape \(3,\)"),
+        (usual * torch.nan, ValueError, "signal: got nan; allowed: finite"),
+        (None, TypeError, r"signal: value\(t\): got NoneType"),
+        ("1", TypeError, r"signal: value\(t\): got str"),
+        (usual.to_sparse(), TypeError, "signal: got layout"),
+    ):
+        for good in (usual, 0.5, usual[0]):
+            signal.answer = good
+            path.sample(x_0, t)
+        signal.answer = answer
+        for _ in range(2):
+            asked = signal.asked
+            with pytest.raises(error, match=message):
+                path.sample(x_0, t)
+            assert signal.asked == asked + 1
+    want: dict[str, Tensor] = {}
+    for _ in range(3):  # of other types, which are converted first: kept jobs are not for them
+        for name, answer in (
+            ("float", usual), ("double", usual.double() + 1e-12), ("half", usual.half()),
+            ("strided", torch.stack([usual, usual], 1)[:, 0]), ("integer", 1), ("number", 0.5),
+            ("negative", torch.complex(usual, -usual).conj().imag),
+        ):  # fmt: skip
+            signal.answer = answer
+            got = path.sample(x_0, t, generator=seeded()).x_t
+            assert torch.equal(want.setdefault(name, got), got)
+    assert all(torch.equal(want[name], want["float"]) for name in ("double", "strided", "negative"))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_times_of_other_types_and_data_that_are_not_contiguous(dtype: torch.dtype):
+    path = KacPath(KacProcess(9.0, 3.0), T)
+    x_0, t = batch(dtype)
+    want = path.sample(x_0, t, generator=seeded())
+    for x in (x_0, x_0.t().contiguous().t()):
+        for at in (t, t.double()) if t.dtype is torch.float32 else (t,):
+            got = path.sample(x, at, generator=seeded())
+            same(got[1:], want[1:])
+            assert got.x_0 is x
+    early = t.clamp(max=0.5)  # T itself may round to more
+    for at in (early.half(), early.bfloat16()):
+        want = path.sample(x_0, at.to(t.dtype), generator=seeded())
+        for x in (x_0, x_0.t().contiguous().t()):
+            same(path.sample(x, at, generator=seeded())[1:], want[1:])

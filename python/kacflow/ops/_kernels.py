@@ -274,8 +274,8 @@ def pair_again(
     x_0: Tensor, schedules: tuple[int, int, float] | None, slack: float, like: Tensor | None,
     parameters: Sequence[Any], generator: torch.Generator | None, offset: int,
 ) -> tuple[Tensor, Tensor] | None:  # fmt: skip
-    """The pair where one of the same form was drawn before and all numbers are allowed, else None
-    and nothing done.
+    """The pair where one of the same form was drawn before and answers of schedules are allowed,
+    else None and nothing done.
 
     All tensors are addressable and ``x_0`` is on the CPU.  The parameters are a, c and the times
     of named schedules, or values of others: of clock, signal, dsignal and dclock at times ``like``.
@@ -283,20 +283,21 @@ def pair_again(
     kind = (schedules, slack) if like is None else (like.dtype, like.shape)
     key, words = _form(kind, x_0.dtype, x_0.shape, parameters)
     ready = _READY.get(key)
-    if ready is None or not x_0.is_contiguous():
+    if ready is None:
         return None
-    try:
-        if schedules is None:
+    if schedules is not None:
+        ready.check(words, _check_scheduled, x_0.dtype, schedules, slack)
+    else:
+        try:
             ready.check(words, _check_given, x_0.dtype)
-        else:
-            ready.check(words, _check_scheduled, x_0.dtype, schedules, slack)
-    except ValueError:  # the long way says what is wrong
-        return None
+        except ValueError:  # the long way says which answer was wrong
+            return None
     seed = drawn_seed(generator, x_0.device)
-    x_t, dx_t = torch.empty_like(x_0), torch.empty_like(x_0)
+    data = x_0.contiguous()
+    x_t, dx_t = torch.empty_like(data), torch.empty_like(data)
     ready.run(
         torch.get_num_threads(), seed, offset & _LAST_WORD, *words,
-        x_0.data_ptr(), x_t.data_ptr(), dx_t.data_ptr(),
+        data.data_ptr(), x_t.data_ptr(), dx_t.data_ptr(),
     )  # fmt: skip
     return x_t, dx_t
 
@@ -308,7 +309,7 @@ def _pair(
     """A pair with checked parameters, whose job is kept for ``kind`` unless that is None."""
     target = target_of("x_0", x_0)
     noise, _kept = noise_of(seed, offset, x_0)
-    if kind is not None and x_0.is_cpu and type(seed) is int and x_0.is_contiguous():
+    if kind is not None and x_0.is_cpu and type(seed) is int:
         _keep(
             _form(kind, x_0.dtype, x_0.shape, values)[0], target, x_0.shape, given, values,
             lambda layout, rows: _run.pair_job(

@@ -102,7 +102,7 @@ def move(value: Tensor, device: torch.device | None, dtype: torch.dtype) -> Tens
     A number that is known here is filled in on the device, which a captured graph allows as well.
     """
     if value.dtype is dtype and (device is None or value.device == device):
-        return value  # half a microsecond sooner
+        return value
     if device is not None and device.type == "cuda" and known(value):
         return scalar(float(value), dtype, device)
     return value.to(device=device, dtype=dtype, non_blocking=value.device.type == "cpu")
