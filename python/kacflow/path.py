@@ -449,9 +449,8 @@ class KacPath(Path):
         f, df = signal.value(times), signal.derivative(times)
         g, dg = clock.value(times), clock.derivative(times)
         if values is not None and here and addressable(f, df, g, dg):
-            pair = _kernels.pair_again(
-                x_0, None, 0.0, times, (*values, g, f, df, dg), generator, offset
-            )
+            given = *values, g, f, df, dg
+            pair = _kernels.pair_again(x_0, None, 0.0, times, given, generator, offset)
             if pair is not None:
                 return PathSample(x_0, times, *pair)
         f, df = answered("signal: value", f, times), answered("signal: derivative", df, times)
@@ -461,10 +460,9 @@ class KacPath(Path):
             pair = _kernels.sample_pair(x_0, *values, f, df, g, dg, seed, offset, times)
         else:
             a, c = process._parameters(x_0.device, x_0.dtype)
+            told = [as_tensor(v, times) for v in (f, df, g, dg)]
             seed = draw_seed(generator, x_0.device)
-            pair = torch.ops.kacflow.sample_pair(
-                x_0, a, c, *(as_tensor(v, times) for v in (f, df, g, dg)), seed, offset
-            )
+            pair = torch.ops.kacflow.sample_pair(x_0, a, c, *told, seed, offset)
         return PathSample(x_0, times, *pair)
 
     def divergence(self, x_t: Tensor, t: float | Tensor, x_0: Tensor) -> Tensor:
