@@ -228,9 +228,9 @@ def leads(name: str, value: Tensor, shape: Sequence[int]) -> None:
     """ValueError unless a parameter aligns with the leading axes of data of a shape."""
     own = value.shape
     # not "in": torch.compile finds no open extent in a tuple
-    if any(n != 1 and n != m for n, m in zip(own, shape, strict=False)) or (
-        math.prod(own[len(shape) :]) != 1
-    ):
+    if any(
+        n != 1 and n != m for n, m in zip(own[: len(shape)], shape[: len(own)], strict=True)
+    ) or (math.prod(own[len(shape) :]) != 1):
         raise ValueError(
             f"{name}: shape {tuple(own)} does not broadcast against the leading axes of "
             f"{tuple(shape)}; each axis must be 1 or equal to that of the data, first axis first"

@@ -244,7 +244,8 @@ class QuantileProcess(nn.Module, ScaledProcess):
         Arguments as :meth:`base_sample`.
         """
         if len(shape) < len(self.shape) or any(
-            n != 1 and n != m for n, m in zip(self.shape[::-1], shape[::-1], strict=False)
+            n != 1 and n != m
+            for n, m in zip(self.shape, shape[len(shape) - len(self.shape) :], strict=True)
         ):
             raise ValueError(
                 f"shape: got {tuple(shape)}; allowed: one whose last axes are those of the noise, "
