@@ -155,11 +155,6 @@ def test_transport_of_straight_lines_is_euler() -> None:
 
 
 def test_memory_of_a_call() -> None:
-    held: list[np.ndarray] = []
-    found = dimension.peak_bytes(lambda: held.append(np.ones(2**23)))
-    if sys.platform == "linux":
-        assert found == pytest.approx(2**26, rel=0.1)
-    assert len(held) == 1
     found = dimension.cost_of_pairs(KacPath(KacProcess(9.0, 3.0)), 100, 2**23)
     if sys.platform == "linux":
         assert 7.5 < found["pair_bytes"] < 10.0  # type: ignore[operator]

@@ -9,10 +9,9 @@ noise ends.
 from __future__ import annotations
 
 import statistics
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks import timing
 from benchmarks.quality import measures, pictures, solvers
 from benchmarks.quality.questions._noises import LABELS, NOISES, styles
 from kacflow import EmpiricalField
@@ -59,27 +59,12 @@ def points(d: int, seed: int) -> Tensor:
     return torch.randn(POINTS, d, generator=torch.Generator().manual_seed(seed))
 
 
-def peak_bytes(call: Callable[[], object]) -> int | None:
-    """Most resident bytes of the process while ``call`` runs, beyond those before; Linux only."""
-    if sys.platform != "linux":
-        return None
-
-    def read(name: str) -> int:
-        status = Path("/proc/self/status").read_text()
-        return 1024 * int(status.partition(f"{name}:")[2].split()[0])
-
-    Path("/proc/self/clear_refs").write_text("5")  # the peak is now what there is
-    before = read("VmRSS")
-    call()
-    return max(0, read("VmHWM") - before)
-
-
 def cost_of_pairs(path: NoisePath, d: int, numbers: int) -> dict[str, float | None]:
     """Time and memory of ``path.sample``."""
     n = max(1, numbers // d)
     x_0, t = torch.zeros(n, d), torch.rand(n)
     numbers = n * d
-    held = peak_bytes(lambda: path.sample(x_0, t))
+    held = timing.peak_bytes(lambda: path.sample(x_0, t))
     taken = []
     for _ in range(5):
         began = time.perf_counter()
