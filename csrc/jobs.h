@@ -57,7 +57,7 @@ struct SampleJob {
 };
 
 /// Schedules by their numbers (kac/schedules.h) are evaluated per row, at the times that stand in
-/// `clock`; number 0 is a schedule whose values are given.  A named signal goes with a named clock.
+/// `clock`, or for a named signal alone in `signal`; number 0 is a schedule whose values are given.
 struct PairJob {
   Layout layout;
   Tiling tiling;

@@ -207,7 +207,8 @@ def pair(
 ) -> tuple[Any, Any]:  # fmt: skip
     """(x_t, dx_t); ``parameters`` are a, c and clock, and signal, dsignal and dclock.
 
-    Where ``schedules`` names them, ``clock`` are the times and the others are left out.
+    Where ``schedules`` names both, ``clock`` are the times and the others are left out; times are
+    ``clock`` or ``signal`` where it names one.
     """
     library, kernels = target.library, target.kernels
     data = library.contiguous(aligned(library, x_0))

@@ -59,12 +59,12 @@ def _quarter(u: Array) -> tuple[Array, Array]:
 
 
 def rows(schedules: Schedules, g: Array, *others: Array) -> tuple[Array, Array, Array, Array]:
-    """(f, f', g, g') of a pair whose clock's values, or times where schedules are named, are ``g``
-    and whose f, f' and g' are ``others``, or nothing.
+    """(f, f', g, g') of a pair with the clock's values ``g`` and f, f' and g' as ``others``, or
+    with times in the place of the values of a named clock, or of a named signal alone.
     """
-    if not schedules.clock:
-        f, df, dg = others
-        return f, df, g, dg
-    values, slopes = clock(schedules.clock, g, schedules.horizon)
-    f, df = signal(schedules.signal, g, schedules.horizon)
-    return f, df, values, slopes
+    f, df, dg = others or (g, g, g)
+    if schedules.signal:
+        f, df = signal(schedules.signal, g if schedules.clock else f, schedules.horizon)
+    if schedules.clock:
+        g, dg = clock(schedules.clock, g, schedules.horizon)
+    return f, df, g, dg

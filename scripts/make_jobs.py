@@ -176,6 +176,9 @@ def record() -> str:
             _run.pair(target, x, given, noise)
             named = {"a": a, "c": c, "clock": t}
             _run.pair(target, x, named, noise, Schedules(1 + number % 5, 1 + number % 2, 3.0))
+            named_signal = {**given, "clock": f, "signal": t}
+            _run.pair(target, x, named_signal, noise, Schedules(1 + number % 5, 0, 3.0))
+            _run.pair(target, x, given, noise, Schedules(0, 1 + number % 2, 3.0))
             at = {"t": t, "a": a, "c": c}
             rest = (1,) * (len(shape) - axes)
             points = {

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,17 +23,26 @@ TITLE = "A small call: the pair of 256 points of the plane, and 512 numbers of t
 _SEED = 7
 
 
-class _Own:
-    """A user's own schedule, 1 - t or its clock t^2, in plain torch."""
+class _Own(NamedTuple):
+    """A user's own schedule in plain torch."""
 
-    def __init__(self, clock: bool) -> None:
-        self._clock = clock
+    value: Callable[[Tensor], Tensor]
+    derivative: Callable[[Tensor], Tensor]
 
-    def value(self, t: Tensor) -> Tensor:
-        return t * t if self._clock else 1.0 - t
 
-    def derivative(self, t: Tensor) -> Tensor:
-        return 2.0 * t if self._clock else -torch.ones_like(t)
+_QUARTER = 0.5 * math.pi
+_OWN_SIGNALS = {
+    "1 - t": _Own(lambda t: 1.0 - t, lambda t: -torch.ones_like(t)),
+    "cos": _Own(lambda t: torch.cos(_QUARTER * t), lambda t: -_QUARTER * torch.sin(_QUARTER * t)),
+    "exp": _Own(lambda t: torch.exp(-t), lambda t: -torch.exp(-t)),
+}
+_OWN_CLOCKS = {
+    "t^2": _Own(lambda t: t * t, lambda t: 2.0 * t),
+    "1 - cos": _Own(
+        lambda t: 1.0 - torch.cos(_QUARTER * t), lambda t: _QUARTER * torch.sin(_QUARTER * t)
+    ),
+    "expm1": _Own(torch.expm1, torch.exp),
+}
 
 
 def run(plan: Plan) -> list[Row]:
@@ -84,9 +94,27 @@ def _schedules() -> dict[str, tuple[KacPath, dict[str, Any]]]:
         for clock in schedules.CLOCKS
     }
     found = {"kacflow": found.pop("kacflow, linear and linear"), **found}
-    own = KacPath(process, 1.0, _Own(False), "linear")
-    both = KacPath(process, 1.0, _Own(False), _Own(True))
-    return {**found, "kacflow, own signal": (own, {}), "kacflow, own schedules": (both, {})}
+    pairs = [(f, g) for f in _OWN_SIGNALS for g in ("linear", *_OWN_CLOCKS)]
+    pairs += [("cosine", g) for g in _OWN_CLOCKS]
+    for f, g in pairs:
+        path = KacPath(process, 1.0, _OWN_SIGNALS.get(f, f), _OWN_CLOCKS.get(g, g))
+        names = " and ".join(
+            f"own {n}" if n in {**_OWN_SIGNALS, **_OWN_CLOCKS} else n for n in (f, g)
+        )
+        found[f"kacflow, {names}"] = path, {}
+    return found
+
+
+def _users(t: Tensor) -> dict[str, Callable[[], Any]]:
+    """What of the pairs with own schedules is the user's own code."""
+
+    def call(f: _Own, g: _Own) -> Callable[[], Any]:
+        return lambda: [answer(t) for answer in (*f, *g)]
+
+    return {
+        f"part: own {f} and own {g} alone": call(_OWN_SIGNALS[f], _OWN_CLOCKS[g])
+        for f, g in zip(_OWN_SIGNALS, _OWN_CLOCKS, strict=True)
+    }
 
 
 def _kinds(x_0: Tensor, plan: Plan) -> dict[str, tuple[KacPath, dict[str, Any]]]:
@@ -135,6 +163,7 @@ def _parts(x_0: Tensor, t: Tensor, plan: Plan) -> dict[str, Callable[[], Any]]:
         return parts
     data, times = x_0.numpy(), t.numpy()
     signal = 1.0 - times
+    parts |= _users(t)
     parts["part: kacflow_core.sample_pair"] = lambda: kc.sample_pair(
         data, a=RATE, c=SPEED, signal=signal, dsignal=-1.0, clock=times, dclock=1.0, seed=_SEED,
         threads=1,
@@ -148,16 +177,14 @@ def _parts(x_0: Tensor, t: Tensor, plan: Plan) -> dict[str, Callable[[], Any]]:
 def _kernel(x_0: Tensor, t: Tensor) -> Callable[[], Any]:
     """The compiled kernel on the job that a pair with named schedules is."""
     kinds = schedules.numbers_of(*(kind(1.0) for kind in _LINEAR), 1.0)
-    assert kinds is not None
-    named, slack = (*kinds, 1.0), 0.0
-    _kernels.sample_pair_scheduled(x_0, t, RATE, SPEED, _SEED, 0, named, slack)
-    key, words = _kernels._form((named, slack), x_0.dtype, x_0.shape, (RATE, SPEED, t))
-    run = _kernels._READY[key].run
+    _kernels._READY.clear()
+    _kernels.pair(x_0, (RATE, SPEED, t), _SEED, 0, (*kinds, 1.0), keep=True)
+    [ready] = _kernels._READY.values()
     out = torch.empty_like(x_0), torch.empty_like(x_0)
     places = [v.data_ptr() for v in (x_0, *out)]
 
     def call() -> Any:
-        run(1, _SEED, 0, *words, *places)
+        ready.run(1, _SEED, 0, RATE, SPEED, t.data_ptr(), *places)
         return out
 
     return call

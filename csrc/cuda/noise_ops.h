@@ -111,9 +111,8 @@ struct PairOp {
 
   static KAC_FN Row row(const Job& job, const RowIndex& i) {
     const double clock = value_at(job.clock, i);
-    const kac::Jet f =
-        kac::signal(job.signal_kind, job.signal_kind ? clock : value_at(job.signal, i), job.horizon,
-                    value_at(job.dsignal, i));
+    const double signal = job.signal_kind && job.clock_kind ? clock : value_at(job.signal, i);
+    const kac::Jet f = kac::signal(job.signal_kind, signal, job.horizon, value_at(job.dsignal, i));
     const kac::Jet g = kac::clock(job.clock_kind, clock, job.horizon, value_at(job.dclock, i));
     return {kac::noise_constants<Real>(value_at(job.a, i), value_at(job.c, i), g.value),
             {static_cast<Real>(f.value), static_cast<Real>(f.slope), static_cast<Real>(g.slope)}};

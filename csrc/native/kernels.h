@@ -10,23 +10,26 @@ namespace kacflow {
 /// Format of the data arrays.  16-bit formats compute in float.
 enum class Storage : int { kFloat32 = 0, kFloat64 = 1, kBFloat16 = 2, kFloat16 = 3 };
 
-/// X(name, job, number of storages, counted from float32 on; float64 alone for 0).
+/// X(name, job, number of storages, counted from float32 on; float64 alone for 0, grain).  The
+/// grain is the cost of an element, of an interval or event or number of one where there are
+/// several, next to a draw of K(t), times 8; its inverse is how few elements are worth a thread.
+/// The velocity takes under a nanosecond, a function of the law tens, a quantile hundreds.
 #define KACFLOW_NATIVE_OPERATIONS(X) \
-  X(sample, SampleJob, 2)            \
-  X(sample_pair, PairJob, 4)         \
-  X(sample_path, PathJob, 2)         \
-  X(velocity, PointJob, 4)           \
-  X(velocity_grad, PointJob, 4)      \
-  X(pdf, PointJob, 2)                \
-  X(logpdf, PointJob, 2)             \
-  X(cdf, PointJob, 2)                \
-  X(ppf, PointJob, 2)                \
-  X(transport, PointJob, 2)          \
-  X(spline, SplineJob, 2)            \
-  X(spline_grad, SplineJob, 2)       \
-  X(spline_inverse, SplineJob, 2)    \
-  X(count_events, EventJob, 0)       \
-  X(fill_events, EventJob, 0)
+  X(sample, SampleJob, 2, 8)         \
+  X(sample_pair, PairJob, 4, 8)      \
+  X(sample_path, PathJob, 2, 8)      \
+  X(velocity, PointJob, 4, 2)        \
+  X(velocity_grad, PointJob, 4, 2)   \
+  X(pdf, PointJob, 2, 64)            \
+  X(logpdf, PointJob, 2, 64)         \
+  X(cdf, PointJob, 2, 64)            \
+  X(ppf, PointJob, 2, 64)            \
+  X(transport, PointJob, 2, 64)      \
+  X(spline, SplineJob, 2, 4)         \
+  X(spline_grad, SplineJob, 2, 8)    \
+  X(spline_inverse, SplineJob, 2, 4) \
+  X(count_events, EventJob, 0, 8)    \
+  X(fill_events, EventJob, 0, 8)
 
 /// Handles the elements [begin, end); results do not depend on how a job is split.
 template <class Job>
@@ -34,7 +37,7 @@ using Kernel = void (*)(Storage, const Job&, int64 begin, int64 end);
 
 struct Kernels {
   const char* level;
-#define KACFLOW_MEMBER(name, Job, storages) Kernel<Job> name;
+#define KACFLOW_MEMBER(name, Job, storages, grain) Kernel<Job> name;
   KACFLOW_NATIVE_OPERATIONS(KACFLOW_MEMBER)
 #undef KACFLOW_MEMBER
 };

@@ -18,7 +18,7 @@
 
 #define KACFLOW_STRING_(x) #x
 #define KACFLOW_STRING(x) KACFLOW_STRING_(x)
-#define KACFLOW_RUN(name, Job, storages) run_##name,
+#define KACFLOW_RUN(name, Job, storages, grain) run_##name,
 #define KACFLOW_DEFINE_KERNELS(variable)                                                        \
   namespace kacflow {                                                                           \
   extern const Kernels variable;                                                                \

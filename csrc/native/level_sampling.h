@@ -145,7 +145,8 @@ void pair(const PairJob& job, int64 begin, int64 end) {
           return kac::clock(kind, t, T, 0.0);
         };
         fill_jets(job.signal_kind, job.horizon, job.layout, row, n, count,
-                  job.signal_kind ? job.clock : job.signal, job.dsignal, signal, &signals);
+                  job.signal_kind && job.clock_kind ? job.clock : job.signal, job.dsignal, signal,
+                  &signals);
         fill_jets(job.clock_kind, job.horizon, job.layout, row, n, count, job.clock, job.dclock,
                   clock, &clocks);
         rows.fill(job.layout, row, n, clocks.value, job.a, job.c);

@@ -27,23 +27,18 @@ struct Entry {
 constexpr int64 kLanes = 64;             ///< elements that most kernels compute side by side
 constexpr int64 kWork = int64(1) << 25;  ///< numbers, or so, between two looks for Ctrl-C
 
-/// Cost of an element next to a draw of K(t), times 8; its inverse is how few elements are worth a
-/// thread.  The velocity takes under a nanosecond, a function of the law tens, a quantile hundreds.
+/// Cost of an element by the grain of its operation (KACFLOW_NATIVE_OPERATIONS).
 template <class Job>
-int64 cost(const Job&, const std::string&) {
-  return 8;
+int64 cost(const Job&, int64 grain) {
+  return grain;
 }
-int64 cost(const PointJob&, const std::string& name) {
-  return name == "velocity" || name == "velocity_grad" ? 2 : 64;
-}
-int64 cost(const PathJob& job, const std::string&) { return 8 * std::max(job.times.n, int64(1)); }
+int64 cost(const PathJob& job, int64 grain) { return grain * std::max(job.times.n, int64(1)); }
 /// Parts of splines cost as many numbers as they have.
-int64 cost(const SplineJob& job, const std::string& name) {
-  return name == "spline_grad" ? 8 * std::max(std::min(job.part, job.rows) * job.inner, int64(1))
-                               : 4;
+int64 cost(const SplineJob& job, int64 grain) {
+  return grain * (job.part ? std::max(std::min(job.part, job.rows) * job.inner, int64(1)) : 1);
 }
 /// By the events of up to 64 rows.
-int64 cost(const EventJob& job, const std::string&) {
+int64 cost(const EventJob& job, int64 grain) {
   const auto value = [&](const Parameter& p, int64 row) {
     const int64 k = row / job.layout.n1 * p.stride0 + row % job.layout.n1 * p.stride1;
     return !p.data       ? p.value
@@ -56,7 +51,7 @@ int64 cost(const EventJob& job, const std::string&) {
     const int64 row = i * (job.layout.rows / rows);
     events += value(job.t_max, row) * value(job.a, row) / static_cast<double>(rows);
   }
-  return static_cast<int64>(8.0 * (1.0 + std::min(events, 1e12)));
+  return static_cast<int64>(static_cast<double>(grain) * (1.0 + std::min(events, 1e12)));
 }
 
 /// Elements that a kernel computes side by side: parts of one spline are none.
@@ -77,20 +72,18 @@ struct Work {
 
 /// Runs the job on blocks of up to kLanes elements, and from time to time looks for Ctrl-C.
 template <class Job>
-void run_job(const char* name, Kernel<Job> kernel, Storage storage, const char* bytes,
-             int threads) {
+void run_job(int64 grain, Kernel<Job> kernel, Storage storage, const char* bytes, int threads) {
   Job job;
   std::memcpy(&job, bytes, sizeof job);
-  const int64 size = job.layout.size;
-  if (size * cost(job, name) < 2 * 8 * 16384) {  // no second thread, and others need not run
+  const int64 size = job.layout.size, each = cost(job, grain);
+  if (size * each < 2 * 8 * 16384) {  // no second thread, and others need not run
     if (size > 0) kernel(storage, job, 0, size);
     return;
   }
-  const int64 each = cost(job, name);
   const int64 lanes =
       std::clamp(8 * kWork / each, int64(1), most_lanes(job));  // paths of many events
   const int64 per_block = lanes * each;
-  const int64 grain = std::max(int64(8) * 16384 / per_block, int64(1));
+  const int64 fewest = std::max(int64(8) * 16384 / per_block, int64(1));
   const int64 blocks = (size + lanes - 1) / lanes;
   const int64 step = std::max(8 * kWork / per_block, int64(threads));
   Work<Job> work = {storage, &job, kernel, lanes, 0};
@@ -98,7 +91,7 @@ void run_job(const char* name, Kernel<Job> kernel, Storage storage, const char* 
     {
       const py::gil_scoped_release others_run;
       parallel_for(
-          std::min(step, blocks - work.first), grain, threads,
+          std::min(step, blocks - work.first), fewest, threads,
           [](const void* p, long long begin, long long end) {
             const Work<Job>& w = *static_cast<const Work<Job>*>(p);
             w.kernel(w.storage, *w.job, (w.first + begin) * w.lanes,
@@ -111,9 +104,9 @@ void run_job(const char* name, Kernel<Job> kernel, Storage storage, const char* 
 }
 
 constexpr Entry kEntries[] = {
-#define KACFLOW_ENTRY(name, Job, storages)                                           \
+#define KACFLOW_ENTRY(name, Job, storages, grain)                                    \
   {#name, storages, sizeof(Job), [](Storage storage, const char* job, int threads) { \
-     run_job<Job>(#name, kernels().name, storage, job, threads);                     \
+     run_job<Job>(grain, kernels().name, storage, job, threads);                     \
    }},
     KACFLOW_NATIVE_OPERATIONS(KACFLOW_ENTRY)
 #undef KACFLOW_ENTRY
@@ -170,36 +163,25 @@ bool put_word(PyObject* value, char* at) {
   return word != static_cast<unsigned long long>(-1) || !PyErr_Occurred();
 }
 
-/// Puts the first parameters' pointers or values (floats) into a job; false with Python's error set
-/// where that cannot be.
-bool patch_parameters(const Places& places, PyObject* const* values, Py_ssize_t n, char* job) {
-  if (n < 0 || n > places.n_parameters) {
-    PyErr_SetString(PyExc_TypeError, "run: number of words");
-    return false;
+/// Puts words into a job: seed and offset if it draws, the first parameters' pointers or values
+/// (floats), and the data's pointers.
+void patch(const Places& places, PyObject* const* values, Py_ssize_t n, char* job) {
+  bool good = true;
+  for (int i = 1; places.noise && i <= 2; ++i) {
+    good = good && put_word(*values++, job + (places.noise + i) * kWord);
   }
   for (Py_ssize_t i = 0; i < n; ++i, ++values) {
     char* const parameter = job + (places.parameters + 5 * i) * kWord;
-    if (!put_word(*values, parameter + (PyFloat_CheckExact(*values) ? kWord : 0))) return false;
+    good = good && put_word(*values, parameter + (PyFloat_CheckExact(*values) ? kWord : 0));
   }
-  return true;
-}
-
-/// The same with seed and offset before them, and behind them the data's pointers.
-bool patch(const Places& places, PyObject* const* values, Py_ssize_t n, char* job) {
-  for (int i = 1; places.noise && i <= 2 && n > 0; ++i, --n) {
-    if (!put_word(*values++, job + (places.noise + i) * kWord)) return false;
-  }
-  const Py_ssize_t parameters = n - places.n_pointers;
-  if (!patch_parameters(places, values, parameters, job)) return false;
-  values += parameters;
   for (int i = 0; i < places.n_pointers; ++i) {
-    if (!put_word(*values++, job + (places.pointers + i) * kWord)) return false;
+    good = good && put_word(*values++, job + (places.pointers + i) * kWord);
   }
-  return true;
+  if (!good) throw py::error_already_set();
 }
 
 constexpr Places kPlaces[] = {
-#define KACFLOW_PLACES(name, Job, storages) places(static_cast<const Job*>(nullptr)),
+#define KACFLOW_PLACES(name, Job, storages, grain) places(static_cast<const Job*>(nullptr)),
     KACFLOW_NATIVE_OPERATIONS(KACFLOW_PLACES)
 #undef KACFLOW_PLACES
 };
@@ -238,30 +220,13 @@ struct Copy {
   }
 };
 
-/// run(number, job, threads, *words): the job, with these words put into it where there are any.
-/// By CPython's own calling convention: what a small call is to cost is the kernel.
-PyObject* run(PyObject*, PyObject* const* arguments, Py_ssize_t n) {
-  return guarded([&]() -> PyObject* {
-    if (n < 3) throw py::type_error("run: number, job and threads");
-    Copy copy(arguments[0], arguments[1]);
-    const long threads = PyLong_AsLong(arguments[2]);
-    if (PyErr_Occurred() ||
-        (n > 3 && !patch(kPlaces[copy.number / 4], arguments + 3, n - 3, copy.job))) {
-      throw py::error_already_set();
-    }
-    kEntries[copy.number / 4].run(static_cast<Storage>(copy.number % 4), copy.job,
-                                  static_cast<int>(threads));
-    Py_RETURN_NONE;
-  });
-}
-
 /// The smallest and the largest of numbers, NaN if one is, and (inf, -inf) if there are none.
 struct Range {
   double low, high;
 
   /// Whether all of them lie in the pair of floats `box`.
   bool within(PyObject* box) const {
-    if (!PyTuple_Check(box) || PyTuple_GET_SIZE(box) != 2) throw py::type_error("extents: box");
+    if (!PyTuple_Check(box) || PyTuple_GET_SIZE(box) != 2) throw py::type_error("run: box");
     const double least = PyFloat_AsDouble(PyTuple_GET_ITEM(box, 0));
     const double most = PyFloat_AsDouble(PyTuple_GET_ITEM(box, 1));
     if (PyErr_Occurred()) throw py::error_already_set();
@@ -286,15 +251,23 @@ struct Lanes {
   /// n numbers, `step` bytes apart.
   void add(const char* base, Py_ssize_t n, Py_ssize_t step) {
     T x[kSide];
-    for (Py_ssize_t j = 0; j < n; j += kSide) {
+    Py_ssize_t j = 0;
+    for (; step == sizeof(T) && j + kSide <= n; j += kSide) {
+      std::memcpy(x, base + j * step, sizeof x);
+      add(x);
+    }
+    for (; j < n; j += kSide) {
       for (int l = 0; l < kSide; ++l) {  // beyond the end the last again
         std::memcpy(&x[l], base + std::min(j + l, n - 1) * step, sizeof(T));
       }
-      for (int l = 0; l < kSide; ++l) {
-        low[l] = x[l] < low[l] ? x[l] : low[l];
-        high[l] = x[l] > high[l] ? x[l] : high[l];
-        odd[l] = x[l] == x[l] ? odd[l] : x[l];
-      }
+      add(x);
+    }
+  }
+  void add(const T* x) {
+    for (int l = 0; l < kSide; ++l) {
+      low[l] = x[l] < low[l] ? x[l] : low[l];
+      high[l] = x[l] > high[l] ? x[l] : high[l];
+      odd[l] = x[l] == x[l] ? odd[l] : x[l];
     }
   }
   Range range() const {
@@ -353,34 +326,50 @@ Range range_of(const Parameter& p, const Layout& layout) {
   return p.is_double ? axes.range<double>(p.data) : axes.range<float>(p.data);
 }
 
-/// extents(number, job, box, *words): (least, most) of each of the job's first parameters, whose
-/// words these are; None if all lie in the pairs of `box`, unless that is None.
-PyObject* extents(PyObject*, PyObject* const* arguments, Py_ssize_t n) {
+/// The ranges of the job's first `n` parameters as pairs; null if all lie in the pairs of `box`.
+PyObject* outside(PyObject* box, const Places& at, const char* job, Py_ssize_t n) {
+  bool inside = PyTuple_Check(box) && PyTuple_GET_SIZE(box) == n;
+  if (!inside && (!PyTuple_Check(box) || PyTuple_GET_SIZE(box))) {
+    throw py::type_error("run: box");
+  }
+  Layout layout;
+  std::memcpy(&layout, job, sizeof layout);
+  Range found[6];
+  static_assert(places(static_cast<const PairJob*>(nullptr)).n_parameters == 6, "the most");
+  for (Py_ssize_t i = 0; i < n; ++i) {
+    Parameter p;
+    std::memcpy(&p, job + (at.parameters + 5 * i) * kWord, sizeof p);
+    found[i] = range_of(p, layout);
+    inside = inside && found[i].within(PyTuple_GET_ITEM(box, i));
+  }
+  if (inside) return nullptr;
+  py::tuple pairs(n);
+  for (Py_ssize_t i = 0; i < n; ++i) pairs[i] = found[i].pair();
+  return pairs.release().ptr();
+}
+
+/// run(number, job, box, threads, *words): the job, with these words put into it where there are
+/// any, and None; or, where its first parameters, whose words are among these, do not lie in the
+/// pairs of `box`, nothing and (least, most) of each.  A box None stands for everything, () for
+/// nothing.  By CPython's own calling convention: what a small call is to cost is the kernel.
+PyObject* run(PyObject*, PyObject* const* arguments, Py_ssize_t n) {
   return guarded([&]() -> PyObject* {
-    if (n < 3) throw py::type_error("extents: number, job and box");
+    if (n < 4) throw py::type_error("run: number, job, box and threads");
     Copy copy(arguments[0], arguments[1]);
-    PyObject* const box = arguments[2];
-    const Places& at = kPlaces[copy.number / 4];
-    const Py_ssize_t count = n - 3;
-    if (!patch_parameters(at, arguments + 3, count, copy.job)) throw py::error_already_set();
-    bool inside = box != Py_None;
-    if (inside && (!PyTuple_Check(box) || PyTuple_GET_SIZE(box) != count)) {
-      throw py::type_error("extents: box");
+    const long threads = PyLong_AsLong(arguments[3]);
+    if (PyErr_Occurred()) throw py::error_already_set();
+    if (n > 4) {
+      const Places& at = kPlaces[copy.number / 4];
+      const Py_ssize_t count = n - 4 - (at.noise ? 2 : 0) - at.n_pointers;
+      if (count < 0 || count > at.n_parameters) throw py::type_error("run: number of words");
+      patch(at, arguments + 4, count, copy.job);
+      PyObject* const box = arguments[2];
+      PyObject* const found = box == Py_None ? nullptr : outside(box, at, copy.job, count);
+      if (found) return found;
     }
-    Layout layout;
-    std::memcpy(&layout, copy.job, sizeof layout);
-    Range found[6];
-    static_assert(places(static_cast<const PairJob*>(nullptr)).n_parameters == 6, "the most");
-    for (Py_ssize_t i = 0; i < count; ++i) {
-      Parameter p;
-      std::memcpy(&p, copy.job + (at.parameters + 5 * i) * kWord, sizeof p);
-      found[i] = range_of(p, layout);
-      inside = inside && found[i].within(PyTuple_GET_ITEM(box, i));
-    }
-    if (inside) Py_RETURN_NONE;
-    py::tuple pairs(count);
-    for (Py_ssize_t i = 0; i < count; ++i) pairs[i] = found[i].pair();
-    return pairs.release().ptr();
+    kEntries[copy.number / 4].run(static_cast<Storage>(copy.number % 4), copy.job,
+                                  static_cast<int>(threads));
+    Py_RETURN_NONE;
   });
 }
 
@@ -431,10 +420,7 @@ void register_run(py::module_& m) {
     KACFLOW_METHOD(address, "address(array)");
   }
   {
-    KACFLOW_METHOD(run, "run(number, job, threads, *words)");
-  }
-  {
-    KACFLOW_METHOD(extents, "extents(number, job, box, *words)");
+    KACFLOW_METHOD(run, "run(number, job, box, threads, *words)");
   }
   {
     KACFLOW_METHOD(extent, "extent(address, itemsize, shape, strides, unit)");

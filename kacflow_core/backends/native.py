@@ -29,16 +29,15 @@ class NativeDriver:
     name = "native"
 
     def __init__(self, module: Any) -> None:
-        #: ``run(number, job, threads, *words)``: a job, with other words where there are any: seed
-        #: and offset, each parameter's address or (a float) value, and the addresses of the data.
+        #: ``run(number, job, box, threads, *words)``: a job, with other words where there are any:
+        #: seed and offset, each parameter's address or (a float) value, and the addresses of the
+        #: data.  Unless all parameters lie in ``box``, (least, most) of each or None, it does
+        #: nothing and answers with these pairs.
         self.run = module.run
-        #: ``extents(number, job, box, *words)``: (least, most) of each parameter with such words,
-        #: or None if all lie in ``box``, (least, most) of each.
-        self.extents = module.extents
         self.number = functools.lru_cache(module.find_kernel)
 
     def launch(self, launch: Launch, device: int, stream: int) -> None:
-        self.run(self.number(launch.operation, launch.storage), launch.job, stream)
+        self.run(self.number(launch.operation, launch.storage), launch.job, None, stream)
 
     def upload(self, array: Array) -> Memory:
         return HostMemory(array)

@@ -45,6 +45,8 @@ def given(value: object) -> str:
 
 def integer(name: str, value: Any, least: int = 0, most: int | None = None) -> int:
     """An integer in [least, most]; symbolic ones of a compiled graph pass."""
+    if type(value) is int and least <= value and (most is None or value <= most):
+        return value
     allowed = f"an int >= {least}" if most is None else f"an int in [{least}, {most}]"
     if type(value) is not int and not isinstance(value, torch.SymInt):
         if isinstance(value, (bool, np.bool_, Tensor)):

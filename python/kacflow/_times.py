@@ -8,7 +8,7 @@ from torch import Tensor
 from kacflow import _arguments
 from kacflow.ops import _kernels
 from kacflow.ops._rules import leading
-from kacflow.ops._tensors import check_same_device, move, plain, scalar, working_dtype
+from kacflow.ops._tensors import check_same_device, form, move, plain, scalar, working_dtype
 
 #: By how much of itself a time may exceed T: the rounding of its type.
 _SLACK = {torch.bfloat16: 2.0**-8, torch.float16: 2.0**-10}
@@ -26,7 +26,7 @@ def batch_times(
     """Times of a batch as a tensor of shape () or (B,) in the working type of ``x``.
 
     On the CPU 0 <= t <= T is checked, unless a kernel will; on another device that would wait for
-    it, and times outside give NaN there.  ``known``: that t is addressable and on the CPU; ``name``
+    it, and times outside give NaN there.  ``known``: that x is on the CPU, and eager mode; ``name``
     is what messages call it.
     """
     working = working_dtype(x.dtype)
@@ -37,9 +37,14 @@ def batch_times(
                 f"{name}: got values from {value:g} to {value:g}; allowed: 0 <= {name} <= T = {T:g}"
             )
         return scalar(value, working, x.device)
-    own = t.shape if known and t.dtype is working else _arguments.tensor(name, t).shape
+    found = form(t) if known else None
+    if found is not None:
+        dtype, own, _, on_cpu = found[0]
+        if dtype is working and on_cpu and own == x.shape[:1]:
+            return _checked(t, T * (1 + 1e-6), T, True, name) if check else t
+    own = _arguments.tensor(name, t).shape
     if t.dtype is working and own == x.shape[:1] and t.device == x.device:
-        return _checked(t, T * (1 + 1e-6), T, known, name) if check else t
+        return _checked(t, T * (1 + 1e-6), T, False, name) if check else t
     if own:
         if x.ndim == 0 or own[0] != x.shape[0] or t.numel() != own[0]:
             raise ValueError(

@@ -374,6 +374,8 @@ class KacPath(Path):
     (torch.Size([8, 2]), torch.Size([8, 2]))
     """
 
+    _noise: KacProcess
+
     def __init__(
         self,
         process: KacProcess,
@@ -384,13 +386,12 @@ class KacPath(Path):
         if not isinstance(process, KacProcess):
             raise TypeError(f"process: got {_arguments.given(process)}; allowed: a KacProcess")
         super().__init__(process, T, signal, clock)
-        found = numbers_of(self._signal, self._clock, self._T)
-        self._kinds = None if found is None else (*found, self._T)
+        self._kinds = *numbers_of(self._signal, self._clock, self._T), self._T
 
     @property
     def process(self) -> KacProcess:
         """The noise."""
-        return self._noise  # type: ignore[return-value]
+        return self._noise
 
     def sample(
         self,
@@ -414,55 +415,54 @@ class KacPath(Path):
         a squared error this leaves out, per element, g'^2 (c - e)^2 e^(-a g) (a dg + g da), with
         dg and da the changes of g and a.
         """
-        process, kinds, values = self.process, self._kinds, None
-        beyond = slack(t)
-        if isinstance(x_0, Tensor) and (isinstance(t, Tensor) or type(t) is float):
-            if eager() and addressable(x_0, t):
-                values = process._values()
-            elif torch._C._get_tracing_state() is not None:
-                kinds = None  # its graph shows the operator of given values
-        here = values is not None and x_0.is_cpu
-        if values is not None and here and kinds is not None:
-            offset = 0 if type(first) is int and not first else first_element(first, x_0.shape)
-            working = working_dtype(x_0.dtype)
-            if isinstance(t, Tensor) and t.dtype is not working and t.dtype in _arguments.FLOATS:
-                t = t.to(working)
-            pair = _kernels.pair_again(x_0, kinds, beyond, None, (*values, t), generator, offset)
+        process, kinds, values = self._noise, self._kinds, None
+        if eager():
+            values = process._values()
+        elif torch._C._get_tracing_state() is not None:
+            kinds = 0, 0, self._T  # its graph shows the operator of given values
+        signal, clock, _ = kinds
+        named = bool(signal and clock)
+        beyond = slack(t) if named else 2.0**-8
+        here = values is not None and isinstance(x_0, Tensor) and x_0.is_cpu
+        if values is not None and here and named:
+            if isinstance(t, Tensor) and (t.dtype is not x_0.dtype or beyond > 1e-6):
+                t = t.to(working_dtype(x_0.dtype)) if t.dtype in _arguments.FLOATS else t
+            pair = _kernels.pair_again(x_0, (*values, t), generator, first, kinds, beyond)
             if pair is not None:
-                times = t if isinstance(t, Tensor) else scalar(t, working, _CPU)
-                return PathSample(x_0, times, *pair)
+                if not isinstance(t, Tensor):
+                    t = scalar(t, working_dtype(x_0.dtype), _CPU)
+                return PathSample(x_0, t, *pair)
         _arguments.tensor("x_0", x_0)
-        times = batch_times(t, x_0, self._T, check=not here or kinds is None, known=here)
-        offset = first_element(first, x_0.shape)
-        if kinds is not None:
-            if values is not None:
-                at = t if type(t) is float else times
-                seed = drawn_seed(generator, x_0.device)
-                pair = _kernels.sample_pair_scheduled(x_0, at, *values, seed, offset, kinds, beyond)
-            else:
-                a, c = process._parameters(x_0.device, x_0.dtype)
-                pair = torch.ops.kacflow.sample_pair_scheduled(
-                    x_0, times, a, c, draw_seed(generator, x_0.device), offset, *kinds
-                )
-            return PathSample(x_0, times, *pair)
-        signal, clock = self._schedules
-        f, df = signal.value(times), signal.derivative(times)
-        g, dg = clock.value(times), clock.derivative(times)
-        if values is not None and here and addressable(f, df, g, dg):
-            given = *values, g, f, df, dg
-            pair = _kernels.pair_again(x_0, None, 0.0, times, given, generator, offset)
+        times = batch_times(t, x_0, self._T, check=not (here and named), known=here)
+        (of_f, of_g), given = self._schedules, (times, 0.0)  # of times a kernel makes named ones
+        f, df = given if signal else (of_f.value(times), of_f.derivative(times))
+        g, dg = given if clock else (of_g.value(times), of_g.derivative(times))
+        if values is not None and here and not named:
+            told = *values, g, f, df, dg
+            pair = _kernels.pair_again(x_0, told, generator, first, kinds, beyond, times)
             if pair is not None:
                 return PathSample(x_0, times, *pair)
         f, df = answered("signal: value", f, times), answered("signal: derivative", df, times)
         g, dg = answered("clock: value", g, times), answered("clock: derivative", dg, times)
-        if values is not None and addressable(f, df, g, dg):
+        offset = first_element(first, x_0.shape)
+        if values is not None and addressable(x_0, f, df, g, dg):
             seed = drawn_seed(generator, x_0.device)
-            pair = _kernels.sample_pair(x_0, *values, f, df, g, dg, seed, offset, times)
+            rest = [t if type(t) is float else times] if named else [g, f, df, dg]
+            pair = _kernels.pair(
+                x_0, (*values, *rest), seed, offset, kinds, beyond, None if named else times,
+                keep=True,
+            )  # fmt: skip
+            return PathSample(x_0, times, *pair)
+        a, c = process._parameters(x_0.device, x_0.dtype)
+        f, df, g, dg = (as_tensor(v, times) for v in (f, df, g, dg))
+        seed = draw_seed(generator, x_0.device)
+        if named:
+            pair = ops.sample_pair_scheduled(x_0, times, a, c, seed, offset, *kinds)
+        elif signal or clock:
+            own = (g, dg) if signal else (f, df)
+            pair = ops.sample_pair_partly(x_0, times, a, c, *own, seed, offset, *kinds)
         else:
-            a, c = process._parameters(x_0.device, x_0.dtype)
-            told = [as_tensor(v, times) for v in (f, df, g, dg)]
-            seed = draw_seed(generator, x_0.device)
-            pair = torch.ops.kacflow.sample_pair(x_0, a, c, *told, seed, offset)
+            pair = ops.sample_pair(x_0, a, c, f, df, g, dg, seed, offset)
         return PathSample(x_0, times, *pair)
 
     def divergence(self, x_t: Tensor, t: float | Tensor, x_0: Tensor) -> Tensor:

@@ -186,17 +186,18 @@ _SIGNAL_KINDS: dict[type, int] = {kind: numbers.SIGNALS[name] for name, kind in 
 _CLOCK_KINDS: dict[type, int] = {kind: numbers.CLOCKS[name] for name, kind in CLOCKS.items()}
 
 
-def numbers_of(signal: Schedule, clock: Schedule, T: float) -> tuple[int, int] | None:
-    """The kernels' numbers of a path's schedules; None where one is not a named one for its T."""
-    found = _SIGNAL_KINDS.get(type(signal), 0), _CLOCK_KINDS.get(type(clock), 0)
-    return found if all(found) and signal.T == clock.T == T else None  # type: ignore[attr-defined]
+def numbers_of(signal: Schedule, clock: Schedule, T: float) -> tuple[int, int]:
+    """The kernels' numbers of a path's schedules; 0 for one that is not a named one for its T."""
+    tables = (_SIGNAL_KINDS, signal), (_CLOCK_KINDS, clock)
+    f, g = (kinds.get(type(of), 0) if getattr(of, "T", None) == T else 0 for kinds, of in tables)
+    return f, g
 
 
-def numbered(signal: int, clock: int, T: float) -> tuple[Named, Named]:
-    """The named signal and clock with these numbers."""
-    f = next(kind for kind, number in _SIGNAL_KINDS.items() if number == signal)
-    g = next(kind for kind, number in _CLOCK_KINDS.items() if number == clock)
-    return f(T), g(T)
+def numbered(signal: int, clock: int, T: float) -> tuple[Named | None, Named | None]:
+    """The named signal and clock with these numbers; None for 0."""
+    tables = (_SIGNAL_KINDS, signal), (_CLOCK_KINDS, clock)
+    f, g = ([kind(T) for kind in kinds if kinds[kind] == n] or [None] for kinds, n in tables)
+    return f[0], g[0]
 
 
 class Checked:
@@ -214,7 +215,8 @@ class Checked:
 
 def answered(function: str, answer: Any, t: Tensor) -> Tensor | float:
     """What a user's ``function`` said of the times ``t``, looked at."""
-    if type(answer) is Tensor and answer.dtype is t.dtype and answer.shape == t.shape:
+    alike = type(answer) is Tensor and answer.dtype is t.dtype and answer.layout is t.layout
+    if alike and answer.shape == t.shape:
         return answer
     name = f"{function}(t)"
     if not isinstance(answer, Tensor):

@@ -64,29 +64,39 @@ def test_of_a_job(shape: tuple[int, int], dtype: type):
     for t in (whole[::2, ::2], np.broadcast_to(whole[:1, : shape[1]], shape)):
         number, made = job(*shape, t)
         low, high = t.min(), t.max()
-        words = t.ctypes.data, 9.0, 3.0
-        found = _native.extents(number, made, None, *words)
+        x, out = np.ones(shape, np.float32), np.zeros(shape, np.float32)
+        words = 1, t.ctypes.data, 9.0, 3.0, x.ctypes.data, out.ctypes.data, 0
+        found = _native.run(number, made, (), *words)
         assert found == ((low, high), (9.0, 9.0), (3.0, 3.0))
-        assert _native.extents(number, made, found, *words) is None
-        assert _native.extents(number, made, ((0.0, 2.0), (1.0, 9.0), (3.0, 4.0)), *words) is None
         outside = ((low, high), (9.5, 10.0), (3.0, 3.0)), ((low, high), (9.0, 9.0), (1.0, 2.0))
         for box in (*outside, ((low + 1.0, high + 1.0), (9.0, 9.0), (3.0, 3.0))):
-            assert _native.extents(number, made, box, *words) == found
+            assert _native.run(number, made, box, *words) == found
+        assert not out.any()  # nothing ran
+        for box in (None, found, ((0.0, 2.0), (1.0, 9.0), (3.0, 4.0))):
+            out[...] = 0.0
+            assert _native.run(number, made, box, *words) is None
+            assert out.all()
 
 
 def test_what_is_refused():
     t = np.ones((2, 1), np.float32)
     number, made = job(2, 1, t)
+    data = t.ctypes.data, t.copy().ctypes.data, 0
     for arguments, error in (
-        ((), TypeError), ((number, made), TypeError), ((number, b"", None), ValueError),
-        ((10**6, made, None), ValueError), ((number, made, None, "x"), TypeError),
-        ((number, made, 5, 1.0), TypeError), ((number, made, (), 1.0), TypeError),
-        ((number, made, (5,), 1.0), TypeError), ((number, made, ((0.0,),), 1.0), TypeError),
-        ((number, made, ((0.0, "x"),), 1.0), TypeError),
-        ((number, made, None, *[1.0] * 9), TypeError),
+        ((), TypeError), ((number, made, None), TypeError), ((number, b"", None, 1), ValueError),
+        ((10**6, made, None, 1), ValueError), ((number, made, None, 1, "x", *data), TypeError),
+        ((number, made, 5, 1, 1.0, *data), TypeError),
+        ((number, made, ((1.0, 1.0),) * 2, 1, 1.0, *data), TypeError),
+        ((number, made, (5,), 1, 1.0, *data), TypeError),
+        ((number, made, ((0.0,),), 1, 1.0, *data), TypeError),
+        ((number, made, ((0.0, "x"),), 1, 1.0, *data), TypeError),
+        ((number, made, None, "x", 1.0, *data), TypeError),
+        ((number, made, None, 1, *[1.0] * 5, *data), TypeError),
+        ((number, made, None, 1, 1.0, *data[:1]), TypeError),
+        ((number, made, None, 1, *data[:2], 2**64), OverflowError),
     ):  # fmt: skip
         with pytest.raises(error):
-            _native.extents(*arguments)
+            _native.run(*arguments)
     for arguments in ((), (0, 4, [1], (1,), 4), (0, 4, (1,), (), 4), ("x", 4, (), (), 4)):
         with pytest.raises(TypeError):
             _native.extent(*arguments)

@@ -131,7 +131,15 @@ def test_compiled_with_graphs(gpu_backend: str):
 
 @pytest.mark.parametrize(
     "operator",
-    ["sample_pair", "sample_pair_scheduled", "velocity", "velocity_grad", "cdf", "logpdf"],
+    [
+        "sample_pair",
+        "sample_pair_scheduled",
+        "sample_pair_partly",
+        "velocity",
+        "velocity_grad",
+        "cdf",
+        "logpdf",
+    ],
 )
 def test_opcheck(gpu_backend: str, operator: str):
     x, t = data(4, 3)
@@ -142,6 +150,8 @@ def test_opcheck(gpu_backend: str, operator: str):
         args = (x, a, c, 1 - t, -one, t, one, torch.tensor(7, device="cuda"), 0)
     if operator == "sample_pair_scheduled":
         args = (x, t, a, c, torch.tensor(7, device="cuda"), 0, 2, 1, 1.0)
+    if operator == "sample_pair_partly":
+        args = (x, t, a, c, t, one, torch.tensor(7, device="cuda"), 0, 4, 0, 1.0)
     torch.library.opcheck(getattr(torch.ops.kacflow, operator), args)
 
 

@@ -78,7 +78,7 @@ struct PackedJob {
 
   /// False if there is no such operation, or its job has another size.
   bool run(const Kernels& k) const {
-#define KACFLOW_TRY(name, Job, storages) \
+#define KACFLOW_TRY(name, Job, storages, grain) \
   if (operation == #name) return run_as<Job>(k.name);
     KACFLOW_NATIVE_OPERATIONS(KACFLOW_TRY)
 #undef KACFLOW_TRY

@@ -155,7 +155,7 @@ void try_law(const Kernels& k, const Layout& layout, Storage storage, const Rows
   try_transport(k, layout, storage, rows, x);
 }
 
-/// The training pair with given schedules, and with every named one.
+/// The training pair with given schedules, with every named one, and with named signals alone.
 void try_pairs(const Kernels& k, const Layout& layout, Storage storage, const Rows& rows,
                const Bytes& x) {
   const Parameter t = Rows::of(rows.t, layout), a = Rows::of(rows.a, layout),
@@ -163,13 +163,14 @@ void try_pairs(const Kernels& k, const Layout& layout, Storage storage, const Ro
   Bytes x_t(x.size), dx_t(x.size), again(x.size), again_dx(x.size);
   kacflow::PairJob job{layout,       kNoTiling,      {nullptr, 7, 123}, a, c, t, f, f, f, 0, 0, 1.0,
                        x.data.get(), x_t.data.get(), dx_t.data.get()};
-  for (int64 kind = 0; kind <= kac::kLambdaSignal; ++kind) {
-    job.signal_kind = kind;
-    job.clock_kind = kind ? 1 + kind % kac::kSquareClock : 0;
-    if (kind) {
-      job.clock = f;  // times: all in [0, 1]
-      job.signal = job.dsignal = job.dclock = none;
-    }
+  for (int64 i = 0; i <= 2 * kac::kLambdaSignal; ++i) {
+    const bool both = i > 0 && i <= kac::kLambdaSignal;
+    job.signal_kind = i > kac::kLambdaSignal ? i - kac::kLambdaSignal : i;
+    job.clock_kind = both ? 1 + i % kac::kSquareClock : 0;
+    job.clock = i ? f : t;  // times: all in [0, 1]
+    job.signal = both ? none : f;
+    job.dclock = both ? none : f;
+    job.dsignal = i ? none : f;
     job.x_t = x_t.data.get();
     job.dx_t = dx_t.data.get();
     k.sample_pair(storage, job, 0, layout.size);

@@ -189,6 +189,7 @@ def operator_calls(dtype):
         "sample": (t, a, c, seed, 7, (6, 3), working),
         "sample_pair": (x, a, c, 1 - t, -one, t, one, seed, 7),
         "sample_pair_scheduled": (x, t, a, c, seed, 7, 5, 2, 2.0),
+        "sample_pair_partly": (x, t, a, c, 1 - t, -one, seed, 7, 0, 2, 2.0),
         "sample_path": (t.sort().values, a, c, seed, 7, (6, 3), working),
         "ppf": (x.sigmoid(), t[:, None], a, c),
         "transport": (x, t[:, None], 0.7 * t[:, None], a, c),

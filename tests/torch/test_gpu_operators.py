@@ -133,6 +133,10 @@ def test_named_schedules(gpu: Gpu, signal: int, clock: int):
         x = torch.randn(6, 3, 5).to(dtype)
         args, kinds = (x, t, a, c.double(), SEED, 5), (signal, clock, 0.7)
         close(gpu("sample_pair_scheduled", *args, kinds), OPS.sample_pair_scheduled(*args, *kinds))
+        for own in (0, 1):  # of one the values are given
+            args = x, t, a, c.double(), t.cos(), t.sin(), SEED, 5
+            kinds = (0, clock, 0.7) if own == 0 else (signal, 0, 0.7)
+            close(gpu("sample_pair_partly", *args, kinds), OPS.sample_pair_partly(*args, *kinds))
 
 
 def test_the_short_way_to_a_layout_is_the_long_one():
@@ -235,7 +239,7 @@ def test_numbers_beside_values_that_cannot_be_read():
     _kernels.check_process(torch.float32, *map(_kernels.extent, (there, there, there)))
     _kernels.check_process(torch.float32, *map(_kernels.extent, (there, 9.0, 3.0)))
     a, c, t = map(_kernels.extent, (9.0, 3.0, there))
-    _kernels._check_scheduled(torch.float32, (1, 2, 1.0), 0.0, a, c, t)
+    _kernels._check_pair(torch.float32, (1, 2, 1.0), 0.0, a, c, t)
     for numbers, name in (((1e300, there, there), "t"), ((there, 1e300, 3.0), "a"),
                           ((1.0, there, -1.0), "c"), ((1e30, 1e30, there), "a\\*t")):  # fmt: skip
         with pytest.raises(ValueError, match=f"^{name}: got"):

@@ -85,6 +85,7 @@ def test_derivatives_beside_numbers_on_the_cpu(name: str, ndim: int):
             "sample": (t, a, c, seed, 0, (8, 3), torch.float32),
             "sample_pair": (x, a, c, t, one, t, one, seed, 0),
             "sample_pair_scheduled": (x, t, a, c, seed, 0, 4, 2, 1.0),
+            "sample_pair_partly": (x, t, a, c, t, one, seed, 0, 4, 0, 1.0),
             "sample_path": (t.reshape(-1), a, c, seed, 0, (8, 3), torch.float32),
             "transport": (x, spread, spread, a, c),
         }

@@ -6,6 +6,7 @@ The same seed gives the same bits.
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 import pickle
 from multiprocessing.reduction import ForkingPickler
@@ -42,11 +43,26 @@ def same(got: tuple[Tensor, ...], want: tuple[Tensor, ...]) -> None:
         assert torch.equal(value.detach(), wanted.detach())
 
 
+class Own:
+    """A user's schedule, with the formula of a named one."""
+
+    def __init__(self, kind: type[schedules.Named]) -> None:
+        self.value, self.derivative = kind(T).value, kind(T).derivative
+
+
+def made(signal: str, clock: str, own: str) -> tuple[str | Own, str | Own]:
+    """Both by name but those that ``own`` mentions."""
+    f, g = schedules.SIGNALS[signal], schedules.CLOCKS[clock]
+    return Own(f) if "signal" in own else signal, Own(g) if "clock" in own else clock
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("own", ["", "signal", "clock", "signal and clock"])
 @pytest.mark.parametrize("clock", CLOCKS)
 @pytest.mark.parametrize("signal", SIGNALS)
-def test_eager_gradients_operator_and_parts(signal: str, clock: str, dtype: torch.dtype):
-    path = KacPath(KacProcess(9.0, 3.0), T, signal, clock)
+def test_eager_gradients_operator_and_parts(signal: str, clock: str, own: str, dtype: torch.dtype):
+    f, g = made(signal, clock, own)
+    path = KacPath(KacProcess(9.0, 3.0), T, f, g)
     x_0, t = batch(dtype)
     want = path.sample(x_0, t, generator=seeded())[2:]
     same(path.sample(x_0, t, generator=seeded())[2:], want)  # the second time
@@ -56,9 +72,9 @@ def test_eager_gradients_operator_and_parts(signal: str, clock: str, dtype: torc
         time = t if grad is not x_0 else t.clone().requires_grad_()
         same(path.sample(grad, time, generator=seeded())[2:], want)
     tensors = KacProcess(torch.tensor(9.0), torch.tensor([[3.0, 3.0, 3.0]]))
-    same(KacPath(tensors, T, signal, clock).sample(x_0, t, generator=seeded())[2:], want)
+    same(KacPath(tensors, T, f, g).sample(x_0, t, generator=seeded())[2:], want)
     learned = KacProcess(torch.tensor(9.0, requires_grad=True), 3.0)
-    same(KacPath(learned, T, signal, clock).sample(x_0, t, generator=seeded())[2:], want)
+    same(KacPath(learned, T, f, g).sample(x_0, t, generator=seeded())[2:], want)
     parts = [
         path.sample(x_0[rows], t[rows], first=rows.start, generator=seeded())[2:]
         for rows in (slice(0, 50), slice(50, SHAPE[0]))
@@ -70,9 +86,16 @@ def test_eager_gradients_operator_and_parts(signal: str, clock: str, dtype: torc
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-@pytest.mark.parametrize(("signal", "clock"), [("cosine", "square"), ("lambda", "linear")])
-def test_compiled_and_exported(signal: str, clock: str, dtype: torch.dtype):
-    path = KacPath(KacProcess(9.0, 3.0), T, signal, clock)
+@pytest.mark.parametrize(
+    ("signal", "clock", "own"),
+    [
+        ("cosine", "square", ""), ("lambda", "linear", ""),
+        ("lambda", "square", "clock"), ("linear", "square", "signal"),
+    ],
+)  # fmt: skip
+def test_compiled_and_exported(signal: str, clock: str, own: str, dtype: torch.dtype):
+    torch.compiler.reset()
+    path = KacPath(KacProcess(9.0, 3.0), T, *made(signal, clock, own))
     x_0, t = batch(dtype)
 
     def pair(x: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
@@ -260,8 +283,8 @@ def test_numba_draws_the_same(monkeypatch: pytest.MonkeyPatch):
     from kacflow_core import _dispatch
 
     x_0, t = batch(torch.float32)
-    for signal in SIGNALS:
-        path = KacPath(KacProcess(9.0, 3.0), T, signal, "square")
+    for signal, own in itertools.product(SIGNALS, ("", "signal", "clock")):
+        path = KacPath(KacProcess(9.0, 3.0), T, *made(signal, "square", own))
         want = path.sample(x_0, t, generator=seeded())[2:]
         with monkeypatch.context() as patch:
             patch.setattr(_dispatch, "_default", _dispatch.get_backend("numba"))
@@ -290,6 +313,36 @@ def test_what_one_type_of_times_may_exceed_another_may_not():
         path.sample(x_0, beyond.to(torch.bfloat16))
         with pytest.raises(ValueError, match=r"t: got values from 0\.5 to 1; allowed: 0"):
             path.sample(x_0, beyond)
+
+
+@pytest.mark.parametrize("own", ["signal", "clock", "signal and clock"])
+def test_own_schedules_are_not_asked_about_times_beyond(own: str):
+    path, x_0 = KacPath(KacProcess(9.0, 3.0), T, *made("cosine", "square", own)), torch.zeros(2, 3)
+    for _ in range(2):
+        path.sample(x_0, torch.tensor([0.1, T]))
+        for bad in (torch.tensor([0.1, 1.01 * T]), torch.tensor([-1e-3, 0.1]), -0.1, 1.01 * T):
+            with pytest.raises(ValueError, match=r"t: got values from .* 0 <= t <= T = 0\.7"):
+                path.sample(x_0, bad)
+        with pytest.raises(ValueError, match=r"t: got shape \(3,\)"):
+            path.sample(x_0, torch.full((3,), 0.1))
+
+
+@pytest.mark.parametrize(("signal", "clock"), [("lambda", "square"), ("cosine", "linear")])
+@pytest.mark.parametrize("own", ["signal", "clock"])
+def test_derivatives_where_one_schedule_is_named(signal: str, clock: str, own: str):
+    """Those of the same formulas in torch, or both named."""
+    x_0, t = batch(torch.float64)
+    gradients = []
+    for which in (own, "signal and clock", ""):
+        rate = torch.tensor(9.0, dtype=torch.float64, requires_grad=True)
+        path = KacPath(KacProcess(rate, 3.0), T, *made(signal, clock, which))
+        data, at = x_0.clone().requires_grad_(), t.clamp(0.05, T - 0.05).requires_grad_()
+        drawn = path.sample(data, at, generator=seeded())
+        (drawn.x_t.square().sum() + drawn.dx_t.sum()).backward()
+        gradients.append((data.grad, at.grad, rate.grad))
+    for got, *others in zip(*gradients, strict=True):
+        for want in others:
+            torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-9)
 
 
 def test_what_was_allowed_before_does_not_hide_what_is_not():
@@ -347,7 +400,7 @@ def test_answers_are_looked_at_each_time():
         (usual * torch.nan, ValueError, "signal: got nan; allowed: finite"),
         (None, TypeError, r"signal: value\(t\): got NoneType"),
         ("1", TypeError, r"signal: value\(t\): got str"),
-        (usual.to_sparse(), TypeError, "signal: got layout"),
+        (usual.to_sparse(), TypeError, r"signal: value\(t\): got layout"),
     ):
         for good in (usual, 0.5, usual[0]):
             signal.answer = good

@@ -155,6 +155,8 @@ def of_operators():
     yield case("sample", {"t": T, **process, **seeds, **typed}, ("shape",))
     yield case("sample_pair", {"x_0": X, **process, **values, **seeds}, ("x_0",))
     yield case("sample_pair_scheduled", {"x_0": X, "t": T, **process, **seeds, **kinds}, ("x_0",))
+    partly = {"value": T, "slope": T, **seeds, "signal": 2, "clock": 0, "horizon": 1.0}
+    yield case("sample_pair_partly", {"x_0": X, "t": T, **process, **partly}, ("x_0",))
     yield case("sample_path", {"times": GRID, **process, **seeds, **typed}, ("times", "shape"))
     for name in ("velocity", "velocity_grad", "cdf"):
         yield case(name, at, "xtac")

@@ -10,6 +10,7 @@ operator                   what it computes
 ``sample``                 K(t); ``t``, ``a``, ``c`` align with the leading axes of ``shape``
 ``sample_pair``            (f x_0 + K(g), f' x_0 + g' v); parameters align with those of ``x_0``
 ``sample_pair_scheduled``  the same from times and the numbers of named schedules
+``sample_pair_partly``     the same with one named schedule, the other's values and slopes given
 ``velocity``               v(t, x); everything broadcasts as in torch
 ``velocity_grad``          (dv/dx, dv/dt)
 ``sample_path``            (positions, directions) on a grid of times; parameters as in ``sample``
@@ -126,16 +127,21 @@ def _points_fake(outputs: int, working: bool = False) -> Callable[..., Any]:
 
 
 # --- the operators --------------------------------------------------------------------------------
-def _scheduled(
-    x_0: Tensor, t: Tensor, a: Tensor, c: Tensor, seed: Tensor, offset: int,
-    signal: int, clock: int, horizon: float,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    _arguments.integer("signal", signal, 1, len(SIGNALS))
-    _arguments.integer("clock", clock, 1, len(CLOCKS))
-    _arguments.positive("horizon", horizon)
-    return _kernels.sample_pair_scheduled(
-        x_0, t, a, c, seed, offset, (signal, clock, horizon)
-    )  # fmt: skip
+def _scheduled(kernel: Callable[..., Any], least: int) -> Callable[..., Any]:
+    """``kernel``, whose last arguments are numbers of schedules and the horizon; ``least`` is 0
+    where one of them is no named one.
+    """
+
+    def checked(*arguments: Any) -> Any:
+        *others, signal, clock, horizon = arguments
+        _arguments.integer("signal", signal, least, len(SIGNALS))
+        _arguments.integer("clock", clock, 0 if not least and signal else 1, len(CLOCKS))
+        if not least and signal and clock:
+            raise ValueError(f"clock: got {clock}; allowed: 0 beside a named signal")
+        _arguments.positive("horizon", horizon)
+        return kernel(*others, (signal, clock, horizon))
+
+    return checked
 
 
 class _Operator(NamedTuple):
@@ -173,10 +179,20 @@ _OPERATORS = {
     "sample_pair_scheduled": _Operator(
         f"(Tensor x_0, Tensor t, Tensor a, Tensor c, {_NOISE}, int signal, int clock, "
         f"float horizon){_TWO}",
-        _scheduled, _pair_fake,
+        _scheduled(_kernels.sample_pair_scheduled, 1), _pair_fake,
         Rule(
             _derivatives.scheduled_pair_jacobian,
             aligned_first=range(1, 4), keeps_outputs=False,
+        ),
+    ),
+    # Where only one is named; the number of the other, whose value and slope are given, is 0.
+    "sample_pair_partly": _Operator(
+        "(Tensor x_0, Tensor t, Tensor a, Tensor c, Tensor value, Tensor slope, "
+        f"{_NOISE}, int signal, int clock, float horizon){_TWO}",
+        _scheduled(_kernels.sample_pair_partly, 0), _pair_fake,
+        Rule(
+            _derivatives.scheduled_pair_jacobian,
+            inputs=range(6), aligned_first=range(1, 6), keeps_outputs=False,
         ),
     ),
     "sample_path": _Operator(
@@ -236,6 +252,7 @@ _splines.define(_LIB, _TAGS, _PLACES)
 sample = torch.ops.kacflow.sample
 sample_pair = torch.ops.kacflow.sample_pair
 sample_pair_scheduled = torch.ops.kacflow.sample_pair_scheduled
+sample_pair_partly = torch.ops.kacflow.sample_pair_partly
 sample_path = torch.ops.kacflow.sample_path
 logpdf = torch.ops.kacflow.logpdf
 cdf = torch.ops.kacflow.cdf

@@ -132,38 +132,43 @@ def pair_jacobian(of: Asked) -> Jacobian:
     return [first, second]
 
 
-# Positions of the inputs of sample_pair with named schedules.
+# Position of the time among the inputs of a pair with named schedules.
 _TIME = 1
 
 
 def scheduled_pair_jacobian(of: Asked) -> Jacobian:
-    """Of ``sample_pair_scheduled``, from that of :func:`pair_jacobian` by the chain rule: the time
-    moves f, f', g and g' at the rates f', f'', g' and g''.
+    """Of ``sample_pair_scheduled`` and ``sample_pair_partly``, from that of :func:`pair_jacobian`
+    by the chain rule: the time moves f, f', g and g', as far as they are named, at the rates f',
+    f'', g' and g''.
     """
-    x_0, t, a, c, seed, offset, signal, clock, horizon = of.inputs
+    x_0, t, a, c, *given, seed, offset, signal, clock, horizon = of.inputs
     working = working_dtype(x_0.dtype)
-    time = t.to(working)
-    f, g = schedules.numbered(signal, clock, horizon)
-    values = [
-        torch.as_tensor(v, dtype=working, device=time.device)
-        for v in (f.value(time), f.derivative(time), g.value(time), g.derivative(time))
-    ]
-    positions = {0: [_X_0], _TIME: [_SIGNAL, _DSIGNAL, _CLOCK, _DCLOCK], 2: [_PAIR_A], 3: [_PAIR_C]}
-    given, wanted = (x_0, a, c, *values, seed, offset), [k for i in of.wanted for k in positions[i]]
-    rows = pair_jacobian(Asked(given, (), wanted, of.used))
-    rates = {
-        _SIGNAL: f.derivative(time), _DSIGNAL: f.curvature(time),
-        _CLOCK: g.derivative(time), _DCLOCK: g.curvature(time),
-    }  # fmt: skip
+    time, values = t.to(working), []
+    rates: dict[int, Tensor | float] = {}
+    own = {0: _X_0, 2: _PAIR_A, 3: _PAIR_C}
+    kinds = schedules.numbered(signal, clock, horizon)
+    for schedule, at in zip(kinds, (_SIGNAL, _CLOCK), strict=True):
+        if schedule is None:
+            values += given
+            own |= {4: at, 5: at + 1}
+        else:
+            rates[at] = slope = schedule.derivative(time)
+            rates[at + 1] = schedule.curvature(time)
+            values += [
+                torch.as_tensor(v, dtype=working, device=time.device)
+                for v in (schedule.value(time), slope)
+            ]
+    wanted = [own[i] for i in of.wanted if i in own] + list(rates) * (_TIME in of.wanted)
+    rows = pair_jacobian(Asked((x_0, a, c, *values, seed, offset), (), wanted, of.used))
     result: Jacobian = []
     for row in rows:
-        mine = {i: row[k] for i, k in ((0, _X_0), (2, _PAIR_A), (3, _PAIR_C)) if k in row}
-        if _TIME in of.wanted:
-            terms = [
-                row[k] * (leading(r, x_0.ndim) if isinstance(r, Tensor) else r)
-                for k, r in rates.items()
-                if k in row
-            ]
+        mine = {i: row[k] for i, k in own.items() if k in row}
+        terms = [
+            row[k] * (leading(r, x_0.ndim) if isinstance(r, Tensor) else r)
+            for k, r in rates.items()
+            if k in row
+        ]
+        if _TIME in of.wanted and terms:
             mine[_TIME] = sum(terms[1:], terms[0])
         result.append(mine)
     return result

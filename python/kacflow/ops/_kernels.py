@@ -17,11 +17,12 @@ import torch
 from torch import Tensor
 
 from kacflow import _arguments
-from kacflow.ops._tensors import drawn_seed, working_dtype
+from kacflow.ops._tensors import _CPU, drawn_seed, first_element, form, working_dtype
 from kacflow_core import _gpu_arrays, _run, _validate
 from kacflow_core._arrays import HOST
 from kacflow_core._dispatch import get_backend, get_gpu_backend
 from kacflow_core._run import Target
+from kacflow_core._schedules import CLOCKS
 from kacflow_core._validate import native_extent
 from kacflow_core.backends import _jobs
 from kacflow_core.backends._jobs import GIVEN, Noise, Schedules
@@ -36,9 +37,11 @@ _LIMITS = {
 }  # fmt: skip
 _TORCH = _gpu_arrays.library("torch")
 _LAST_WORD = 2**64 - 1
-_CPU = torch.device("cpu")
+_PAIR = "a", "c", "clock", "signal", "dsignal", "dclock"
+_SQUARE = CLOCKS["square"]
 
 Value = Tensor | float
+Kinds = tuple[int, int, float]
 Extent = tuple[float, float]
 
 
@@ -118,17 +121,21 @@ def noise_of(seed: Tensor | int, offset: int, where: Tensor) -> tuple[Noise, Ten
 class _Ready:
     """A kernel whose arguments were checked and laid out before."""
 
-    def __init__(self, driver: Any, number: int, job: bytes) -> None:
-        #: Of threads, seed and offset, words of parameters, and addresses of the data.
-        self.run: Callable[..., None] = partial(driver.run, number, job)
-        self._extents: Callable[..., Any] = partial(driver.extents, number, job)
-        self._box: tuple[Extent, ...] | None = None
+    def __init__(
+        self, driver: Any, number: int, job: bytes, check: Callable[..., None], like: Any
+    ) -> None:
+        self._run: Callable[..., Any] = partial(driver.run, number, job)
+        self._check = check
+        self.like = like  #: of the result's type and shape, without its memory
+        self._box: tuple[Extent, ...] = ()
 
-    def check(self, words: Sequence[Any], check: Callable[..., None], *known: Any) -> None:
-        """``check(*known, *extents)`` of the parameters with these words, unless they lie between
-        others that it has let pass: no check allows less of what is between than of the ends.
+    def run(self, *words: Any) -> None:
+        """The kernel with threads, seed and offset, words of parameters, and addresses of the data.
+
+        Parameters are checked unless they lie between others that were allowed: no check allows
+        less of what is between than of the ends.
         """
-        found = self._extents(self._box, *words)
+        found = self._run(self._box, *words)
         if found is None:
             return
         box = tuple(
@@ -136,10 +143,11 @@ class _Ready:
             for (low, high), (least, most) in zip(found, self._box or found, strict=True)
         )
         try:
-            check(*known, *box)
+            self._check(*box)
         except ValueError:
-            check(*known, *(box := found))
+            self._check(*(box := found))
         self._box = box
+        self._run(None, *words)
 
 
 #: Kernels on the CPU by all that they depend on beside addresses, seeds and the values of tensors:
@@ -148,28 +156,10 @@ _READY: dict[Any, _Ready] = {}
 _MOST_READY = 4096
 
 
-def _form(
-    kind: Any, dtype: torch.dtype, shape: Sequence[int], parameters: Sequence[Any]
-) -> tuple[Any, list[Any]]:
-    """(key, words): what a job depends on, of a number nothing and of a tensor where its numbers
-    are; and what is put into it for the parameters.
-    """
-    key: tuple[Any, ...] = kind, dtype, shape, get_backend()
-    words: list[Any] = []
-    for value in parameters:
-        kind = type(value)
-        if kind is not float and isinstance(value, Tensor):
-            key += value.dtype, value.shape, value.stride(), value.is_cpu
-            value = value.data_ptr()
-        else:
-            key += (kind,)
-        words.append(value)
-    return key, words
-
-
 def _keep(
     key: Any, target: Target, shape: Sequence[int], given: dict[str, Value],
-    as_given: Sequence[Any], make: _run.Make,
+    as_given: Sequence[Any], check: Callable[..., None], make: _run.Make,
+    like: Tensor | None = None,
 ) -> None:  # fmt: skip
     """Keep a job for the next time, if its parameters are where the kernel reads them."""
     if all(value is v for value, v in zip(given.values(), as_given, strict=True)):
@@ -177,7 +167,7 @@ def _keep(
         if made is not None:
             if len(_READY) >= _MOST_READY:
                 _READY.clear()
-            _READY[key] = _Ready(target.kernels.driver, *made)
+            _READY[key] = _Ready(target.kernels.driver, *made, check, like)
 
 
 def sample(
@@ -188,136 +178,142 @@ def sample(
     place = t if isinstance(t, Tensor) else where
     if place is None:
         raise TypeError("t: got a number; allowed: a tensor, or where to draw beside it")
-    keeps = type(seed) is int and place.is_cpu and dtype in NAMES
-    if keeps:
-        key, words = _form("sample", dtype, shape, (t, a, c))
+    found = form(t, a, c) if type(seed) is int and place.is_cpu and dtype in NAMES else None
+    if found is not None:
+        key = "sample", get_backend(), dtype, shape, *found[0]
         ready = _READY.get(key)
         if ready is not None:
-            ready.check(words, check_process, dtype)
-            out = torch.empty(shape, dtype=dtype, device=_CPU)
+            out = torch.empty_like(ready.like)
             threads = torch.get_num_threads()
-            ready.run(threads, seed, offset & _LAST_WORD, *words, out.data_ptr())
+            ready.run(threads, seed, offset & _LAST_WORD, *found[1], out.data_ptr())
             return out
     _arguments.dtype(dtype)
     target, given = target_of("t", place), parameters(place, t=t, a=a, c=c)
-    check_process(dtype, *map(extent, given.values()))
+    check = partial(check_process, dtype)
+    check(*map(extent, given.values()))
     noise, _kept = noise_of(seed, offset, place)
     out = _run.sample(target, tuple(shape), NAMES[dtype], given, noise)
-    if keeps:
+    if found is not None:
         _keep(
-            key, target, shape, given, (t, a, c),
+            key, target, shape, given, (t, a, c), check,
             lambda layout, rows: _jobs.sample(
                 NAMES[dtype], layout, 0, rows[0], rows[1], rows[2], Noise(0, 0), host=True
             ),
+            torch.empty((), dtype=dtype, device=_CPU).expand(shape),
         )  # fmt: skip
     return out
 
 
-def sample_pair(
-    x_0: Tensor, a: Value, c: Value, signal: Value, dsignal: Value, clock: Value, dclock: Value,
-    seed: Tensor | int, offset: int, like: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """The training pair where ``x_0`` is, with given values of the schedules, at times ``like``."""
-    _arguments.tensor("x_0", x_0)
-    values = a, c, clock, signal, dsignal, dclock
-    given = parameters(
-        x_0, a=a, c=c, clock=clock, signal=signal, dsignal=dsignal, dclock=dclock
-    )  # fmt: skip
-    _check_given(x_0.dtype, *map(extent, given.values()))
-    kind = None if like is None else (like.dtype, like.shape)
-    return _pair(x_0, given, seed, offset, GIVEN, kind, values)
-
-
-def sample_pair_scheduled(
-    x_0: Tensor, t: Value, a: Value, c: Value, seed: Tensor | int, offset: int,
-    schedules: tuple[int, int, float], slack: float = 2.0**-8,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """The training pair where ``x_0`` is, with schedules (signal, clock, T) at the times ``t``.
-
-    Times beyond the horizon T by more than ``slack`` of it are refused.
-    """
-    _arguments.tensor("x_0", x_0)
-    given = parameters(x_0, a=a, c=c, clock=t)
-    _check_scheduled(x_0.dtype, schedules, slack, *map(extent, given.values()))
-    return _pair(x_0, given, seed, offset, Schedules(*schedules), (schedules, slack), (a, c, t))
-
-
-def _check_given(
-    dtype: torch.dtype, a: Extent, c: Extent, clock: Extent, signal: Extent, dsignal: Extent,
-    dclock: Extent,
+def _check_pair(
+    dtype: torch.dtype, schedules: Kinds, slack: float,
+    a: Extent, c: Extent, clock: Extent, *others: Extent,
 ) -> None:  # fmt: skip
-    """The process and given values of schedules in the range of the working type."""
-    limits = _LIMITS[dtype]
+    """Given values of schedules and the process in the range of the working type, times of named
+    ones within the horizon T and at most ``slack`` of it beyond.
+    """
+    limits, (signal, kind, horizon) = _LIMITS[dtype], schedules
+    if signal or kind:
+        low, high = clock if kind else others[0]
+        if not (low >= 0.0 and high <= horizon * (1.0 + slack)) and not (low > high):
+            raise ValueError(
+                f"t: got values from {low:g} to {high:g}; allowed: 0 <= t <= T = {horizon:g}"
+            )
+        if kind == _SQUARE and not low > high:
+            clock = low, high * (high / horizon)
     _validate.check_process(clock, a, c, limits, "clock")
     most = limits.most
-    for name, (low, high) in ("signal", signal), ("dsignal", dsignal), ("dclock", dclock):
+    for name, (low, high) in zip(_PAIR[3:], others, strict=False):
         if not (low >= -most and high <= most):
             _validate.check_finite(name, low, high, most, limits.name)
 
 
-def _check_scheduled(
-    dtype: torch.dtype, schedules: tuple[int, int, float], slack: float,
-    a: Extent, c: Extent, t: Extent,
-) -> None:  # fmt: skip
-    """Times within the horizon; the process in the range of the working type at all of them."""
-    _, clock, horizon = schedules
-    low, high = t
-    if not (low >= 0.0 and high <= horizon * (1.0 + slack)) and not (low > high):
-        raise ValueError(
-            f"t: got values from {low:g} to {high:g}; allowed: 0 <= t <= T = {horizon:g}"
-        )
-    most = high if clock == 1 or low > high else high * (high / horizon)
-    _validate.check_process((low, most), a, c, _LIMITS[dtype], "clock")
+def pair(
+    x_0: Tensor, values: Sequence[Value], seed: Tensor | int, offset: int, schedules: Kinds = GIVEN,
+    slack: float = 2.0**-8, like: Tensor | None = None, *, keep: bool = False,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """The training pair where ``x_0`` is; ``values`` as in :func:`pair_again`, for which a job is
+    kept where it may be and ``keep`` says so.
+    """
+    _arguments.tensor("x_0", x_0)
+    given = parameters(x_0, **dict(zip(_PAIR, values, strict=False)))
+    check = partial(_check_pair, x_0.dtype, schedules, slack)
+    check(*map(extent, given.values()))
+    target = target_of("x_0", x_0)
+    noise, _kept = noise_of(seed, offset, x_0)
+    found = form(*values, x_0) if keep and x_0.is_cpu and type(seed) is int else None
+    if found is not None:
+        kind = slack if like is None else (like.dtype, like.shape)
+        _keep(
+            (schedules, kind, get_backend(), *found[0]), target, x_0.shape, given, values, check,
+            lambda layout, rows: _run.pair_job(
+                target.library.dtype(x_0), layout, (0, 0, 0), rows, Noise(0, 0),
+                Schedules(*schedules), host=True,
+            ),
+        )  # fmt: skip
+    return _run.pair(target, readable(x_0), given, noise, Schedules(*schedules))
 
 
 def pair_again(
-    x_0: Tensor, schedules: tuple[int, int, float] | None, slack: float, like: Tensor | None,
-    parameters: Sequence[Any], generator: torch.Generator | None, offset: int,
+    x_0: Tensor, values: Sequence[Any], generator: torch.Generator | None, first: int,
+    schedules: Kinds, slack: float = 2.0**-8, like: Tensor | None = None,
 ) -> tuple[Tensor, Tensor] | None:  # fmt: skip
-    """The pair where one of the same form was drawn before and answers of schedules are allowed,
-    else None and nothing done.
+    """The pair where one of the same form was drawn before and all is as allowed, else None.
 
-    All tensors are addressable and ``x_0`` is on the CPU.  The parameters are a, c and the times
-    of named schedules, or values of others: of clock, signal, dsignal and dclock at times ``like``.
+    The schedules are numbers of a signal and a clock, 0 where its values are given, and the horizon
+    T.  The values are a, c, and those of clock, signal, dsignal and dclock: for named schedules
+    times, which may exceed T by ``slack`` of it, as those of the clock or else of the signal.
+    Answers for times ``like`` have to be looked at in the other way, or have been.
     """
-    kind = (schedules, slack) if like is None else (like.dtype, like.shape)
-    key, words = _form(kind, x_0.dtype, x_0.shape, parameters)
-    ready = _READY.get(key)
+    found = form(*values, x_0)
+    if found is None:
+        return None
+    traits, words = found
+    kind = slack if like is None else (like.dtype, like.shape)
+    ready = _READY.get((schedules, kind, get_backend(), *traits))
     if ready is None:
         return None
-    if schedules is not None:
-        ready.check(words, _check_scheduled, x_0.dtype, schedules, slack)
-    else:
-        try:
-            ready.check(words, _check_given, x_0.dtype)
-        except ValueError:  # the long way says which answer was wrong
-            return None
-    seed = drawn_seed(generator, x_0.device)
-    data = x_0.contiguous()
+    offset = 0 if type(first) is int and not first else first_element(first, x_0.shape) & _LAST_WORD
+    seed, data = drawn_seed(generator, _CPU), x_0
+    if traits[-2] is not True:
+        data = x_0.contiguous()
+        words[-1] = data.data_ptr()
     x_t, dx_t = torch.empty_like(data), torch.empty_like(data)
-    ready.run(
-        torch.get_num_threads(), seed, offset & _LAST_WORD, *words,
-        data.data_ptr(), x_t.data_ptr(), dx_t.data_ptr(),
-    )  # fmt: skip
+    try:
+        ready.run(
+            torch.get_num_threads(), seed, offset, *words, x_t.data_ptr(), dx_t.data_ptr()
+        )  # fmt: skip
+    except ValueError:  # the other way says which value was wrong
+        return None
     return x_t, dx_t
 
 
-def _pair(
-    x_0: Tensor, given: dict[str, Value], seed: Tensor | int, offset: int, schedules: Schedules,
-    kind: Any, values: Sequence[Any],
+def sample_pair(
+    x_0: Tensor, a: Value, c: Value, signal: Value, dsignal: Value, clock: Value, dclock: Value,
+    seed: Tensor | int, offset: int,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """A pair with checked parameters, whose job is kept for ``kind`` unless that is None."""
-    target = target_of("x_0", x_0)
-    noise, _kept = noise_of(seed, offset, x_0)
-    if kind is not None and x_0.is_cpu and type(seed) is int:
-        _keep(
-            _form(kind, x_0.dtype, x_0.shape, values)[0], target, x_0.shape, given, values,
-            lambda layout, rows: _run.pair_job(
-                target.library.dtype(x_0), layout, (0, 0, 0), rows, Noise(0, 0), schedules,
-                host=True,
-            ),
-        )  # fmt: skip
-    return _run.pair(target, readable(x_0), given, noise, schedules)
+    """The training pair with given values of the schedules."""
+    return pair(x_0, (a, c, clock, signal, dsignal, dclock), seed, offset)
+
+
+def sample_pair_scheduled(
+    x_0: Tensor, t: Value, a: Value, c: Value, seed: Tensor | int, offset: int, schedules: Kinds
+) -> tuple[Tensor, Tensor]:
+    """The training pair with named schedules at the times ``t``."""
+    return pair(x_0, (a, c, t), seed, offset, schedules)
+
+
+def sample_pair_partly(
+    x_0: Tensor, t: Value, a: Value, c: Value, value: Value, slope: Value, seed: Tensor | int,
+    offset: int, schedules: Kinds,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """The training pair with one named schedule, and of the other values and slopes."""
+    rest = (value, t, 0.0, slope) if schedules[0] else (t, value, slope, 0.0)
+    try:
+        return pair(x_0, (a, c, *rest), seed, offset, schedules)
+    except (TypeError, ValueError) as error:
+        if str(error).partition(":")[0] not in _PAIR[2:]:
+            raise
+        raise type(error)(f"value or slope: {error}") from None
 
 
 def sample_path(
@@ -350,26 +346,25 @@ def points(
 
     def kernel(x: Tensor, t: Value, a: Value, c: Value, *s: Value) -> Any:
         _arguments.tensor(name, x, allowed)
-        keeps = x.is_cpu and x.is_contiguous() and not x.is_neg()
-        if keeps:
-            key, words = _form(operation, x.dtype, x.shape, (t, a, c, *s))
+        found = form(t, a, c, *s, x) if x.is_cpu else None
+        key = None
+        if found is not None and found[0][-2] is True:
+            key = operation, get_backend(), *found[0]
             ready = _READY.get(key)
             if ready is not None:
-                ready.check(words, check_process, x.dtype)
                 check(x)
                 results = tuple([torch.empty_like(x) for _ in range(outputs)])
-                ready.run(
-                    torch.get_num_threads(), *words, x.data_ptr(), results[0].data_ptr(),
-                    results[1].data_ptr() if outputs == 2 else 0,
-                )  # fmt: skip
+                second = results[1].data_ptr() if outputs == 2 else 0
+                ready.run(torch.get_num_threads(), *found[1], results[0].data_ptr(), second)
                 return results[0] if outputs == 1 else results
         given = parameters(x, t=t, a=a, c=c, **dict(zip("s", s, strict=False)))
         data, target = readable(x), target_of(name, x)
-        check_process(x.dtype, *map(extent, given.values()))
         check(data)
-        if keeps and _run.broadcasts_to(x.shape, given):
+        allows = partial(check_process, x.dtype)
+        allows(*map(extent, given.values()))
+        if key is not None and _run.broadcasts_to(x.shape, given):
             _keep(
-                key, target, x.shape, given, (t, a, c, *s),
+                key, target, x.shape, given, (t, a, c, *s), allows,
                 lambda layout, rows: _jobs.point(
                     operation, target.library.dtype(x), layout, 0, (0, 0), *rows, host=True
                 ),

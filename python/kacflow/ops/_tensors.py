@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,26 +46,43 @@ def addressable(*values: object) -> bool:
     Not for subclasses, such as fake or distributed tensors, and not for what torch defers: a sign,
     zeros without memory, wrappers of functorch and of functionalisation.
     """
+    return form(*values) is not None
+
+
+def form(*values: Any) -> tuple[list[Any], list[Any]] | None:
+    """What a kernel's job depends on where its arguments are these: (traits, words), a word for
+    each, or None unless they are :func:`addressable`.
+
+    A tensor's traits are its type, its shape, True if it is contiguous or else its strides, and
+    whether it is on the CPU, and its word where its numbers are.
+    """
     grad = torch.is_grad_enabled()
+    traits: list[Any] = []
+    words: list[Any] = []
     for value in values:
         kind = type(value)
         if kind is float:
-            continue
-        if kind is Tensor or kind is torch.nn.Parameter:
-            if (grad and value.requires_grad) or value.is_neg() or value.is_nested:  # type: ignore[attr-defined]
-                return False
+            traits.append(kind)
+            words.append(value)
+        elif kind in _BARE:
+            if (grad and value.requires_grad) or value.is_neg():
+                return None
             try:
-                address = value.data_ptr()  # type: ignore[attr-defined]
-            except RuntimeError:  # wrappers and sparse tensors have no address to ask for
-                return False
-            if address & 7 or address < _LOW:
-                if address % value.element_size():  # type: ignore[attr-defined]
-                    return False
-                if not _in_memory(value):  # type: ignore[arg-type]
-                    return False
+                address, shape = value.data_ptr(), value.shape
+            except RuntimeError:  # of wrappers and sparse tensors, and of nested ones
+                return None
+            if (address & 7 or address < _LOW) and (
+                address % value.element_size() or not _in_memory(value)
+            ):
+                return None
+            traits += value.dtype, shape, value.is_contiguous() or value.stride(), value.is_cpu
+            words.append(address)
         elif isinstance(value, Tensor) or value is None:
-            return False
-    return True
+            return None
+        else:
+            traits.append(kind)
+            words.append(value)
+    return traits, words
 
 
 def plain(*values: object) -> bool:
@@ -190,7 +208,7 @@ _LOCAL = threading.local()
 
 def drawn_seed(generator: torch.Generator | None, device: torch.device) -> Tensor | int:
     """:func:`draw_seed` in eager mode, on the CPU as a number."""
-    if device != _CPU or not (
+    if not (device is _CPU or device == _CPU) or not (
         generator is None or _arguments.generator(generator).device == _CPU  # type: ignore[union-attr]
     ):
         seed = draw_seed(generator, device)
@@ -199,9 +217,7 @@ def drawn_seed(generator: torch.Generator | None, device: torch.device) -> Tenso
     if scratch is None:
         with torch.inference_mode(False):
             scratch = _LOCAL.seed = torch.empty((), dtype=torch.int64, device=_CPU)
-    if generator is None:
-        return scratch.random_(0, _LAST_SEED).item()  # type: ignore[return-value]
-    return scratch.random_(0, _LAST_SEED, generator=generator).item()  # type: ignore[return-value]
+    return scratch.random_(_LAST_SEED, generator=generator).item()  # type: ignore[return-value]
 
 
 def draw_seed(generator: torch.Generator | None, device: torch.device | None = None) -> Tensor:
