@@ -94,8 +94,6 @@ class KacLaw:
         """(a, c) for a kernel: numbers on the CPU by value, read anew each time, and tensors as
         they are; None where the dispatcher has to see them.  To be asked in eager mode only.
         """
-        if self._numbers is not None:
-            return self._numbers
         a, c = self._a, self._c
         if self._owned and a.is_cpu and c.is_cpu:
             return a.item(), c.item()

@@ -247,6 +247,9 @@ def test_a_changed_speed_counts_everywhere():
             path = copied(path)
             change(path)
             assert all(15 < value <= 30.001 for value in reach(path)), (copied, change)
+    process = KacProcess(9.0, 3.0)
+    copy.copy(process).c.fill_(30.0)  # whose tensors are those of the first
+    assert all(15 < value <= 30.001 for value in reach(KacPath(process)))
     path = KacPath(KacProcess(9.0, 3.0))
     path.sample(torch.zeros(2, 2), torch.ones(2))
     path.process.a.fill_(-1.0)
