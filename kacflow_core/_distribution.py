@@ -24,7 +24,7 @@ def _evaluate(
     name = "q" if kind == "ppf" else "x"
     if kind == "ppf" and not on_gpu(x):
         x = _validate.probabilities("q", x)
-    return at_points(kind, name, x, t, a, c, backend, threads, sixteen_bit=False)[0]
+    return at_points(kind, name, x, t, a, c, backend, threads)[0]
 
 
 def pdf(
@@ -260,6 +260,4 @@ def transport(
     >>> round(float(q.sum()), 12)
     1.0
     """
-    return at_points("transport", "x", x, t, a, c, backend, threads, ends=(s,), sixteen_bit=False)[
-        0
-    ]
+    return at_points("transport", "x", x, t, a, c, backend, threads, ends=(s,))[0]

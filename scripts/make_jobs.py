@@ -24,6 +24,7 @@ sys.path.insert(0, str(ROOT))
 
 from kacflow_core import _run  # noqa: E402
 from kacflow_core._arrays import HOST, NumpyArrays  # noqa: E402
+from kacflow_core._dispatch import POINT_FUNCTIONS  # noqa: E402
 from kacflow_core._layout import Layout  # noqa: E402
 from kacflow_core.backends._device import DeviceBackend  # noqa: E402
 from kacflow_core.backends._jobs import Launch, Noise, Schedules  # noqa: E402
@@ -182,14 +183,14 @@ def record() -> str:
                 name: value.reshape(value.shape + rest) if np.ndim(value) else value
                 for name, value in at.items()
             }
-            _run.points(target, "velocity", "x", x, points)
-            _run.points(target, "velocity_grad", "x", x, points, 2)
+            points["s"] = points["t"]
+            for name, function in POINT_FUNCTIONS.items():
+                if function.sixteen_bit or dtype in STORAGES[:2]:
+                    of = {name: points[name] for name in function.parameters}
+                    _run.points(target, name, "x", x, of, len(function.results))
             if dtype in STORAGES[2:]:
                 continue
             _run.sample(target, shape, dtype, at, noise)
-            for law in ("pdf", "logpdf", "cdf", "ppf"):
-                _run.points(target, law, "x", x, points)
-            _run.points(target, "transport", "x", x, {**points, "s": points["t"]})
             for n in (1, 2, 17):
                 forms = (grid((n,), 0.1, 4.0, dtype), grid((2 * n,), 0.1, 4.0, dtype)[::2])
                 times = forms[number % 2]

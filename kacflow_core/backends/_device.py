@@ -13,10 +13,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from kacflow_core._dispatch import AtPoints
 from kacflow_core._layout import Array, Layout, is_bfloat16
 from kacflow_core.backends import _jobs
 from kacflow_core.backends._jobs import Grid, Launch, Noise, Parameter, Parts
-from kacflow_core.backends._points import AtPoints
 
 
 class Memory(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 from hypothesis import HealthCheck, Phase, given, settings
@@ -14,26 +14,25 @@ from hypothesis.strategies import SearchStrategy
 import kacflow_core
 from kacflow_core import _spline
 from kacflow_core._arrays import NumpyArrays
-from kacflow_core._dispatch import MissingMethod
+from kacflow_core._dispatch import Backend, MissingMethod, Out, Splines, Transport
 from kacflow_core._layout import Array
 from kacflow_core.backends._device import storage_name
 from kacflow_core.backends._jobs import Launch
 from kacflow_core.testing._compare import plain
 
-#: Which positional arguments of a backend's methods are output arrays.  Inputs of methods that are
-#: not listed are not watched either.
-OUTPUTS: dict[str, tuple[int, ...]] = {
-    "sample": (0,),
-    "sample_pair": (1, 2),
-    "velocity": (1,),
-    "velocity_grad": (1, 2),
-    "distribution": (2,),
-    "transport": (1,),
-    "sample_path": (0, 1),
-    "simulate_events": (),  # returns new arrays
-    "spline": (1, 2),
-    "spline_inverse": (1,),
-    "spline_grad": (3, 4),
+
+def _places(method: Callable[..., Any]) -> tuple[int, ...]:
+    """Which positional arguments of a backend's method are arrays that it writes."""
+    kinds = get_type_hints(method, include_extras=True).values()
+    return tuple(place for place, kind in enumerate(kinds) if kind == Out)
+
+
+#: The same by names.  Inputs of methods that are not listed are not watched either.
+OUTPUTS = {
+    name: _places(method)
+    for protocol in (Backend, Transport, Splines)
+    for name, method in vars(protocol).items()
+    if callable(method) and not name.startswith("_")
 }
 
 _SHOWN = 12  # elements of an array that are printed

@@ -5,11 +5,13 @@ from __future__ import annotations
 from example_backend import ExampleBackend
 
 from kacflow_core.testing import register_backend
+from kacflow_core.testing._subject import OUTPUTS
 
 
 class PartialBackend(ExampleBackend):
-    velocity = velocity_grad = sample_pair = None
-    sample_path = simulate_events = distribution = transport = None
+    pass
 
 
+for method in OUTPUTS.keys() - {"sample"}:
+    setattr(PartialBackend, method, None)
 register_backend("partial", PartialBackend)
