@@ -15,7 +15,6 @@ from simulated_gpu import SimulatedDriver, compile_grid
 
 import kacflow_core
 from kacflow_core import _run
-from kacflow_core._arrays import HOST, NUMPY
 from kacflow_core._dispatch import POINT_FUNCTIONS, get_backend, register_backend
 from kacflow_core._layout import Layout
 from kacflow_core.backends import _jobs
@@ -238,7 +237,7 @@ def unchecked(request: pytest.FixtureRequest, driver: SimulatedDriver) -> _run.T
     """Where a call computes whose arguments nobody has checked."""
     if request.param not in ("simulated", *kacflow_core.available_backends()):
         pytest.skip(f"no {request.param} backend here")
-    return _run.Target(get_backend(request.param), NUMPY, HOST)
+    return _run.of_numpy(get_backend(request.param), threads=1)
 
 
 PARAMETERS = {name: rows_of(column) for column, name in enumerate("tac")}
