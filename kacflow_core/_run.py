@@ -164,12 +164,9 @@ def run(
         target.start(make(*simple))
         return
     kept: list[Any] = []
-    arrays = {n: v for n, v in parameters.items() if not isinstance(v, float)}
-    layout, views = _layout.leading(shape, arrays, library.broadcast_to)
+    layout, rows = _layout.leading(shape, parameters, library.broadcast_to)
     if layout.size:
-        forms = dict(zip(arrays, views, strict=True))
-        given = [_parameter(library, forms.get(n, v), kept) for n, v in parameters.items()]
-        target.start(make(layout, given))
+        target.start(make(layout, [_parameter(library, row, kept) for row in rows]))
 
 
 def sample(
@@ -295,10 +292,7 @@ def path(
     """(positions, directions) in shape; ``times`` of the working type, parameters are a and c."""
     library, kernels = target.library, target.kernels
     view = library.broadcast_to
-    arrays = {n: v for n, v in parameters.items() if not isinstance(v, float)}
-    layout, views = _layout.leading_grids(shape, times, arrays, view)
-    forms = dict(zip(arrays, views, strict=True))
-    rows = [forms.get(name, value) for name, value in parameters.items()]
+    layout, rows = _layout.leading_grids(shape, times, parameters, view)
     n = times.shape[-1]
     whole = (*shape, n)
     positions, directions = (library.empty(whole, dtype, target.device) for _ in range(2))

@@ -22,11 +22,8 @@ class CudaDriver:
     def __init__(self, module: Any, check: Callable[[int], None] = lambda device: None) -> None:
         """``check`` is called before the first launch on a device, and raises if it is unusable."""
         self._cuda = module
-        self._check, self._number = functools.cache(check), functools.cache(self._find)
-
-    def _find(self, operation: str, storage: str, whole: bool) -> int:
-        found: int = self._cuda.find_kernel(operation, storage, whole)
-        return found
+        self._check = functools.cache(check)
+        self._number = functools.cache(lambda *kernel: module.find_kernel(*kernel))
 
     def launch(self, launch: Launch, device: int, stream: int) -> None:
         operation, storage, plan, job = launch
