@@ -106,7 +106,7 @@ class DeviceBackend:
         self.name = driver.name
         self.driver: Any = driver
         for operation in OPTIONAL:
-            setattr(self, operation, None if operation in getattr(driver, "lacks", ()) else driver)
+            setattr(self, operation, None if operation in getattr(driver, "lacks", ()) else True)
 
     def of_numpy(self) -> tuple[Any, Library, int]:
         """Kernels, library and device of a call with NumPy arrays."""
