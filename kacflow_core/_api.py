@@ -260,5 +260,5 @@ def velocity_grad(
     >>> bool(dv_dx > 0 > dv_dt)
     True
     """
-    dv_dx, dv_dt = at_points("velocity_grad", "x", x, t, a, c, backend, threads, outputs=2)
+    dv_dx, dv_dt = at_points("velocity_grad", "x", x, t, a, c, backend, threads)
     return dv_dx, dv_dt

@@ -14,7 +14,7 @@ import numpy as np
 
 from kacflow_core import _run, _validate
 from kacflow_core._arrays import FLOATS, HOST, NUMPY, Library
-from kacflow_core._dispatch import get_backend, get_gpu_backend
+from kacflow_core._dispatch import POINT_FUNCTIONS, get_backend, get_gpu_backend
 from kacflow_core._gpu_arrays import foreign, give_back, library_of, on_gpu
 from kacflow_core._run import Target, aligned
 from kacflow_core._threads import resolve
@@ -53,12 +53,10 @@ class Call:
         if on_gpu(first):
             self.library = library_of(name, first)
             self.device = self.library.device(self._adopted(name, first))
-            kernels = get_gpu_backend(backend)
-            self.target = Target(kernels, self.library, self.device)
+            self.target = Target(get_gpu_backend(backend), self.library, self.device)
         else:
-            kernels = get_backend(backend)
-            self.library = getattr(kernels, "library", NUMPY)  # another one under test
-            self.target = Target(kernels, self.library, HOST, resolve(threads))
+            self.target = _run.of_numpy(get_backend(backend), resolve(threads))
+            self.library = self.target.library
         self._scope = self.library.on(self.device)
 
     def __enter__(self) -> Call:
@@ -159,18 +157,19 @@ class Call:
 
 def at_points(
     operation: str, name: str, x: Any, t: Any, a: Any, c: Any,
-    backend: str | None, threads: int | None, *, ends: Sequence[Any] = (), outputs: int = 1,
-    sixteen_bit: bool = True,
+    backend: str | None, threads: int | None, ends: Sequence[Any] = (),
 ) -> list[Any]:  # fmt: skip
-    """A function of the position ``x``, called ``name`` in messages; results of its dtype.
+    """One of :data:`POINT_FUNCTIONS` at ``x``, called ``name`` in messages; results of its dtype.
 
     ``ends`` has the other time s of the transport.
     """
+    function = POINT_FUNCTIONS[operation]
     with Call(name, x, backend, threads) as call:
-        data = call.data(name, x, sixteen_bit=sixteen_bit)
+        data = call.data(name, x, sixteen_bit=function.sixteen_bit)
         kind = working(call.library.dtype(data))
         parameters = dict(zip("tac", call.process(t, a, c, kind), strict=True))
         for s in ends:
             parameters["s"] = call.process(s, a, c, kind, "s")[0]
+        outputs = len(function.results)
         results = _run.points(call.target, operation, name, data, parameters, outputs)
         return call.give_back(results)

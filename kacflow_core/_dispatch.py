@@ -12,12 +12,28 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 from kacflow_core._layout import Array, Layout
 
 #: The functions of the law; ``x`` are probabilities for "ppf", else places; float32 or float64.
 DistributionKind = Literal["pdf", "logpdf", "cdf", "ppf"]
+
+
+class PointFunction(NamedTuple):
+    """A function of the position."""
+
+    results: tuple[str, ...]  #: what each is called in messages
+    sixteen_bit: bool = False  #: whether data may be float16 and bfloat16
+    parameters: str = "tac"  #: in the order of a job
+
+
+POINT_FUNCTIONS = {
+    "velocity": PointFunction(("velocity",), sixteen_bit=True),
+    "velocity_grad": PointFunction(("dv/dx", "dv/dt"), sixteen_bit=True),
+    **{kind: PointFunction((kind,)) for kind in get_args(DistributionKind)},
+    "transport": PointFunction(("transport",), parameters="tacs"),
+}
 
 
 class Backend(Protocol):
@@ -104,6 +120,61 @@ class Splines(Protocol):
         layout: Layout, edges: Array, values: Array, slopes: Array, *, threads: int,
     ) -> None:  # fmt: skip
         """``grad_knots`` is (n1, 3, bins + 1): the gradients in edges, values and slopes."""
+
+
+class AtPoints:
+    """These methods of :class:`Backend`, :class:`Transport` and :class:`Splines`, by two that take
+    the operation.
+    """
+
+    def _point(
+        self, operation: str, layout: Layout, x: Array, outputs: Sequence[Array],
+        rows: Sequence[Array], threads: int,
+    ) -> None:  # fmt: skip
+        """A function of the position; ``rows`` are t, a and c, and of the transport s."""
+        raise NotImplementedError
+
+    def _at_knots(
+        self, operation: str, layout: Layout, x: Array, outputs: Sequence[Array],
+        knots: Sequence[Array], threads: int,
+    ) -> None:  # fmt: skip
+        """``"spline"`` or ``"spline_inverse"``."""
+        raise NotImplementedError
+
+    def velocity(
+        self, x: Array, out: Array, layout: Layout, t: Array, a: Array, c: Array, *, threads: int
+    ) -> None:
+        self._point("velocity", layout, x, [out], [t, a, c], threads)
+
+    def velocity_grad(
+        self, x: Array, dv_dx: Array, dv_dt: Array, layout: Layout, t: Array, a: Array, c: Array,
+        *, threads: int,
+    ) -> None:  # fmt: skip
+        self._point("velocity_grad", layout, x, [dv_dx, dv_dt], [t, a, c], threads)
+
+    def distribution(
+        self, kind: DistributionKind, x: Array, out: Array, layout: Layout,
+        t: Array, a: Array, c: Array, *, threads: int,
+    ) -> None:  # fmt: skip
+        self._point(kind, layout, x, [out], [t, a, c], threads)
+
+    def transport(
+        self, x: Array, out: Array, layout: Layout, t: Array, s: Array, a: Array, c: Array,
+        *, threads: int,
+    ) -> None:  # fmt: skip
+        self._point("transport", layout, x, [out], [t, a, c, s], threads)
+
+    def spline(
+        self, x: Array, y: Array, slope: Array, layout: Layout, edges: Array, values: Array,
+        slopes: Array, *, threads: int,
+    ) -> None:  # fmt: skip
+        self._at_knots("spline", layout, x, [y, slope], [edges, values, slopes], threads)
+
+    def spline_inverse(
+        self, y: Array, x: Array, layout: Layout, edges: Array, values: Array, slopes: Array,
+        *, threads: int,
+    ) -> None:  # fmt: skip
+        self._at_knots("spline_inverse", layout, y, [x], [edges, values, slopes], threads)
 
 
 #: The methods that a backend may do without.

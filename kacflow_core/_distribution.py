@@ -6,25 +6,8 @@ from numpy.typing import ArrayLike
 
 from kacflow_core import _validate
 from kacflow_core._call import at_points
-from kacflow_core._dispatch import DistributionKind
 from kacflow_core._gpu_arrays import on_gpu
 from kacflow_core._layout import Array
-
-
-def _evaluate(
-    kind: DistributionKind,
-    x: ArrayLike,
-    t: ArrayLike,
-    a: ArrayLike,
-    c: ArrayLike,
-    backend: str | None,
-    threads: int | None,
-) -> Array:
-    """One function of the law on a backend; ``x`` is checked as what it is called."""
-    name = "q" if kind == "ppf" else "x"
-    if kind == "ppf" and not on_gpu(x):
-        x = _validate.probabilities("q", x)
-    return at_points(kind, name, x, t, a, c, backend, threads, sixteen_bit=False)[0]
 
 
 def pdf(
@@ -84,7 +67,7 @@ def pdf(
     >>> float(kc.pdf(2.0, 0.5, a=9.0, c=3.0)), round(float(kc.pdf(0.0, 0.5, a=9.0, c=3.0)), 6)
     (0.0, 0.547736)
     """
-    return _evaluate("pdf", x, t, a, c, backend, threads)
+    return at_points("pdf", "x", x, t, a, c, backend, threads)[0]
 
 
 def logpdf(
@@ -111,7 +94,7 @@ def logpdf(
     >>> round(float(kc.logpdf(290.0, 100.0, a=90.0, c=3.0)), 3)
     -6696.148
     """
-    return _evaluate("logpdf", x, t, a, c, backend, threads)
+    return at_points("logpdf", "x", x, t, a, c, backend, threads)[0]
 
 
 def cdf(
@@ -142,7 +125,7 @@ def cdf(
     >>> [float(kc.cdf(x, 0.5, a=9.0, c=3.0)) for x in (-2.0, 0.0, 1.5)]
     [0.0, 0.5, 1.0]
     """
-    return _evaluate("cdf", x, t, a, c, backend, threads)
+    return at_points("cdf", "x", x, t, a, c, backend, threads)[0]
 
 
 def ppf(
@@ -194,7 +177,9 @@ def ppf(
     >>> [round(float(v), 12) for v in kc.cdf(x, 0.5, a=9.0, c=3.0)]
     [0.005554498269, 0.25, 0.5, 1.0]
     """
-    return _evaluate("ppf", q, t, a, c, backend, threads)
+    if not on_gpu(q):
+        q = _validate.probabilities("q", q)
+    return at_points("ppf", "q", q, t, a, c, backend, threads)[0]
 
 
 def transport(
@@ -260,6 +245,4 @@ def transport(
     >>> round(float(q.sum()), 12)
     1.0
     """
-    return at_points("transport", "x", x, t, a, c, backend, threads, ends=(s,), sixteen_bit=False)[
-        0
-    ]
+    return at_points("transport", "x", x, t, a, c, backend, threads, ends=(s,))[0]

@@ -52,10 +52,10 @@ def _trimmed(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape[:end]
 
 
-def _as_rows(
-    value: Array, lead: tuple[int, ...], n1: int, broadcast_to: Callable[..., Any]
-) -> Array:
+def _as_rows(value: Any, lead: tuple[int, ...], n1: int, broadcast_to: Callable[..., Any]) -> Any:
     """``value``, of a shape that broadcasts to ``lead`` axis by axis, in two axes."""
+    if isinstance(value, float):
+        return value
     if value.ndim <= 1:  # the common cases, at the cost of one view
         return value.reshape(-1, 1)
     shape = _trimmed(value.shape)
@@ -72,19 +72,19 @@ def full_rows(layout: Layout, *parameters: Array) -> list[Array]:
 
 def leading(
     shape: Sequence[int],
-    parameters: Mapping[str, Array],
+    parameters: Mapping[str, Any],
     broadcast_to: Callable[..., Any] = np.broadcast_to,
-) -> tuple[Layout, list[Array]]:
+) -> tuple[Layout, list[Any]]:
     """Layout and 2-D forms of parameters that align with the leading axes of ``shape``.
 
-    Here and below, arrays may be those of any library whose ``broadcast_to`` is given.  ValueError,
-    which names the parameter, if one has more axes than ``shape`` (trailing axes of length one
-    aside), or an axis that is neither 1 nor that of ``shape``.
+    Here and below, arrays may be those of any library whose ``broadcast_to`` is given, and floats
+    stay.  ValueError, which names the parameter, if one has more axes than ``shape`` (trailing axes
+    of length one aside), or an axis that is neither 1 nor that of ``shape``.
     """
     shape = tuple(shape)
     axes = 0
     for name, value in parameters.items():
-        if value.ndim == 0:
+        if isinstance(value, float) or value.ndim == 0:
             continue
         own = value.shape
         if own[-1] == 1:
@@ -108,9 +108,9 @@ def leading(
 def leading_grids(
     shape: Sequence[int],
     times: Array,
-    parameters: Mapping[str, Array],
+    parameters: Mapping[str, Any],
     broadcast_to: Callable[..., Any] = np.broadcast_to,
-) -> tuple[Layout, list[Array]]:
+) -> tuple[Layout, list[Any]]:
     """:func:`leading`, which see, with time grids, whose axes but the last align with ``shape``.
 
     The layout and forms of the parameters; :func:`grid_rows` gives that of the grids.

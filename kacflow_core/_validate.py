@@ -19,7 +19,7 @@ from kacflow_core._layout import Array, broadcast, is_bfloat16
 
 UINT64_END = 2**64
 _MAX_TIMES = 2**31
-_MAX_ELEMENTS = 2**60
+_ELEMENTS_END = 2**60  # whose bytes, in float64, NumPy cannot count
 _PLAIN = frozenset({np.ndarray, float, int, np.float64, np.float32})  # what has no mask
 
 #: (address, itemsize, shape, strides, bytes of a stride's unit) -> (least, most).
@@ -253,8 +253,8 @@ def shape(value: int | Sequence[int]) -> tuple[int, ...]:
         ) from None
     if any(n < 0 for n in extents):
         raise ValueError(f"shape: got {shown(extents)}; allowed: non-negative extents")
-    if math.prod(extents) > _MAX_ELEMENTS:
-        raise ValueError(f"shape: {shown(extents)} has over 2**60 elements")
+    if math.prod(extents) >= _ELEMENTS_END:
+        raise ValueError(f"shape: {shown(extents)} has 2**60 elements or more")
     return extents
 
 

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 
 import kacflow_core as kc
-from kacflow_core._dispatch import get_backend
+from kacflow_core._dispatch import POINT_FUNCTIONS, get_backend
 from kacflow_core._layout import Layout
 from kacflow_core._run import pair_job
 from kacflow_core._schedules import CLOCKS, SIGNALS
@@ -44,14 +44,13 @@ def main() -> int:
             where = {"a": 9.0, "c": 3.0, "backend": backend}
             kc.sample_pair(x, signal=t, dsignal=-1.0, clock=t, dclock=1.0, seed=1, **where)
             times = t.reshape(-1, *(1,) * (x.ndim - 1))
-            kc.velocity(x, times, **where)
-            kc.velocity_grad(x, times, **where)
+            for name, function in POINT_FUNCTIONS.items():
+                if function.sixteen_bit or dtype != "float16":
+                    place = rng.random(shape).astype(dtype) if name == "ppf" else x
+                    ends = [times[::-1]] if "s" in function.parameters else []
+                    getattr(kc, name)(place, times, *ends, **where)
             if dtype != "float16":
                 kc.sample(t, shape, seed=1, dtype=dtype, **where)
-                kc.cdf(x, times, **where)
-                kc.logpdf(x, times, **where)
-                kc.ppf(rng.random(shape).astype(dtype), times, **where)
-                kc.transport(x, times, times[::-1], **where)
                 grid = np.linspace(0.1, 1.0, 21)
                 kc.sample_path(grid, shape, seed=1, dtype=dtype, **where)
     kc.simulate_events(1.0, 500, a=9.0, c=3.0, seed=1, backend=backend)

@@ -24,6 +24,7 @@ sys.path.insert(0, str(ROOT))
 
 from kacflow_core import _run  # noqa: E402
 from kacflow_core._arrays import HOST, NumpyArrays  # noqa: E402
+from kacflow_core._dispatch import POINT_FUNCTIONS  # noqa: E402
 from kacflow_core._layout import Layout  # noqa: E402
 from kacflow_core.backends._device import DeviceBackend  # noqa: E402
 from kacflow_core.backends._jobs import Launch, Noise, Schedules  # noqa: E402
@@ -55,9 +56,6 @@ class Taken:
         self.pointer = array.__array_interface__["data"][0]
         self.first, self.end = span(array)
 
-    def download(self, into: np.ndarray) -> None:
-        """Nothing: no kernel runs."""
-
 
 class Recorder(NumpyArrays):
     """NumPy whose addresses are taken down, and the driver of its backend."""
@@ -69,14 +67,8 @@ class Recorder(NumpyArrays):
         self.lines: list[str] = []
 
     def pointer(self, array: np.ndarray) -> int:
-        return self.upload(array).pointer
-
-    def upload(self, array: np.ndarray) -> Taken:
         self.taken.append(Taken(array))
-        return self.taken[-1]
-
-    def current_device(self) -> int:
-        return HOST
+        return self.taken[-1].pointer
 
     def launch(self, launch: Launch, device: int, stream: int) -> None:
         """Take the job down."""
@@ -159,8 +151,7 @@ def _splines(
 def record() -> str:
     """The file."""
     recorder = Recorder()
-    kernels = Kernels(recorder)
-    target = _run.Target(kernels, recorder, HOST)
+    target = _run.Target(Kernels(recorder), recorder, HOST)
     noise, number = Noise(2**63 + 5, 2**64 - 9), 0
     for shape, axes in SHAPES:
         lead = shape[:axes]
@@ -185,14 +176,14 @@ def record() -> str:
                 name: value.reshape(value.shape + rest) if np.ndim(value) else value
                 for name, value in at.items()
             }
-            _run.points(target, "velocity", "x", x, points)
-            _run.points(target, "velocity_grad", "x", x, points, 2)
+            points["s"] = points["t"]
+            for name, function in POINT_FUNCTIONS.items():
+                if function.sixteen_bit or dtype in STORAGES[:2]:
+                    of = {name: points[name] for name in function.parameters}
+                    _run.points(target, name, "x", x, of, len(function.results))
             if dtype in STORAGES[2:]:
                 continue
             _run.sample(target, shape, dtype, at, noise)
-            for law in ("pdf", "logpdf", "cdf", "ppf"):
-                _run.points(target, law, "x", x, points)
-            _run.points(target, "transport", "x", x, {**points, "s": points["t"]})
             for n in (1, 2, 17):
                 forms = (grid((n,), 0.1, 4.0, dtype), grid((2 * n,), 0.1, 4.0, dtype)[::2])
                 times = forms[number % 2]
@@ -208,9 +199,7 @@ def record() -> str:
         n0, n1 = (*rows, 1)[:2]
         layout = Layout(n0, n1, int(np.prod(shape)) // (n0 * n1))
         ends, rates = grid((n0, 1), 0.1, 9.0, "float64"), grid((1, n1), 2.0, 30.0, "float32")
-        kernels.simulate_events(
-            layout, ends, rates, seed=noise.seed, offset=noise.offset, threads=1
-        )
+        _run.events(target, layout, ends, rates, noise)
     return HEADER + "\n".join(recorder.lines) + "\n"
 
 

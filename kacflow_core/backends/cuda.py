@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from kacflow_core._dispatch import OPTIONAL, Backend, cuda_module
+from kacflow_core._dispatch import OPTIONAL, cuda_module
 from kacflow_core._layout import Array
 from kacflow_core._origin import why_not_built
 from kacflow_core.backends import _gpus
@@ -15,18 +15,15 @@ from kacflow_core.backends._jobs import Launch
 
 
 class CudaDriver:
-    """See :class:`kacflow_core.backends._device.Driver`."""
+    """See :class:`kacflow_core.backends._device.DeviceDriver`."""
 
     name = "cuda"
 
     def __init__(self, module: Any, check: Callable[[int], None] = lambda device: None) -> None:
         """``check`` is called before the first launch on a device, and raises if it is unusable."""
         self._cuda = module
-        self._check, self._number = functools.cache(check), functools.cache(self._find)
-
-    def _find(self, operation: str, storage: str, whole: bool) -> int:
-        found: int = self._cuda.find_kernel(operation, storage, whole)
-        return found
+        self._check = functools.cache(check)
+        self._number = functools.cache(lambda *kernel: module.find_kernel(*kernel))
 
     def launch(self, launch: Launch, device: int, stream: int) -> None:
         operation, storage, plan, job = launch
@@ -112,7 +109,7 @@ def _capabilities(module: Any) -> list[int]:
     return [module.capability(device) for device in range(count)]
 
 
-def load() -> Backend:
+def load() -> DeviceBackend:
     """The backend; ImportError saying why where it can be used on no GPU."""
     try:
         module = cuda_module()

@@ -14,11 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from kacflow_core._dispatch import Backend
+from kacflow_core._dispatch import AtPoints, Backend
 from kacflow_core._layout import Array, Layout, working_dtype
 from kacflow_core.backends._device import total
-from kacflow_core.backends._jobs import Parts
-from kacflow_core.backends._points import AtPoints
+from kacflow_core.backends._jobs import OPERATIONS, Parts
 
 _OLDEST = (0, 59)
 
@@ -60,13 +59,18 @@ class NumbaBackend(AtPoints):
             velocity,
         )
 
+        #: What builds an operation's kernel, in the one of these modules that has it, and grain.
         self._kernels = {
-            "sample": (sampler.sample, _GRAIN_DRAWS),
-            "sample_pair": (pair.sample_pair, _GRAIN_DRAWS),
-            "velocity": (velocity.velocity, _GRAIN_VELOCITY),
-            "velocity_grad": (velocity.velocity_grad, _GRAIN_VELOCITY),
-            **{kind: (getattr(law, kind), _GRAIN_LAW) for kind in ("pdf", "logpdf", "cdf", "ppf")},
-            "transport": (transport.transport, _GRAIN_LAW),
+            operation: (getattr(module, operation), grain)
+            for module, grain in (
+                (sampler, _GRAIN_DRAWS),
+                (pair, _GRAIN_DRAWS),
+                (velocity, _GRAIN_VELOCITY),
+                (law, _GRAIN_LAW),
+                (transport, _GRAIN_LAW),
+            )
+            for operation in OPERATIONS
+            if hasattr(module, operation)
         }
         self._path = path.sample_path
         self._events = events.count_events, events.fill_events

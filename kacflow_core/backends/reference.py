@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 
 from kacflow_core import reference
-from kacflow_core._dispatch import Backend
+from kacflow_core._dispatch import AtPoints, Backend
 from kacflow_core._layout import Array, Layout, full_rows, working_dtype
-from kacflow_core.backends._points import AtPoints
 from kacflow_core.backends._storage import store, widen
 from kacflow_core.reference import events, pair, path, philox, sampler, spline
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
+from kacflow_core._dispatch import POINT_FUNCTIONS
 from kacflow_core._layout import Array
 from kacflow_core.backends._storage import widen
 from kacflow_core.testing import strategies
@@ -17,6 +18,10 @@ from kacflow_core.testing._subject import Subject
 _SIZES = (0, 1, 2, 7, 8, 15, 16, 17, 31, 33, 63, 64, 65, 127, 129, 257)
 _PROCESS: dict[str, Any] = dict(a=9.0, c=3.0)
 _STORED = ("float32", "float64", "float16", "bfloat16")
+#: The functions of the position of all these, and what they give.
+_OF_ANY_DATA = {
+    name: function.results for name, function in POINT_FUNCTIONS.items() if function.sixteen_bit
+}
 
 
 def everything(core: Subject, x: Array, t: Array, **keywords: Any) -> dict[str, Array]:
@@ -25,15 +30,11 @@ def everything(core: Subject, x: Array, t: Array, **keywords: Any) -> dict[str, 
     x_t, dx_t = core.sample_pair(
         x, signal=1 - t, dsignal=-1.0, clock=t, dclock=1.0, **_PROCESS, **noise, **keywords
     )
+    results = {"x_t": x_t, "dx_t": dx_t}
     aligned = np.reshape(t, np.shape(t) + (1,) * (x.ndim - 1)) if x.ndim else t
-    dv_dx, dv_dt = core.velocity_grad(x, aligned, **_PROCESS, **keywords)
-    results = {
-        "x_t": x_t,
-        "dx_t": dx_t,
-        "velocity": core.velocity(x, aligned, **_PROCESS, **keywords),
-        "dv/dx": dv_dx,
-        "dv/dt": dv_dt,
-    }
+    for name, names in _OF_ANY_DATA.items():
+        found = getattr(core, name)(x, aligned, **_PROCESS, **keywords)
+        results.update(zip(names, found if isinstance(found, tuple) else (found,), strict=True))
     if x.dtype.name in DTYPES:
         results["sample"] = core.sample(t, x.shape, dtype=x.dtype, **_PROCESS, **noise, **keywords)
     return results

@@ -14,6 +14,7 @@ from kacflow_core.testing import strategies
 from kacflow_core.testing._compare import equal, within
 from kacflow_core.testing._noise_checks import beyond
 from kacflow_core.testing._subject import Subject
+from kacflow_core.testing._velocity_checks import everywhere
 from kacflow_core.testing.strategies import Points
 
 FUNCTIONS = ("pdf", "logpdf", "cdf")
@@ -75,7 +76,7 @@ def pdf_error(core: Subject) -> None:
         allowed += np.where(inside, float(np.finfo(p.x.dtype).tiny), 0.0)
         within(got, want, allowed, what)
 
-    _everywhere(core, holds)
+    everywhere(core, holds, sweep())
 
 
 def logpdf_error(core: Subject) -> None:
@@ -89,7 +90,7 @@ def logpdf_error(core: Subject) -> None:
         scale = 1 + decay(p)[~outside] + np.abs(want)
         within(got, want, TOLERANCE[p.x.dtype.name]["logpdf"] * scale, what)
 
-    _everywhere(core, holds)
+    everywhere(core, holds, sweep())
 
 
 def cdf_error(core: Subject) -> None:
@@ -102,13 +103,7 @@ def cdf_error(core: Subject) -> None:
         allowed = np.minimum(tolerance["cdf"], np.where(p.x > 0, np.inf, relative))
         within(got, want, allowed, what)
 
-    _everywhere(core, holds)
-
-
-def _everywhere(core: Subject, holds: Any) -> None:
-    for p in sweep():
-        holds(p)
-    core.search(holds, p=strategies.dtypes().flatmap(strategies.points))
+    everywhere(core, holds, sweep())
 
 
 def cdf_is_a_distribution_function(core: Subject) -> None:

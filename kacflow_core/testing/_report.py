@@ -37,11 +37,7 @@ class Result(NamedTuple):
             return ""
         text = " ".join(str(self.error).split())
         own = isinstance(self.error, (AssertionError, MissingMethod))
-        return text if own else f"{_kind(self.error)}: {text}"
-
-
-def _kind(error: Exception) -> str:
-    return type(error).__name__
+        return text if own else f"{type(self.error).__name__}: {text}"
 
 
 def _state(result: Result) -> str:

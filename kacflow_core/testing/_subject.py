@@ -13,35 +13,21 @@ from hypothesis.strategies import SearchStrategy
 
 import kacflow_core
 from kacflow_core import _spline
-from kacflow_core._arrays import NumpyArrays
+from kacflow_core._arrays import NUMPY, Library, NumpyArrays
 from kacflow_core._dispatch import MissingMethod
 from kacflow_core._layout import Array
+from kacflow_core._run import of_numpy
 from kacflow_core.backends._device import storage_name
 from kacflow_core.backends._jobs import Launch
 from kacflow_core.testing._compare import plain
-
-#: Which positional arguments of a backend's methods are output arrays.  Inputs of methods that are
-#: not listed are not watched either.
-OUTPUTS: dict[str, tuple[int, ...]] = {
-    "sample": (0,),
-    "sample_pair": (1, 2),
-    "velocity": (1,),
-    "velocity_grad": (1, 2),
-    "distribution": (2,),
-    "transport": (1,),
-    "sample_path": (0, 1),
-    "simulate_events": (),  # returns new arrays
-    "spline": (1, 2),
-    "spline_inverse": (1,),
-    "spline_grad": (3, 4),
-}
 
 _SHOWN = 12  # elements of an array that are printed
 _FENCE = 256  # bytes on either side
 _FENCE_BYTE = 0xA5
 #: What stands for an unwritten element: a signalling NaN, which is the result of no operation.
 #: (A quiet one may be, and with any sign: a GPU's has all bits set.)
-_UNWRITTEN = {"bfloat16": 0x7FA5, "float16": 0x7D5A, "float32": 0x7FA5A5A5, "float64": 0x7FF5 << 48}
+_UNWRITTEN = {"bfloat16": 0x7FA5, "float16": 0x7D5A, "float32": 0x7FA5A5A5,
+              "float64": 0x7FF5 << 48, "int64": 0x7FF5 << 48}  # fmt: skip
 
 
 class Fence:
@@ -72,11 +58,12 @@ class Fence:
 
 
 class FencedArrays(NumpyArrays):
-    """NumPy for a backend that takes addresses: what it makes is in fences, and what it gives the
-    address of is watched, until a kernel has run.
+    """NumPy for a backend under test, with the addresses of ``arrays``: what it makes is in fences,
+    and what it gives the address of is watched, until a kernel has run.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, arrays: Library) -> None:
+        self._arrays = arrays
         self._fences: list[Fence] = []
         self._watched: list[Array] = []
 
@@ -89,15 +76,22 @@ class FencedArrays(NumpyArrays):
 
     def pointer(self, array: Array) -> int:
         self._watched.append(array)
-        return super().pointer(array)
+        return self._arrays.pointer(array)
+
+    def strides(self, array: Array) -> tuple[int, ...]:
+        return self._arrays.strides(array)
 
     @contextmanager
-    def watch(self, operation: str) -> Iterator[None]:
+    def watch(self, operation: str, arguments: Sequence[Any] = ()) -> Iterator[None]:
         """Around a kernel: AssertionError where it wrote elsewhere than into all that was made."""
-        fences, watched = self._fences, self._watched
+        fences, watched = self._fences, [*self._watched, *arguments]
         self._fences, self._watched = [], []
-        made = {id(fence.array) for fence in fences}
-        inputs = [(array, array.tobytes()) for array in watched if id(array) not in made]
+        inputs = [
+            (array, array.tobytes())
+            for array in watched
+            if isinstance(array, np.ndarray)
+            and not any(np.may_share_memory(array, fence.array) for fence in fences)
+        ]
         yield
         for fence in fences:
             fence.check(operation)
@@ -105,52 +99,34 @@ class FencedArrays(NumpyArrays):
             assert array.tobytes() == before, f"{operation} changed an array of its inputs"
 
 
-class FencedDriver:
-    """Passes launches on to a driver, between looks at the arrays."""
+class FencedBackend:
+    """Passes calls on to a backend, and launches, with outputs in fences and an eye on inputs."""
 
-    def __init__(self, driver: Any, arrays: FencedArrays) -> None:
-        self._driver, self._arrays = driver, arrays
+    def __init__(self, backend: Any, library: Library = NUMPY) -> None:
+        self.name = backend.name
+        self.driver = self
+        self._backend, self._arrays = backend, FencedArrays(library)
+
+    def of_numpy(self) -> tuple[Any, Library, int]:
+        """Kernels, library and device of one call."""
+        kernels, library, device, _ = of_numpy(self._backend, threads=1)
+        fenced = FencedBackend(kernels, library)
+        return fenced, fenced._arrays, device
 
     def launch(self, launch: Launch, device: int, stream: int) -> None:
         with self._arrays.watch(launch.operation):
-            self._driver.launch(launch, device, stream)
+            self._backend.driver.launch(launch, device, stream)
 
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._backend, name)
+        if not callable(found):
+            return found
 
-class FencedBackend:
-    """Passes calls on to a backend, with outputs in fences and an eye on the inputs."""
+        def call(*arguments: Any, **keywords: Any) -> Any:
+            with self._arrays.watch(name, arguments):
+                return found(*arguments, **keywords)
 
-    def __init__(self, backend: Any) -> None:
-        self.name = backend.name
-        self._backend = backend
-        if getattr(backend, "host", False):
-            self.library = FencedArrays()
-            self.driver = FencedDriver(backend.driver, self.library)
-
-    def __getattr__(self, method: str) -> Any:
-        found = getattr(self._backend, method)
-        wrapped = method in OUTPUTS and found is not None
-        return functools.partial(self._call, method, found) if wrapped else found
-
-    def _call(self, method: str, function: Any, *arguments: Any, **keywords: Any) -> Any:
-        fences = {place: Fence(arguments[place]) for place in OUTPUTS[method]}
-        before = {
-            place: value.copy()
-            for place, value in enumerate(arguments)
-            if isinstance(value, np.ndarray) and place not in fences
-        }
-        result = function(
-            *(fences[i].array if i in fences else value for i, value in enumerate(arguments)),
-            **keywords,
-        )
-        for fence in fences.values():
-            fence.check(method)
-        for place, value in before.items():
-            assert value.tobytes() == arguments[place].tobytes(), (
-                f"{method} changed its input array number {place}"
-            )
-        for place, fence in fences.items():
-            arguments[place][...] = fence.array
-        return result
+        return call
 
 
 class Subject:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -33,6 +33,13 @@ def sweep() -> Iterator[Points]:
             yield Points(x, float(t), float(kind(tau / t)), float(c))
 
 
+def everywhere(core: Subject, holds: Callable[[Points], None], known: Iterable[Points]) -> None:
+    """Check known places and look for others."""
+    for p in known:
+        holds(p)
+    core.search(holds, p=strategies.dtypes().flatmap(strategies.points))
+
+
 def velocity_error(core: Subject) -> None:
     """v is that of the reference, to 4 (float32) and 8 (float64) units in the last place."""
 
@@ -43,9 +50,7 @@ def velocity_error(core: Subject) -> None:
         unit = np.spacing(np.abs(want).astype(p.x.dtype)).astype(np.float64)
         within(got, want, ULPS[p.x.dtype.name] * unit, f"{p.x.dtype} velocity")
 
-    for p in sweep():
-        holds(p)
-    core.search(holds, p=strategies.dtypes().flatmap(strategies.points))
+    everywhere(core, holds, sweep())
 
 
 def velocity_is_bounded(core: Subject) -> None:
@@ -82,9 +87,7 @@ def velocity_grad_error(core: Subject) -> None:
             allowed += np.where(inside, float(info.tiny / info.eps), 0.0)
             within(got, want, allowed, f"{p.x.dtype} {name}")
 
-    for p in sweep():
-        holds(p)
-    core.search(holds, p=strategies.dtypes().flatmap(strategies.points))
+    everywhere(core, holds, sweep())
 
 
 CHECKS = (velocity_error, velocity_is_bounded, velocity_grad_error)

@@ -6,14 +6,13 @@ here run in a child process of their own, fed through its pipes.
 
 from __future__ import annotations
 
+import functools
 import os
 import pickle
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 import kacflow_core
 from kacflow_core import _spline
@@ -42,51 +41,13 @@ class Core:
     def __init__(self, name: str) -> None:
         self.name = name
 
+    def __getattr__(self, function: str) -> Any:
+        """A public function of the core, or one of its splines."""
+        return functools.partial(self._call, function)
+
     def _call(self, function: str, *args: Any, **kwargs: Any) -> Any:
         home = _spline if function.startswith("spline") else kacflow_core
         return getattr(home, function)(*args, backend=self.name, **kwargs)
-
-    def sample(self, *args: Any, **kwargs: Any) -> np.ndarray:
-        return self._call("sample", *args, **kwargs)
-
-    def sample_pair(self, *args: Any, **kwargs: Any) -> tuple[np.ndarray, np.ndarray]:
-        return self._call("sample_pair", *args, **kwargs)
-
-    def sample_path(self, *args: Any, **kwargs: Any) -> tuple[np.ndarray, np.ndarray]:
-        return self._call("sample_path", *args, **kwargs)
-
-    def simulate_events(self, *args: Any, **kwargs: Any) -> kacflow_core.Events:
-        return self._call("simulate_events", *args, **kwargs)
-
-    def velocity(self, *args: Any, **kwargs: Any) -> np.ndarray:
-        return self._call("velocity", *args, **kwargs)
-
-    def velocity_grad(self, *args: Any, **kwargs: Any) -> tuple[np.ndarray, np.ndarray]:
-        return self._call("velocity_grad", *args, **kwargs)
-
-    def pdf(self, *args: Any, **kwargs: Any) -> np.ndarray:
-        return self._call("pdf", *args, **kwargs)
-
-    def logpdf(self, *args: Any, **kwargs: Any) -> np.ndarray:
-        return self._call("logpdf", *args, **kwargs)
-
-    def cdf(self, *args: Any, **kwargs: Any) -> np.ndarray:
-        return self._call("cdf", *args, **kwargs)
-
-    def ppf(self, *args: Any, **kwargs: Any) -> np.ndarray:
-        return self._call("ppf", *args, **kwargs)
-
-    def transport(self, *args: Any, **kwargs: Any) -> np.ndarray:
-        return self._call("transport", *args, **kwargs)
-
-    def spline(self, *args: Any, **kwargs: Any) -> tuple[np.ndarray, np.ndarray]:
-        return self._call("spline", *args, **kwargs)
-
-    def spline_inverse(self, *args: Any, **kwargs: Any) -> np.ndarray:
-        return self._call("spline_inverse", *args, **kwargs)
-
-    def spline_grad(self, *args: Any, **kwargs: Any) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
-        return self._call("spline_grad", *args, **kwargs)
 
     def close(self) -> None:
         """Ends what the core started."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from example_backend import ExampleBackend
 
+from kacflow_core._dispatch import OPTIONAL, Backend
 from kacflow_core.testing import register_backend
 
 
 class PartialBackend(ExampleBackend):
-    velocity = velocity_grad = sample_pair = None
-    sample_path = simulate_events = distribution = transport = None
+    pass
 
 
+for method in (*vars(Backend), *OPTIONAL):
+    if method != "sample" and not method.startswith("_"):
+        setattr(PartialBackend, method, None)
 register_backend("partial", PartialBackend)

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 from cores import Core, child_environment
+from functions import KERNELS, arguments, parts
 
 import kacflow_core
 
@@ -16,47 +17,30 @@ SIZES = (0, 1, 2, 7, 15, 16, 17, 31, 33, 63, 65, 129, 151, 1025, 4097)
 TWO_31 = 2**31
 
 
-def pair_keys(t: np.ndarray | float) -> dict:
-    return dict(a=9.0, c=3.0, signal=1 - t, dsignal=-1.0, clock=t, dclock=1.0, seed=6)
-
-
 @pytest.mark.parametrize("threads", [1, 3])
 def test_every_size_is_a_prefix_of_the_longest(core: Core, dtype: str, threads: int):
     longest = max(SIZES)
     rng = np.random.default_rng(0)
-    x_0 = rng.normal(size=longest).astype(dtype)
+    x = rng.normal(size=longest).astype(dtype)
     t = rng.random(longest).astype(dtype)
-    whole = core.sample(1.0, longest, a=9.0, c=3.0, seed=6, dtype=dtype)
-    pairs = core.sample_pair(x_0, **pair_keys(t))
-    v = core.velocity(x_0, t, a=9.0, c=3.0)
-    grads = core.velocity_grad(x_0, t, a=9.0, c=3.0)
-    for n in SIZES:
-        got = core.sample(1.0, n, a=9.0, c=3.0, seed=6, dtype=dtype, threads=threads)
-        assert got.shape == (n,) and got.dtype == dtype
-        np.testing.assert_array_equal(got, whole[:n])
-        for part, want in zip(
-            core.sample_pair(x_0[:n], **pair_keys(t[:n]), threads=threads), pairs, strict=True
-        ):
-            np.testing.assert_array_equal(part, want[:n])
-        np.testing.assert_array_equal(
-            core.velocity(x_0[:n], t[:n], a=9.0, c=3.0, threads=threads), v[:n]
-        )
-        for part, want in zip(
-            core.velocity_grad(x_0[:n], t[:n], a=9.0, c=3.0, threads=threads), grads, strict=True
-        ):
-            np.testing.assert_array_equal(part, want[:n])
+    for name in KERNELS:
+        whole = parts(getattr(core, name)(**arguments(name, x, t)))
+        for n in SIZES:
+            got = getattr(core, name)(**arguments(name, x[:n], t[:n]), threads=threads)
+            for part, want in zip(parts(got), whole, strict=True):
+                assert part.shape == (n, *want.shape[1:]) and part.dtype == want.dtype
+                np.testing.assert_array_equal(part, want[:n], name)
 
 
 @pytest.mark.parametrize("shape", [(0,), (0, 3), (4, 0), (2, 0, 5), (), (1, 1, 1)])
 def test_empty_and_scalar_shapes(core: Core, dtype: str, shape: tuple[int, ...]):
     x = core.sample(1.0, shape, a=9.0, c=3.0, seed=0, dtype=dtype)
     assert x.shape == shape and x.dtype == dtype
-    for got in (
-        *core.sample_pair(x, **pair_keys(0.5)),
-        core.velocity(x, 1.0, a=9.0, c=3.0),
-        *core.velocity_grad(x, 1.0, a=9.0, c=3.0),
-    ):
-        assert got.shape == shape and got.dtype == dtype
+    for name in KERNELS:
+        for got in parts(getattr(core, name)(**arguments(name, x, 0.5))):
+            assert got.shape[: len(shape)] == shape, name
+            assert got.shape[len(shape) :] == ((2,) if name == "sample_path" else ()), name
+            assert got.dtype == dtype or name == "simulate_events"
 
 
 def test_parameters_per_sample_of_an_empty_batch(core: Core):
@@ -95,18 +79,13 @@ def test_views_equal_their_contiguous_copy(backend: str, dtype: str, name: str):
     x = awkward_views(dtype)[name]
     plain = np.array(x, order="C", subok=False)
     t = np.linspace(0.1, 1, x.shape[0])
-    results = []
-    for data in (x, plain):
-        results.append(
-            [
-                *core.sample_pair(data, **pair_keys(t)),
-                core.velocity(data, t[:, None], a=9.0, c=3.0),
-                *core.velocity_grad(data, t[:, None], a=9.0, c=3.0),
-            ]
-        )
-    for got, want in zip(*results, strict=True):
-        assert got.shape == want.shape
-        np.testing.assert_array_equal(np.asarray(got), want)
+    for function in KERNELS:
+        results = [
+            parts(getattr(core, function)(**arguments(function, data, t))) for data in (x, plain)
+        ]
+        for got, want in zip(*results, strict=True):
+            assert got.shape == want.shape
+            np.testing.assert_array_equal(np.asarray(got), want, function)
 
 
 def test_awkward_parameters_equal_plain_ones(core: Core, dtype: str):
@@ -158,22 +137,25 @@ def test_a_value_that_is_no_number_spoils_its_own_element_only(core: Core, dtype
     spoilt[places] = bad
     sound = np.ones(n, bool)
     sound[places] = False
-    clean, dirty = core.velocity(x, 1.0, a=9.0, c=3.0), core.velocity(spoilt, 1.0, a=9.0, c=3.0)
-    np.testing.assert_array_equal(dirty[sound], clean[sound])
-    expected = np.nan if np.isnan(bad) else np.copysign(3.0, bad)
-    np.testing.assert_array_equal(dirty[places], np.full(4, expected, dtype))
-    for got, want in zip(
-        core.velocity_grad(spoilt, 1.0, a=9.0, c=3.0),
-        core.velocity_grad(x, 1.0, a=9.0, c=3.0),
-        strict=True,
-    ):
-        np.testing.assert_array_equal(got[sound], want[sound])
-        np.testing.assert_array_equal(got[places], np.full(4, np.nan if np.isnan(bad) else 0.0))
-    got, want = (core.sample_pair(data, **pair_keys(0.5)) for data in (spoilt, x))
-    for part, clean in zip(got, want, strict=True):
-        np.testing.assert_array_equal(part[sound], clean[sound])
-    np.testing.assert_array_equal(got[0][places], np.full(4, bad))
-    np.testing.assert_array_equal(got[1][places], np.full(4, -bad))
+    nan, outside = np.full(4, np.nan, dtype), np.full(4, np.sign(bad), dtype)
+    expected = {  # of infinities; densities and derivatives are 0 there
+        "sample_pair": (np.full(4, bad, dtype), np.full(4, -bad, dtype)),
+        "velocity": (3 * outside,),
+        "logpdf": (np.full(4, -np.inf, dtype),),
+        "cdf": (np.where(outside > 0, outside, 0),),
+        "transport": (0.75 * outside,),
+    }
+    for name in KERNELS:
+        given = arguments(name, spoilt, 0.5)
+        if not {"x", "x0"} & given.keys():
+            continue
+        clean, dirty = (
+            parts(getattr(core, name)(**arguments(name, data, 0.5))) for data in (x, spoilt)
+        )
+        values = expected.get(name, [0 * outside] * len(clean))
+        for got, want, own in zip(dirty, clean, values, strict=True):
+            np.testing.assert_array_equal(got[sound], want[sound], name)
+            np.testing.assert_array_equal(got[places], nan if np.isnan(bad) else own, name)
 
 
 def test_float16_beyond_its_range(core: Core):

@@ -2,42 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
+from functions import FUNCTIONS, KERNELS, LAW, arguments, parts
 
 import kacflow_core
+from kacflow_core._dispatch import POINT_FUNCTIONS
 
 
 def call(name: str, **changes: Any) -> Any:
     """The function with sound arguments, some of them changed."""
-    x = np.linspace(-1, 1, 12).reshape(4, 3)
-    sound: dict[str, dict[str, Any]] = {
-        "sample": dict(t=1.0, shape=(4, 3), a=9.0, c=3.0, seed=0),
-        "sample_pair": dict(
-            x0=x, a=9.0, c=3.0, signal=0.5, dsignal=-1.0, clock=0.5, dclock=1.0, seed=0
-        ),
-        "velocity": dict(x=x, t=1.0, a=9.0, c=3.0),
-        "velocity_grad": dict(x=x, t=1.0, a=9.0, c=3.0),
-        "pdf": dict(x=x, t=1.0, a=9.0, c=3.0),
-        "logpdf": dict(x=x, t=1.0, a=9.0, c=3.0),
-        "cdf": dict(x=x, t=1.0, a=9.0, c=3.0),
-        "ppf": dict(q=abs(x), t=1.0, a=9.0, c=3.0),
-        "transport": dict(x=x, t=1.0, s=0.5, a=9.0, c=3.0),
-        "variance": dict(t=1.0, a=9.0, c=3.0),
-        "atom_mass": dict(t=1.0, a=9.0),
-        "char_fn": dict(k=0.5, t=1.0, a=9.0, c=3.0),
-    }
-    return getattr(kacflow_core, name)(**{**sound[name], **changes})
+    x = np.linspace(-1, 1, 12, dtype=np.float32).reshape(4, 3)
+    return getattr(kacflow_core, name)(**{**arguments(name, x, 1.0), **changes})
 
 
 DRAWS = ("sample", "sample_pair")
-DISTRIBUTION = ("pdf", "logpdf", "cdf")
-AT_PLACES = ("velocity", "velocity_grad", *DISTRIBUTION, "transport")
-AT_POINTS = (*AT_PLACES, "ppf")
-KERNELS = (*DRAWS, *AT_POINTS)
-LAW = ("variance", "atom_mass", "char_fn")
+AT_POINTS = [name for name in KERNELS if name in POINT_FUNCTIONS]
+AT_PLACES = [name for name in AT_POINTS if name != "ppf"]
+CLOSED = [name for name in FUNCTIONS if name not in KERNELS]
 NOT_NUMBERS = ["1", None, 1j, True, object(), np.array(["a"]), np.array([True]), [1 + 0j]]
 INFINITE = [np.nan, np.inf, -np.inf]
 
@@ -56,15 +41,15 @@ def cases() -> list[tuple[str, str, Any]]:
     """(function, argument, bad value)."""
     found: list[tuple[str, str, Any]] = []
 
-    def add(functions: tuple[str, ...], argument: str, values: list[Any]) -> None:
+    def add(functions: Sequence[str], argument: str, values: list[Any]) -> None:
         found.extend((f, argument, value) for f in functions for value in values)
 
     positive = [0.0, -0.0, -1.0, *INFINITE, np.array([1.0, 0.0, 1.0, 1.0]), *NOT_NUMBERS]
     positive += [np.longdouble(1)]
-    add((*KERNELS, *LAW), "a", positive)
+    add(list(FUNCTIONS), "a", positive)
     add((*KERNELS, "variance", "char_fn"), "c", positive)
     at_least_zero = [-1e-300, -1.0, *INFINITE, np.array([1.0, -1.0, 1.0, 1.0]), *NOT_NUMBERS]
-    add(("sample", *AT_POINTS, *LAW), "t", at_least_zero)
+    add(("sample", *AT_POINTS, *CLOSED), "t", at_least_zero)
     add(("sample_pair",), "clock", at_least_zero)
     add(("transport",), "s", [*at_least_zero, np.ones(4), np.ones((2, 1))])
     for argument in ("signal", "dsignal", "dclock"):
@@ -87,7 +72,7 @@ def cases() -> list[tuple[str, str, Any]]:
         np.zeros((4, 3), "longdouble"), np.zeros((4, 3), ">f4"), np.zeros((4, 3), "<M8[s]"),
     ]  # fmt: skip
     add(AT_PLACES, "x", data)
-    add((*DISTRIBUTION, "transport"), "x", [np.zeros((4, 3), "float16")])
+    add([name for name in AT_PLACES if name in LAW], "x", [np.zeros((4, 3), "float16")])
     add(("ppf",), "q", [*data, np.zeros((4, 3), "float16")])
     add(("ppf",), "q", [-1e-300, 1 + 1e-15, 2.0, *INFINITE, np.array([0.5, np.nan, 0.5])])
     add(("sample_pair",), "x0", data)
@@ -166,15 +151,13 @@ def test_wrong_backend_in_the_environment(monkeypatch: pytest.MonkeyPatch):
 
 def test_input_is_never_changed(backend: str):
     x = np.array([np.nan, np.inf, 0.5, -0.25])
-    a = np.array([1.0, 2.0, 3.0, 4.0])
-    kept = x.copy(), a.copy()
-    kacflow_core.velocity(x, 1.0, a=a, c=1.0, backend=backend)
-    kacflow_core.velocity_grad(x, 1.0, a=a, c=1.0, backend=backend)
-    kacflow_core.sample_pair(
-        x, a=a, c=1.0, signal=a, dsignal=a, clock=a, dclock=a, seed=0, backend=backend
-    )
-    np.testing.assert_array_equal(x, kept[0])
-    np.testing.assert_array_equal(a, kept[1])
+    t = a = np.array([1.0, 2.0, 3.0, 4.0])
+    for name in KERNELS:
+        given = arguments(name, x, t, a, 1.0)
+        kept = {key: value.copy() for key, value in given.items() if isinstance(value, np.ndarray)}
+        getattr(kacflow_core, name)(**given, backend=backend)
+        for key, value in kept.items():
+            np.testing.assert_array_equal(given[key], value, f"{name}: {key}")
 
 
 MASKED = np.ma.masked_array([0.5, 0.25, 0.75, 1.0], [False, True, False, False])
@@ -197,18 +180,13 @@ def test_strides_that_are_no_whole_elements(backend: str):
         column[...] = np.linspace(0.1, 0.9, 12).reshape(6, 2)
         grid, copy = table["a"][:, 0], column.copy()
         assert column.strides[-1] % column.itemsize
-        keys = dict(c=3.0, backend=backend)
-        for name, first in (("velocity", "x"), ("velocity_grad", "x"), ("cdf", "x"), ("ppf", "q")):
-            function = getattr(kacflow_core, name)
-            got, want = (function(**{first: v}, t=v, a=v, **keys) for v in (column, copy))
-            np.testing.assert_array_equal(got, want)
-        draw = dict(keys, seed=0)
-        got, want = (kacflow_core.sample(v, (6, 2), a=v, **draw) for v in (column, copy))
+        for name in KERNELS:
+            got, want = (
+                parts(getattr(kacflow_core, name)(**arguments(name, v, v, v), backend=backend))
+                for v in (column, copy)
+            )
+            for part, expected in zip(got, want, strict=True):
+                np.testing.assert_array_equal(part, expected, name)
+        draw = dict(a=9.0, c=3.0, seed=0, backend=backend)
+        got, want = (kacflow_core.sample_path(v, 3, **draw) for v in (grid, grid.copy()))
         np.testing.assert_array_equal(got, want)
-        rows = dict(signal=0.5, dsignal=-1.0, dclock=1.0, **draw)
-        got, want = (kacflow_core.sample_pair(v, a=v, clock=v, **rows) for v in (column, copy))
-        np.testing.assert_array_equal(got, want)
-        got, want = (kacflow_core.sample_path(v, 3, a=9.0, **draw) for v in (grid, grid.copy()))
-        np.testing.assert_array_equal(got, want)
-        got, want = (kacflow_core.simulate_events(v, (6, 2), a=v, **draw) for v in (column, copy))
-        np.testing.assert_array_equal(got.times, want.times)

@@ -17,6 +17,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from example_backend import ExampleBackend
+from functions import KERNELS, arguments, parts
 from simulated_gpu import compile_grid
 from standin_arrays import Array
 from standin_cupy import CompileException, Cupy
@@ -75,32 +76,24 @@ def test_pair(standin: Cupy, dtype: str, shape: tuple[int, int]):
 
 def test_every_operation(standin: Cupy):
     """Launched through CuPy's interface, as by name."""
-    where = {"a": 9.0, "c": 3.0}
     x = np.linspace(-1.0, 1.0, 33, dtype=np.float32)
     rows, line = x.reshape(11, 1, 3), np.array([[-0.5, 0.1, 0.6]], np.float32)
     knots = line, 3 * line**3, 9 * line**2
     for backend in ("standin", "reference"):
-        made = {
-            "sample": kacflow_core.sample(0.5, 33, seed=1, backend=backend, **where),
-            "velocity": kacflow_core.velocity(x, 0.5, backend=backend, **where),
-            "dv_dx": kacflow_core.velocity_grad(x, 0.5, backend=backend, **where)[0],
-            "pdf": kacflow_core.pdf(x, 0.5, backend=backend, **where),
-            "logpdf": kacflow_core.logpdf(x, 0.5, backend=backend, **where),
-            "cdf": kacflow_core.cdf(x, 0.5, backend=backend, **where),
-            "ppf": kacflow_core.ppf(abs(x), 0.5, backend=backend, **where),
-            "transport": kacflow_core.transport(x, 0.5, 0.2, backend=backend, **where),
-            "path": kacflow_core.sample_path([0.2, 0.7], 9, seed=1, backend=backend, **where)[0],
-            "events": kacflow_core.simulate_events(1.0, 9, seed=1, backend=backend, **where).times,
-            "slope": _spline.spline(rows, *knots, backend=backend)[1],
-            "inverse": _spline.spline_inverse(rows, *knots, backend=backend),
-            "in edges": _spline.spline_grad(rows, rows, rows, *knots, backend=backend)[1][0],
-        }
+        made = [
+            *_spline.spline(rows, *knots, backend=backend),
+            _spline.spline_inverse(rows, *knots, backend=backend),
+            *_spline.spline_grad(rows, rows, rows, *knots, backend=backend)[1],
+        ]
+        for name in KERNELS:
+            function = getattr(kacflow_core, name)
+            made += parts(function(**arguments(name, x, 0.5), backend=backend))
         if backend == "standin":
             got = made
-    for name, value in made.items():
-        np.testing.assert_allclose(got[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
+    for value, want in zip(got, made, strict=True):
+        np.testing.assert_allclose(value, want, rtol=1e-4, atol=1e-5)
     operations = {name.removeprefix("kacflow_").rsplit("_float", 1)[0] for name in standin.loaded}
-    assert operations == set(_jobs.OPERATIONS) - {"sample_pair"}
+    assert operations == set(_jobs.OPERATIONS)
 
 
 def test_stream_and_device_of_the_caller(standin: Cupy):
@@ -245,7 +238,8 @@ def test_public_functions_with_arrays_on_a_gpu(arrays: Cupy, device: int):
     """
     x = np.random.default_rng(0).normal(size=(6, 8, 4)).astype(np.float32)
     t, few = np.linspace(0.1, 1.0, 6), np.array([[1.0, 2.0]], np.float32)
-    where, keys = {"a": 9.0, "c": 3.0}, {"seed": 4, "offset": 5}
+    keys = {"seed": 4, "offset": 5}
+    names = [name for name in KERNELS if name != "simulate_events"]
     there = functools.partial(Array, device=device)
 
     def pair(make, data: np.ndarray, rates) -> list:
@@ -253,24 +247,26 @@ def test_public_functions_with_arrays_on_a_gpu(arrays: Cupy, device: int):
         return list(kacflow_core.sample_pair(make(data), **schedule, a=rates, c=3.0, **keys))
 
     def everything(make) -> list:
-        grid = np.linspace(0.1, 1.0, 12).reshape(6, 2)
-        return [
-            *pair(make, x, 9.0),
+        found = [
             *pair(make, x.swapaxes(1, 2)[:, :2], make(np.float16([[9, 5]]))),  # both are copied
             kacflow_core.sample(make(t), (6, 2, 3), a=make(few), c=2, **keys),
-            kacflow_core.velocity(make(x[:, :1]), make(few.reshape(1, 2, 1)), **where),
-            *kacflow_core.velocity_grad(make(x), 0.5, **where),
-            kacflow_core.logpdf(make(x[0]), 0.5, **where),
-            *kacflow_core.sample_path(make(grid), (6, 5), **where, seed=1),
-            kacflow_core.sample(make(t[:0]), 0, **where, seed=1),
+            kacflow_core.velocity(make(x[:, :1]), make(few.reshape(1, 2, 1)), a=9.0, c=3.0),
+            kacflow_core.sample(make(t[:0]), 0, a=9.0, c=3.0, seed=1),
         ]
+        for name in names:
+            given = {
+                key: make(value) if isinstance(value, np.ndarray) else value
+                for key, value in arguments(name, x, t).items()
+            }
+            found += parts(getattr(kacflow_core, name)(**given))
+        return found
 
     got, want = everything(there), everything(np.asarray)
     for value, expected in zip(got, want, strict=True):
         assert value.device.id == device
         close(value, expected)
     assert {launch[1:] for launch in arrays.launches} == {(100 + device, device)}
-    assert len(arrays.launches) == 7
+    assert len(arrays.launches) == 3 + len(names)
 
 
 def test_a_backend_named_for_arrays_on_a_gpu(arrays: Cupy):

@@ -12,9 +12,10 @@ import threading
 import numpy as np
 import pytest
 from cores import child_environment
+from functions import KERNELS, LAW, OF_ANY_DATA, arguments, parts
 
 import kacflow_core
-from kacflow_core._layout import Layout
+from kacflow_core._dispatch import register_backend
 from kacflow_core.backends import numba as numba_backend
 from kacflow_core.reference import philox as reference_philox
 
@@ -68,16 +69,16 @@ def test_float32_is_computed_in_float32():
     x = rng.uniform(-1.1, 1.1, n).astype(np.float32) * (c * t)
 
     def results(backend: str) -> list[np.ndarray]:
-        at = dict(a=a, c=c, backend=backend)
-        schedule = dict(signal=1 - t, dsignal=-t, clock=t, dclock=t * t)
-        return [
-            kacflow_core.sample(t, n, seed=3, **at),
-            *kacflow_core.sample_pair(x, **schedule, seed=3, **at),
-            kacflow_core.velocity(x, t, **at),
-            *kacflow_core.velocity_grad(x, t, **at),
-        ]
+        found = []
+        for name in ("sample", *OF_ANY_DATA, *LAW):
+            given = arguments(name, x, t, a, c)
+            if name == "sample_pair":
+                given.update(dsignal=-t, dclock=t * t)
+            found += parts(getattr(kacflow_core, name)(**given, backend=backend))
+        return found
 
     for got, want in zip(results("numba"), results("native"), strict=True):
+        print(np.mean(got != want))
         assert np.mean(got != want) <= 1e-3
 
 
@@ -129,28 +130,22 @@ def test_pieces_cover_the_range_once(kind: str, size: int, team: int):
 
 @pytest.mark.parametrize("inner", [1, 3, 31, 32, 37, 200])
 def test_results_do_not_depend_on_where_pieces_begin(inner: int, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(numba_backend, "_GRAIN_DRAWS", 128)
-    monkeypatch.setattr(numba_backend, "_GRAIN_VELOCITY", 128)
-    kernels = numba_backend.load()
-    layout = Layout(40, 3, inner)
+    for grain in ("DRAWS", "VELOCITY", "LAW", "EVENTS"):
+        monkeypatch.setattr(numba_backend, f"_GRAIN_{grain}", 128)
+    register_backend("small pieces", numba_backend.load)
     rng = np.random.default_rng(inner)
-    t, a = rng.random((40, 1)), rng.random((40, 3)) + 0.5
-    c, one = np.full((1, 1), 2.0), np.ones((1, 1))
-    x = rng.normal(size=layout.size)
-
-    def results(count: int) -> np.ndarray:
-        out = np.zeros((6, layout.size))
-        keys = dict(seed=1, offset=5, threads=count)
-        kernels.sample(out[0], layout, t, a, c, **keys)
-        kernels.sample_pair(x, out[1], out[2], layout, a, c, 1 - t, -one, t, one, **keys)
-        kernels.velocity(x, out[3], layout, t, a, c, threads=count)
-        kernels.velocity_grad(x, out[4], out[5], layout, t, a, c, threads=count)
-        return out
-
-    whole = results(1)
-    assert np.all(np.any(whole != 0, axis=1))
-    for count in (2, 7):
-        np.testing.assert_array_equal(results(count), whole)
+    t, a = rng.random(40), rng.random((40, 3)) + 0.5
+    x = rng.normal(size=(40, 3, inner))
+    for name in KERNELS:
+        given = {**arguments(name, x, t, a, 2.0), "backend": "small pieces"}
+        whole, *others = (
+            parts(getattr(kacflow_core, name)(**given, threads=count)) for count in (1, 2, 7)
+        )
+        assert all(np.any(part != 0) for part in whole)
+        for other in others:
+            for got, want in zip(other, whole, strict=True):
+                np.testing.assert_array_equal(got, want, name)
+    register_backend("small pieces", None)
 
 
 def test_an_error_in_a_thread_is_raised_here():

@@ -15,6 +15,7 @@ import mpmath as mp
 import numpy as np
 import pytest
 from cores import Core
+from functions import OF_ANY_DATA, arguments, parts
 
 from kacflow_core.testing.oracles import endpoint, philox, velocity
 
@@ -204,19 +205,10 @@ def test_sixteen_bit_data_equals_float32_rounded(core: Core, kind: str):
     else:
         bits = bfloat16_bits(wide)
         x_0, wide = bits.view(BFLOAT16), widen(bits)
-    keys = dict(a=9.0, c=3.0, signal=1 - t, dsignal=-1.0, clock=t, dclock=1.0, seed=8)
-    calls = [
-        (core.sample_pair(x_0, **keys), core.sample_pair(wide, **keys)),
-        (
-            (core.velocity(x_0, t[:, None, None], a=9.0, c=3.0),),
-            (core.velocity(wide, t[:, None, None], a=9.0, c=3.0),),
-        ),
-        (
-            core.velocity_grad(x_0, t[:, None, None], a=9.0, c=3.0),
-            core.velocity_grad(wide, t[:, None, None], a=9.0, c=3.0),
-        ),
-    ]
-    for narrow, expected in calls:
+    for name in OF_ANY_DATA:
+        narrow, expected = (
+            parts(getattr(core, name)(**arguments(name, data, t))) for data in (x_0, wide)
+        )
         for got, want in zip(narrow, expected, strict=True):
             assert got.shape == x_0.shape
             if kind == "float16":

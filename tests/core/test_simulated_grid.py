@@ -14,7 +14,8 @@ import pytest
 from simulated_gpu import SimulatedDriver, compile_grid
 
 import kacflow_core
-from kacflow_core._dispatch import get_backend, register_backend
+from kacflow_core import _run
+from kacflow_core._dispatch import POINT_FUNCTIONS, get_backend, register_backend
 from kacflow_core._layout import Layout
 from kacflow_core.backends import _jobs
 from kacflow_core.backends._device import DeviceBackend
@@ -232,74 +233,64 @@ def empty(dtype: str) -> np.ndarray:
 
 
 @pytest.fixture(params=["simulated", "native", "numba"])
-def unchecked(request: pytest.FixtureRequest, driver: SimulatedDriver):
-    """A backend that is called without the checks of the public functions."""
-    if request.param == "simulated":
-        return DeviceBackend(driver)
-    if request.param not in kacflow_core.available_backends():
+def unchecked(request: pytest.FixtureRequest, driver: SimulatedDriver) -> _run.Target:
+    """Where a call computes whose arguments nobody has checked."""
+    if request.param not in ("simulated", *kacflow_core.available_backends()):
         pytest.skip(f"no {request.param} backend here")
-    return get_backend(request.param)
+    return _run.of_numpy(get_backend(request.param), threads=1)
+
+
+PARAMETERS = {name: rows_of(column) for column, name in enumerate("tac")}
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_draws_without_a_process_are_nan(unchecked, dtype: str):
-    t, a, c = map(rows_of, range(3))
-    out = empty(dtype)
-    unchecked.sample(out, LAYOUT, t, a, c, seed=1, offset=0, threads=1)
-    check_rows(out)
-    grids = np.stack([0.5 * t[..., 0], t[..., 0]], axis=-1)[:, None, :].astype(dtype)
-    paths = np.zeros((2, LAYOUT.size * 2), dtype)
-    unchecked.sample_path(*paths, LAYOUT, grids, a, c, seed=1, offset=0, threads=1)
-    for result in paths:
+def test_draws_without_a_process_are_nan(unchecked: _run.Target, dtype: str):
+    noise, shape = _jobs.Noise(1, 0), (LAYOUT.n0, INNER)
+    check_rows(_run.sample(unchecked, shape, dtype, PARAMETERS, noise))
+    t, *process = PARAMETERS.values()
+    grids = np.concatenate([0.5 * t, t], axis=1).astype(dtype)
+    for result in _run.path(unchecked, grids, shape, dtype, dict(zip("ac", process, strict=True)),
+                            noise):  # fmt: skip
         check_rows(result)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
-def test_pairs_and_velocities_without_a_process_are_nan(unchecked, dtype: str):
-    t, a, c = map(rows_of, range(3))
-    one = np.ones((1, 1))
-    x, first, second = empty(dtype), empty(dtype), empty(dtype)
-    unchecked.sample_pair(
-        x, first, second, LAYOUT, a, c, one, one, t, one, seed=1, offset=0, threads=1
-    )
-    check_rows(first)
-    check_rows(second)
-    for places in (0.0, -0.0, 0.3, -1.5, 7.0, -np.inf):
-        x[:] = stored(np.full(x.size, places, np.float32), dtype)
-        unchecked.velocity(x, first, LAYOUT, t, a, c, threads=1)
-        check_rows(first)
-        unchecked.velocity_grad(x, first, second, LAYOUT, t, a, c, threads=1)
-        check_rows(first)
-        check_rows(second)
+def test_pairs_without_a_process_are_nan(unchecked: _run.Target, dtype: str):
+    t, a, c = PARAMETERS.values()
+    x = empty(dtype).reshape(LAYOUT.n0, INNER)
+    given = {"a": a, "c": c, "clock": t, "signal": 1.0, "dsignal": 1.0, "dclock": 1.0}
+    for result in _run.pair(unchecked, x, given, _jobs.Noise(1, 0)):
+        check_rows(result)
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        (name, dtype)
+        for name, function in POINT_FUNCTIONS.items()
+        for dtype in _jobs.STORAGES
+        if function.sixteen_bit or dtype in ("float32", "float64")
+    ],
+)
+def test_functions_of_the_position_without_a_process_are_nan(
+    unchecked: _run.Target, name: str, dtype: str
+):
+    function = POINT_FUNCTIONS[name]
+    given = [PARAMETERS]
+    if "s" in function.parameters:  # either time may be the wrong one
+        given = [{**PARAMETERS, "s": 0.3}, {**PARAMETERS, "t": 0.3, "s": PARAMETERS["t"]}]
+    chances, places = (0.0, 0.3, 0.5, 1.0), (0.0, -0.0, 0.3, -1.5, 7.0, -np.inf)
+    for place in chances if name == "ppf" else places:
+        x = stored(np.full((LAYOUT.n0, INNER), place, np.float32), dtype)
+        for parameters in given:
+            results = _run.points(unchecked, name, "x", x, parameters, len(function.results))
+            for result in results:
+                check_rows(result)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_the_law_without_a_process_is_nan(unchecked, dtype: str):
-    t, a, c = map(rows_of, range(3))
-    x, out = empty(dtype), empty(dtype)
-    for kind in ("pdf", "logpdf", "cdf", "ppf"):
-        for place in (0.0, 0.3, 0.5, 1.0) if kind == "ppf" else (0.0, 0.3, -1.5, 7.0, -np.inf):
-            x[:] = place
-            unchecked.distribution(kind, x, out, LAYOUT, t, a, c, threads=1)
-            check_rows(out)
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_the_transport_without_a_process_is_nan(unchecked, dtype: str):
-    t, a, c = map(rows_of, range(3))
-    x, out, other = empty(dtype), empty(dtype), np.full((1, 1), 0.3)
-    for place in (0.0, 0.3, -1.5, 7.0, -np.inf):
-        x[:] = place
-        for times in ((t, other), (other, t)):
-            unchecked.transport(x, out, LAYOUT, *times, a, c, threads=1)
-            check_rows(out)
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_path_is_nan_from_where_time_runs_back(unchecked, dtype: str):
-    times = np.array([0.5, 1.0, 0.75, 1.5, 2.0], dtype).reshape(1, 1, 5)
-    results = np.zeros((2, 100 * 5), dtype)
-    a, c = np.full((1, 1), 9.0), np.full((1, 1), 3.0)
-    unchecked.sample_path(*results, Layout(1, 1, 100), times, a, c, seed=2, offset=0, threads=1)
-    for result in results.reshape(2, 100, 5):
+def test_a_path_is_nan_from_where_time_runs_back(unchecked: _run.Target, dtype: str):
+    times = np.array([0.5, 1.0, 0.75, 1.5, 2.0], dtype)
+    process = {"a": 9.0, "c": 3.0}
+    for result in _run.path(unchecked, times, (100,), dtype, process, _jobs.Noise(2, 0)):
         assert not np.isnan(result[:, :2]).any() and np.isnan(result[:, 2:]).all()

@@ -9,10 +9,12 @@ import os
 import subprocess
 import sys
 import sysconfig
+from pathlib import Path
 
 import numpy as np
 import pytest
 from cores import Core, child_environment
+from functions import KERNELS, LAW, arguments, parts
 
 import kacflow_core
 
@@ -24,18 +26,12 @@ def test_threads_change_nothing(core: Core, dtype: str, threads: int):
     t = rng.random(700).astype(dtype)
     a = (rng.random((1, 3)) + 0.5).astype(dtype)
 
-    def results(count: int) -> list[np.ndarray]:
-        keys = dict(a=a, c=3.0, threads=count)
-        at = dict(a=9.0, c=3.0, threads=count)
-        return [
-            core.sample(t, x_0.shape, seed=2**63 + 1, offset=2**32 - 9, dtype=dtype, **keys),
-            *core.sample_pair(x_0, signal=1 - t, dsignal=-1.0, clock=t, dclock=1.0, seed=1, **keys),
-            core.velocity(x_0, t[:, None, None], **at),
-            *core.velocity_grad(x_0, t[:, None, None], **at),
-        ]
-
-    for got, want in zip(results(threads), results(1), strict=True):
-        np.testing.assert_array_equal(got, want)
+    for name in KERNELS:
+        n = 60 if name in LAW else 700
+        given = arguments(name, x_0[:n], t[:n], a)
+        many, one = (parts(getattr(core, name)(**given, threads=k)) for k in (threads, 1))
+        for got, want in zip(many, one, strict=True):
+            np.testing.assert_array_equal(got, want, name)
 
 
 def run(program: str, **variables: str) -> str:
@@ -156,22 +152,18 @@ SMALL = """
 import os, sys, threading
 import numpy as np
 import kacflow_core as kc
-at = dict(a=9.0, c=3.0, threads=1, backend=os.environ["BACKEND"])
+sys.path.insert(0, os.environ["TESTS"])
+from functions import KERNELS, arguments, parts
 x = np.linspace(-1, 1, 33)
-q = np.linspace(0.01, 0.99, 33)
 
 def call(seed):
-    draws = dict(seed=seed, **at)
-    x_0 = np.full((3, 5), seed, dtype=np.float32)
-    return np.concatenate([np.ravel(part) for part in (
-        kc.sample(0.5, (3, 5), **draws),
-        *kc.sample_pair(x_0, signal=0.5, dsignal=-1.0, clock=0.5, dclock=1.0, **draws),
-        *kc.sample_path(np.linspace(0, 1, 5), (3,), **draws),
-        kc.simulate_events(1.0, (3,), **draws).times,
-        kc.velocity(x, 0.5, **at), *kc.velocity_grad(x, 0.5, **at),
-        kc.logpdf(x, 0.5, **at), kc.cdf(x, 0.5, **at), kc.ppf(q, 0.5, **at),
-        kc.transport(x, 0.5, 0.2, **at),
-    )])
+    found = []
+    for name in KERNELS:
+        given = arguments(name, x + seed / 100, 0.5)
+        if "seed" in given:
+            given["seed"] = seed
+        found += parts(getattr(kc, name)(**given, threads=1, backend=os.environ["BACKEND"]))
+    return np.concatenate([np.ravel(part) for part in found])
 
 wrong = []
 def many():
@@ -196,7 +188,8 @@ def test_many_small_calls_at_once():
     if "native" not in kacflow_core.available_backends():
         pytest.skip("no compiled core")
     free = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
-    assert run(SMALL, BACKEND="native") == f"[] {not free}"
+    tests = str(Path(__file__).parent)
+    assert run(SMALL, BACKEND="native", TESTS=tests) == f"[] {not free}"
 
 
 def test_the_environment_sets_the_number_of_threads(monkeypatch: pytest.MonkeyPatch):
