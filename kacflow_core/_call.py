@@ -53,10 +53,12 @@ class Call:
         if on_gpu(first):
             self.library = library_of(name, first)
             self.device = self.library.device(self._adopted(name, first))
-            self.target = Target(get_gpu_backend(backend), self.library, self.device)
+            kernels = get_gpu_backend(backend)
+            self.target = Target(kernels, self.library, self.device)
         else:
-            self.target = _run.of_numpy(get_backend(backend), resolve(threads))
-            self.library = self.target.library
+            kernels = get_backend(backend)
+            self.library = getattr(kernels, "library", NUMPY)  # another one under test
+            self.target = Target(kernels, self.library, HOST, resolve(threads))
         self._scope = self.library.on(self.device)
 
     def __enter__(self) -> Call:

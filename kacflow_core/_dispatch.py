@@ -12,12 +12,14 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple, Protocol, get_args
+from typing import Annotated, Any, Literal, NamedTuple, Protocol, get_args
 
 from kacflow_core._layout import Array, Layout
 
 #: The functions of the law; ``x`` are probabilities for "ppf", else places; float32 or float64.
 DistributionKind = Literal["pdf", "logpdf", "cdf", "ppf"]
+#: An array that a method of a backend writes, all of it; it writes into no other.
+Out = Annotated[Array, "written"]
 
 
 class PointFunction(NamedTuple):
@@ -51,27 +53,27 @@ class Backend(Protocol):
     name: str
 
     def sample(
-        self, out: Array, layout: Layout, t: Array, a: Array, c: Array,
+        self, out: Out, layout: Layout, t: Array, a: Array, c: Array,
         *, seed: int, offset: int, threads: int,
     ) -> None: ...  # fmt: skip
 
     def sample_pair(
-        self, x_0: Array, x_t: Array, dx_t: Array, layout: Layout, a: Array, c: Array,
+        self, x_0: Array, x_t: Out, dx_t: Out, layout: Layout, a: Array, c: Array,
         signal: Array, dsignal: Array, clock: Array, dclock: Array,
         *, seed: int, offset: int, threads: int,
     ) -> None: ...  # fmt: skip
 
     def velocity(
-        self, x: Array, out: Array, layout: Layout, t: Array, a: Array, c: Array, *, threads: int
+        self, x: Array, out: Out, layout: Layout, t: Array, a: Array, c: Array, *, threads: int
     ) -> None: ...
 
     def velocity_grad(
-        self, x: Array, dv_dx: Array, dv_dt: Array, layout: Layout, t: Array, a: Array, c: Array,
+        self, x: Array, dv_dx: Out, dv_dt: Out, layout: Layout, t: Array, a: Array, c: Array,
         *, threads: int,
     ) -> None: ...  # fmt: skip
 
     def sample_path(
-        self, positions: Array, directions: Array, layout: Layout, times: Array, a: Array, c: Array,
+        self, positions: Out, directions: Out, layout: Layout, times: Array, a: Array, c: Array,
         *, seed: int, offset: int, threads: int,
     ) -> None:  # fmt: skip
         """Elements are paths; ``times`` is (n0 or 1, n1 or 1, T), of the working type and unit
@@ -83,7 +85,7 @@ class Backend(Protocol):
         """The fields of :class:`kacflow_core.Events`, all flat."""
 
     def distribution(
-        self, kind: DistributionKind, x: Array, out: Array, layout: Layout,
+        self, kind: DistributionKind, x: Array, out: Out, layout: Layout,
         t: Array, a: Array, c: Array, *, threads: int,
     ) -> None: ...  # fmt: skip
 
@@ -92,7 +94,7 @@ class Transport(Protocol):
     """What a backend with ``kacflow_core.transport`` provides as well."""
 
     def transport(
-        self, x: Array, out: Array, layout: Layout, t: Array, s: Array, a: Array, c: Array,
+        self, x: Array, out: Out, layout: Layout, t: Array, s: Array, a: Array, c: Array,
         *, threads: int,
     ) -> None: ...  # fmt: skip
 
@@ -106,17 +108,17 @@ class Splines(Protocol):
     """
 
     def spline(
-        self, x: Array, y: Array, slope: Array, layout: Layout, edges: Array, values: Array,
+        self, x: Array, y: Out, slope: Out, layout: Layout, edges: Array, values: Array,
         slopes: Array, *, threads: int,
     ) -> None: ...  # fmt: skip
 
     def spline_inverse(
-        self, y: Array, x: Array, layout: Layout, edges: Array, values: Array, slopes: Array,
+        self, y: Array, x: Out, layout: Layout, edges: Array, values: Array, slopes: Array,
         *, threads: int,
     ) -> None: ...  # fmt: skip
 
     def spline_grad(
-        self, x: Array, grad_y: Array, grad_slope: Array, grad_x: Array, grad_knots: Array,
+        self, x: Array, grad_y: Array, grad_slope: Array, grad_x: Out, grad_knots: Out,
         layout: Layout, edges: Array, values: Array, slopes: Array, *, threads: int,
     ) -> None:  # fmt: skip
         """``grad_knots`` is (n1, 3, bins + 1): the gradients in edges, values and slopes."""

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from kacflow_core import _layout, _run, _validate
 from kacflow_core._arrays import NUMPY
 from kacflow_core._call import Call, noise
-from kacflow_core._dispatch import get_backend
+from kacflow_core._dispatch import get_backend, method
 from kacflow_core._events import Events
 from kacflow_core._layout import Array
 from kacflow_core._threads import resolve
@@ -190,8 +190,9 @@ def simulate_events(
     extents = _validate.shape(shape)
     ends, rates, speeds = _validate.process(t_max, a, c, _FLOAT64, "t_max")
     layout, (t_rows, a_rows, _) = _layout.leading(extents, {"t_max": ends, "a": rates, "c": speeds})
-    key = noise(seed, offset)
-    target = _run.of_numpy(get_backend(backend), resolve(threads))
+    seed, offset = _validate.word64("seed", seed), _validate.word64("offset", offset)
+    kernels = get_backend(backend)
+    count = resolve(threads)
     if not layout.size:
         return Events(np.empty(0), np.zeros(1, np.int64), np.empty(extents))
     expected = np.multiply(a_rows, t_rows, dtype=np.float64)
@@ -202,7 +203,9 @@ def simulate_events(
             "allowed: 2**32 on a path and 2**40 in all"
         )
     _ask_for(total)
-    times, offsets, directions = _run.events(target, layout, t_rows, a_rows, key)
+    times, offsets, directions = method(kernels, "simulate_events")(
+        layout, t_rows, a_rows, seed=seed, offset=offset, threads=count
+    )
     return Events(times, offsets, directions.reshape(extents))
 
 

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 
 from kacflow_core import _layout, _schedules
-from kacflow_core._arrays import HOST, NUMPY, Library
-from kacflow_core._dispatch import OPTIONAL, DistributionKind, method
+from kacflow_core._arrays import HOST, Library
+from kacflow_core._dispatch import DistributionKind, method
 from kacflow_core.backends import _jobs
 from kacflow_core.backends._device import total
 from kacflow_core.backends._jobs import GIVEN, Grid, Launch, Noise, Parameter, Schedules
@@ -47,8 +47,6 @@ class Target(NamedTuple):
 
     def start(self, launch: Launch) -> None:
         """Run a job once, on a GPU on the library's current stream."""
-        if launch.operation in OPTIONAL:
-            method(self.kernels, launch.operation)
         stream = self.threads if self.device == HOST else self.library.stream(self.device)
         self.kernels.driver.launch(launch, self.device, stream)
 
@@ -57,13 +55,6 @@ class Target(NamedTuple):
         if _DEBUG and math.prod(array.shape) != size:
             raise AssertionError(f"an array of {tuple(array.shape)} for {size} elements")
         return self.library.pointer(array)
-
-
-def of_numpy(kernels: Any, threads: int) -> Target:
-    """Where a backend computes with NumPy arrays."""
-    make = getattr(kernels, "of_numpy", None)
-    kernels, library, device = make() if make else (kernels, NUMPY, HOST)
-    return Target(kernels, library, device, threads)
 
 
 def aligned(library: Library, array: Any) -> Any:
@@ -320,36 +311,6 @@ def path(
     x, d = (target.address(array, layout.size * n) for array in (positions, directions))
     target.start(_jobs.sample_path(dtype, layout, x, d, grid, a, c, noise, host=kernels.host))
     return positions, directions
-
-
-def events(
-    target: Target, layout: _layout.Layout, t_max: Any, a: Any, noise: Noise
-) -> tuple[Any, Any, Any]:
-    """The fields of :class:`kacflow_core.Events`, all flat, in NumPy; parameters are 2-D."""
-    library, kernels = target.library, target.kernels
-    if not target.by_address:
-        simulate = method(kernels, "simulate_events")
-        found: tuple[Any, Any, Any] = simulate(
-            layout, t_max, a, seed=noise.seed, offset=noise.offset, threads=target.threads
-        )
-        return found
-    kept: list[Any] = []
-
-    def start(operation: str, **arrays: Any) -> None:
-        ends, rates = (_parameter(library, rows, kept) for rows in (t_max, a))
-        places = {name: library.pointer(array) for name, array in arrays.items()}
-        target.start(
-            _jobs.events(operation, layout, ends, rates, noise, **places, host=kernels.host)
-        )
-
-    counts = library.empty(layout.size, "int64", target.device)
-    directions = library.empty(layout.size, "float64", target.device)
-    start("count_events", counts=counts, directions=directions)
-    offsets = np.concatenate([[0], np.cumsum(counts)])
-    times = library.empty(int(offsets[-1]), "float64", target.device)
-    if times.size:
-        start("fill_events", offsets=offsets, times=times)
-    return times, offsets, directions
 
 
 def splines(

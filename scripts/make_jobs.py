@@ -56,6 +56,9 @@ class Taken:
         self.pointer = array.__array_interface__["data"][0]
         self.first, self.end = span(array)
 
+    def download(self, into: np.ndarray) -> None:
+        """Nothing: no kernel runs."""
+
 
 class Recorder(NumpyArrays):
     """NumPy whose addresses are taken down, and the driver of its backend."""
@@ -67,8 +70,14 @@ class Recorder(NumpyArrays):
         self.lines: list[str] = []
 
     def pointer(self, array: np.ndarray) -> int:
+        return self.upload(array).pointer
+
+    def upload(self, array: np.ndarray) -> Taken:
         self.taken.append(Taken(array))
-        return self.taken[-1].pointer
+        return self.taken[-1]
+
+    def current_device(self) -> int:
+        return HOST
 
     def launch(self, launch: Launch, device: int, stream: int) -> None:
         """Take the job down."""
@@ -151,7 +160,8 @@ def _splines(
 def record() -> str:
     """The file."""
     recorder = Recorder()
-    target = _run.Target(Kernels(recorder), recorder, HOST)
+    kernels = Kernels(recorder)
+    target = _run.Target(kernels, recorder, HOST)
     noise, number = Noise(2**63 + 5, 2**64 - 9), 0
     for shape, axes in SHAPES:
         lead = shape[:axes]
@@ -199,7 +209,9 @@ def record() -> str:
         n0, n1 = (*rows, 1)[:2]
         layout = Layout(n0, n1, int(np.prod(shape)) // (n0 * n1))
         ends, rates = grid((n0, 1), 0.1, 9.0, "float64"), grid((1, n1), 2.0, 30.0, "float32")
-        _run.events(target, layout, ends, rates, noise)
+        kernels.simulate_events(
+            layout, ends, rates, seed=noise.seed, offset=noise.offset, threads=1
+        )
     return HEADER + "\n".join(recorder.lines) + "\n"
 
 

@@ -1,21 +1,22 @@
-"""What the compiled backends share: a driver launches jobs, :mod:`kacflow_core._run` makes them.
+"""What the compiled backends share: a driver launches jobs, everything else is here.
 
-Arrays where the backend computes go to the kernels as they are.  NumPy arrays for a GPU are copied
-there and back, for tests and checks and only when the backend is asked for by name.
+Arrays where the backend computes go to the kernels as they are (:mod:`kacflow_core._run`).  NumPy
+arrays, which the interface of :class:`kacflow_core._dispatch.Backend` is about, are the CPU's own;
+for a GPU they are copied there and back, for tests and checks and only when the backend is asked
+for by name.
 """
 
 from __future__ import annotations
 
-import copy
-import math
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
-from kacflow_core._arrays import HOST, NUMPY, Library, NumpyArrays
-from kacflow_core._dispatch import OPTIONAL
-from kacflow_core._layout import Array, is_bfloat16
-from kacflow_core.backends._jobs import Launch
+from kacflow_core._dispatch import AtPoints
+from kacflow_core._layout import Array, Layout, is_bfloat16
+from kacflow_core.backends import _jobs
+from kacflow_core.backends._jobs import Grid, Launch, Noise, Parameter, Parts
 
 
 class Memory(Protocol):
@@ -44,12 +45,8 @@ class Driver(Protocol):
         kernel has run when this returns.
         """
 
-
-class DeviceDriver(Driver, Protocol):
-    """One of a GPU."""
-
     def upload(self, array: Array) -> Memory:
-        """A copy of a contiguous array on the current device."""
+        """A copy of a contiguous array on the current device; on the CPU the array itself."""
 
     def current_device(self) -> int:
         """Number of the device that :meth:`upload` uses."""
@@ -71,47 +68,145 @@ def total(parts: Any) -> Any:
     return parts[0]
 
 
-class Copied(NumpyArrays):
-    """NumPy arrays for a GPU, and a driver of kernels on them: an address is that of a copy there,
-    made when it is asked for, whose content comes back when a kernel has run.
-    """
-
-    def __init__(self, driver: DeviceDriver) -> None:
-        self._driver = driver
-        self._copies: dict[int, tuple[Array, Array, Memory]] = {}
-
-    def pointer(self, array: Array) -> int:
-        if id(array) not in self._copies:
-            here = np.ascontiguousarray(array)
-            self._copies[id(array)] = array, here, self._driver.upload(here)
-        return self._copies[id(array)][2].pointer
-
-    def strides(self, array: Array) -> tuple[int, ...]:
-        return tuple(math.prod(array.shape[axis + 1 :]) for axis in range(array.ndim))
-
-    def launch(self, launch: Launch, device: int, stream: int) -> None:
-        self._driver.launch(launch, device, stream)
-        for _, here, memory in self._copies.values():
-            if here.flags.writeable:
-                memory.download(here)
-        self._copies.clear()
-
-
-class DeviceBackend:
-    """A backend over a driver.  Whether it has an operation of :data:`OPTIONAL` is an attribute."""
+class DeviceBackend(AtPoints):
+    """:class:`kacflow_core._dispatch.Backend` for NumPy arrays, over a driver."""
 
     host = False  #: whether its kernels read the memory that NumPy's arrays are in
 
-    def __init__(self, driver: Any) -> None:
+    def __init__(self, driver: Driver) -> None:
         self.name = driver.name
-        self.driver: Any = driver
-        for operation in OPTIONAL:
-            setattr(self, operation, None if operation in getattr(driver, "lacks", ()) else True)
+        self.driver = driver
+        for operation in getattr(driver, "lacks", ()):
+            setattr(self, operation, None)
 
-    def of_numpy(self) -> tuple[Any, Library, int]:
-        """Kernels, library and device of a call with NumPy arrays."""
-        if self.host:
-            return self, NUMPY, HOST
-        kernels, copied = copy.copy(self), Copied(self.driver)
-        kernels.driver = copied
-        return kernels, copied, self.driver.current_device()
+    def _parameters(self, *values: Array) -> tuple[list[Parameter], list[Memory]]:
+        """2-D parameters as kernels read them, and the memory that holds them."""
+        parameters, kept = [], []
+        for value in values:
+            if value.size == 1:
+                parameters.append(Parameter(value=float(value.reshape(-1)[0])))
+                continue
+            array = np.ascontiguousarray(value)
+            memory = self.driver.upload(array)
+            kept.append(memory)
+            width = array.itemsize
+            strides = (
+                stride // width if n > 1 else 0
+                for n, stride in zip(array.shape, array.strides, strict=True)
+            )
+            parameters.append(Parameter(memory.pointer, 0.0, width == 8, *strides))
+        return parameters, kept
+
+    def _launch(
+        self, make: Callable[..., Launch], inputs: Sequence[Array], outputs: Sequence[Array],
+        rows: Sequence[Array], threads: int,
+    ) -> None:  # fmt: skip
+        """Launch ``make(*pointers, *parameters)``; outputs are copied there as well, so that
+        elements which stay unwritten show.
+        """
+        memories = [self.driver.upload(array) for array in (*inputs, *outputs)]
+        parameters, kept = self._parameters(*rows)
+        launch = make(*(memory.pointer for memory in memories), *parameters)
+        self.driver.launch(launch, self.driver.current_device(), threads if self.host else 0)
+        for memory, out in zip(memories[len(inputs) :], outputs, strict=True):
+            memory.download(out)
+        del kept
+
+    def sample(
+        self, out: Array, layout: Layout, t: Array, a: Array, c: Array,
+        *, seed: int, offset: int, threads: int,
+    ) -> None:  # fmt: skip
+        storage, noise = storage_name(out.dtype), Noise(seed, offset)
+        self._launch(
+            lambda to, t, a, c: _jobs.sample(storage, layout, to, t, a, c, noise, host=self.host),
+            [], [out], [t, a, c], threads,
+        )  # fmt: skip
+
+    def sample_pair(
+        self, x_0: Array, x_t: Array, dx_t: Array, layout: Layout, a: Array, c: Array,
+        signal: Array, dsignal: Array, clock: Array, dclock: Array,
+        *, seed: int, offset: int, threads: int,
+    ) -> None:  # fmt: skip
+        storage, noise = storage_name(x_0.dtype), Noise(seed, offset)
+        self._launch(
+            lambda x, y, v, *p: _jobs.sample_pair(
+                storage, layout, x, y, v, p, noise, host=self.host
+            ),
+            [x_0], [x_t, dx_t], [a, c, signal, dsignal, clock, dclock], threads,
+        )  # fmt: skip
+
+    def sample_path(
+        self, positions: Array, directions: Array, layout: Layout, times: Array, a: Array, c: Array,
+        *, seed: int, offset: int, threads: int,
+    ) -> None:  # fmt: skip
+        storage, noise = storage_name(positions.dtype), Noise(seed, offset)
+        grids = np.ascontiguousarray(times)
+        n0, n1, n = grids.shape
+        strides = n1 * n if n0 > 1 else 0, n if n1 > 1 else 0, 1
+        self._launch(
+            lambda grid, x, d, a, c: _jobs.sample_path(
+                storage, layout, x, d, Grid(grid, n, *strides), a, c, noise, host=self.host
+            ),
+            [grids], [positions, directions], [a, c], threads,
+        )  # fmt: skip
+
+    def simulate_events(
+        self, layout: Layout, t_max: Array, a: Array, *, seed: int, offset: int, threads: int
+    ) -> tuple[Array, Array, Array]:
+        noise = Noise(seed, offset)
+        offsets, directions = np.zeros(layout.size + 1, np.int64), np.empty(layout.size)
+        self._launch(
+            lambda counts, to, t, a: _jobs.events(
+                "count_events", layout, t, a, noise, counts=counts, directions=to, host=self.host
+            ),
+            [], [offsets[1:], directions], [t_max, a], threads,
+        )  # fmt: skip
+        np.cumsum(offsets, out=offsets)
+        times = np.empty(int(offsets[-1]))
+        if times.size:
+            self._launch(
+                lambda begins, to, t, a: _jobs.events(
+                    "fill_events", layout, t, a, noise, offsets=begins, times=to, host=self.host
+                ),
+                [offsets], [times], [t_max, a], threads,
+            )  # fmt: skip
+        return times, offsets, directions
+
+    def _point(
+        self, operation: str, layout: Layout, x: Array, outputs: Sequence[Array],
+        rows: Sequence[Array], threads: int,
+    ) -> None:  # fmt: skip
+        storage, n = storage_name(x.dtype), len(outputs)
+        self._launch(
+            lambda data, *rest: _jobs.point(
+                operation, storage, layout, data, rest[:n], *rest[n:], host=self.host
+            ),
+            [x], outputs, rows, threads,
+        )  # fmt: skip
+
+    def _at_knots(
+        self, operation: str, layout: Layout, x: Array, outputs: Sequence[Array],
+        knots: Sequence[Array], threads: int,
+    ) -> None:  # fmt: skip
+        storage, bins = storage_name(x.dtype), knots[0].shape[-1] - 1
+        self._launch(
+            lambda e, v, s, data, *to: _jobs.spline(
+                operation, storage, layout, bins, (e, v, s), data, to, host=self.host
+            ),
+            [*knots, x], outputs, [], threads,
+        )  # fmt: skip
+
+    def spline_grad(
+        self, x: Array, grad_y: Array, grad_slope: Array, grad_x: Array, grad_knots: Array,
+        layout: Layout, edges: Array, values: Array, slopes: Array, *, threads: int,
+    ) -> None:  # fmt: skip
+        storage, bins = storage_name(x.dtype), edges.shape[-1] - 1
+        parts = Parts.of(layout, bins).number
+        sums = np.empty((parts, layout.n1, 3, bins + 1), x.dtype)
+        self._launch(
+            lambda e, v, s, data, f, g, to, into: _jobs.spline_grad(
+                storage, layout, bins, (e, v, s), data, (f, g), to, into, host=self.host
+            ),
+            [edges, values, slopes, x, grad_y, grad_slope], [grad_x, sums], [], threads,
+        )  # fmt: skip
+        grad_knots[...] = total(sums)

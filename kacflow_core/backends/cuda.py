@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from kacflow_core._dispatch import OPTIONAL, cuda_module
+from kacflow_core._dispatch import OPTIONAL, Backend, cuda_module
 from kacflow_core._layout import Array
 from kacflow_core._origin import why_not_built
 from kacflow_core.backends import _gpus
@@ -15,7 +15,7 @@ from kacflow_core.backends._jobs import Launch
 
 
 class CudaDriver:
-    """See :class:`kacflow_core.backends._device.DeviceDriver`."""
+    """See :class:`kacflow_core.backends._device.Driver`."""
 
     name = "cuda"
 
@@ -109,7 +109,7 @@ def _capabilities(module: Any) -> list[int]:
     return [module.capability(device) for device in range(count)]
 
 
-def load() -> DeviceBackend:
+def load() -> Backend:
     """The backend; ImportError saying why where it can be used on no GPU."""
     try:
         module = cuda_module()

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from kacflow_core._dispatch import Backend
 from kacflow_core._layout import Array
 from kacflow_core.backends import _gpus, _jobs
 from kacflow_core.backends._device import DeviceBackend, Memory
@@ -92,7 +93,7 @@ class Stream(NamedTuple):
 
 
 class CupyDriver:
-    """See :class:`kacflow_core.backends._device.DeviceDriver`."""
+    """See :class:`kacflow_core.backends._device.Driver`."""
 
     name = "cupy"
 
@@ -178,7 +179,7 @@ def _reason_against(cupy: Any) -> str:
         return str(error)
 
 
-def load() -> DeviceBackend:
+def load() -> Backend:
     """The backend; ImportError saying why where it cannot be used."""
     try:
         cupy = importlib.import_module("cupy")

@@ -5,10 +5,22 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from kacflow_core._dispatch import native_module
+from kacflow_core._dispatch import Backend, native_module
+from kacflow_core._layout import Array
 from kacflow_core._origin import why_not_built
-from kacflow_core.backends._device import DeviceBackend
+from kacflow_core.backends._device import DeviceBackend, Memory
 from kacflow_core.backends._jobs import Launch
+
+
+class HostMemory:
+    """An array of the CPU."""
+
+    def __init__(self, array: Array) -> None:
+        self._array = array
+        self.pointer: int = array.ctypes.data
+
+    def download(self, into: Array) -> None:
+        """Nothing: the kernel wrote into the array itself."""
 
 
 class NativeDriver:
@@ -27,9 +39,15 @@ class NativeDriver:
     def launch(self, launch: Launch, device: int, stream: int) -> None:
         self.run(self.number(launch.operation, launch.storage), launch.job, None, stream)
 
+    def upload(self, array: Array) -> Memory:
+        return HostMemory(array)
+
+    def current_device(self) -> int:
+        return -1
+
 
 class NativeBackend(DeviceBackend):
-    """Arrays are read and written where they are."""
+    """See :class:`kacflow_core._dispatch.Backend`; arrays are read and written where they are."""
 
     host = True
 
@@ -38,7 +56,7 @@ class NativeBackend(DeviceBackend):
         self.philox = module.philox
 
 
-def load() -> NativeBackend:
+def load() -> Backend:
     """The backend; ImportError saying why where the compiled module is missing."""
     try:
         module = native_module()

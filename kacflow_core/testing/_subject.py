@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 from hypothesis import HealthCheck, Phase, given, settings
@@ -13,21 +13,34 @@ from hypothesis.strategies import SearchStrategy
 
 import kacflow_core
 from kacflow_core import _spline
-from kacflow_core._arrays import NUMPY, Library, NumpyArrays
-from kacflow_core._dispatch import MissingMethod
+from kacflow_core._arrays import NumpyArrays
+from kacflow_core._dispatch import Backend, MissingMethod, Out, Splines, Transport
 from kacflow_core._layout import Array
-from kacflow_core._run import of_numpy
 from kacflow_core.backends._device import storage_name
 from kacflow_core.backends._jobs import Launch
 from kacflow_core.testing._compare import plain
+
+
+def _places(method: Callable[..., Any]) -> tuple[int, ...]:
+    """Which positional arguments of a backend's method are arrays that it writes."""
+    kinds = get_type_hints(method, include_extras=True).values()
+    return tuple(place for place, kind in enumerate(kinds) if kind == Out)
+
+
+#: The same by names.  Inputs of methods that are not listed are not watched either.
+OUTPUTS = {
+    name: _places(method)
+    for protocol in (Backend, Transport, Splines)
+    for name, method in vars(protocol).items()
+    if callable(method) and not name.startswith("_")
+}
 
 _SHOWN = 12  # elements of an array that are printed
 _FENCE = 256  # bytes on either side
 _FENCE_BYTE = 0xA5
 #: What stands for an unwritten element: a signalling NaN, which is the result of no operation.
 #: (A quiet one may be, and with any sign: a GPU's has all bits set.)
-_UNWRITTEN = {"bfloat16": 0x7FA5, "float16": 0x7D5A, "float32": 0x7FA5A5A5,
-              "float64": 0x7FF5 << 48, "int64": 0x7FF5 << 48}  # fmt: skip
+_UNWRITTEN = {"bfloat16": 0x7FA5, "float16": 0x7D5A, "float32": 0x7FA5A5A5, "float64": 0x7FF5 << 48}
 
 
 class Fence:
@@ -58,12 +71,11 @@ class Fence:
 
 
 class FencedArrays(NumpyArrays):
-    """NumPy for a backend under test, with the addresses of ``arrays``: what it makes is in fences,
-    and what it gives the address of is watched, until a kernel has run.
+    """NumPy for a backend that takes addresses: what it makes is in fences, and what it gives the
+    address of is watched, until a kernel has run.
     """
 
-    def __init__(self, arrays: Library) -> None:
-        self._arrays = arrays
+    def __init__(self) -> None:
         self._fences: list[Fence] = []
         self._watched: list[Array] = []
 
@@ -76,22 +88,15 @@ class FencedArrays(NumpyArrays):
 
     def pointer(self, array: Array) -> int:
         self._watched.append(array)
-        return self._arrays.pointer(array)
-
-    def strides(self, array: Array) -> tuple[int, ...]:
-        return self._arrays.strides(array)
+        return super().pointer(array)
 
     @contextmanager
-    def watch(self, operation: str, arguments: Sequence[Any] = ()) -> Iterator[None]:
+    def watch(self, operation: str) -> Iterator[None]:
         """Around a kernel: AssertionError where it wrote elsewhere than into all that was made."""
-        fences, watched = self._fences, [*self._watched, *arguments]
+        fences, watched = self._fences, self._watched
         self._fences, self._watched = [], []
-        inputs = [
-            (array, array.tobytes())
-            for array in watched
-            if isinstance(array, np.ndarray)
-            and not any(np.may_share_memory(array, fence.array) for fence in fences)
-        ]
+        made = {id(fence.array) for fence in fences}
+        inputs = [(array, array.tobytes()) for array in watched if id(array) not in made]
         yield
         for fence in fences:
             fence.check(operation)
@@ -99,34 +104,52 @@ class FencedArrays(NumpyArrays):
             assert array.tobytes() == before, f"{operation} changed an array of its inputs"
 
 
-class FencedBackend:
-    """Passes calls on to a backend, and launches, with outputs in fences and an eye on inputs."""
+class FencedDriver:
+    """Passes launches on to a driver, between looks at the arrays."""
 
-    def __init__(self, backend: Any, library: Library = NUMPY) -> None:
-        self.name = backend.name
-        self.driver = self
-        self._backend, self._arrays = backend, FencedArrays(library)
-
-    def of_numpy(self) -> tuple[Any, Library, int]:
-        """Kernels, library and device of one call."""
-        kernels, library, device, _ = of_numpy(self._backend, threads=1)
-        fenced = FencedBackend(kernels, library)
-        return fenced, fenced._arrays, device
+    def __init__(self, driver: Any, arrays: FencedArrays) -> None:
+        self._driver, self._arrays = driver, arrays
 
     def launch(self, launch: Launch, device: int, stream: int) -> None:
         with self._arrays.watch(launch.operation):
-            self._backend.driver.launch(launch, device, stream)
+            self._driver.launch(launch, device, stream)
 
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._backend, name)
-        if not callable(found):
-            return found
 
-        def call(*arguments: Any, **keywords: Any) -> Any:
-            with self._arrays.watch(name, arguments):
-                return found(*arguments, **keywords)
+class FencedBackend:
+    """Passes calls on to a backend, with outputs in fences and an eye on the inputs."""
 
-        return call
+    def __init__(self, backend: Any) -> None:
+        self.name = backend.name
+        self._backend = backend
+        if getattr(backend, "host", False):
+            self.library = FencedArrays()
+            self.driver = FencedDriver(backend.driver, self.library)
+
+    def __getattr__(self, method: str) -> Any:
+        found = getattr(self._backend, method)
+        wrapped = method in OUTPUTS and found is not None
+        return functools.partial(self._call, method, found) if wrapped else found
+
+    def _call(self, method: str, function: Any, *arguments: Any, **keywords: Any) -> Any:
+        fences = {place: Fence(arguments[place]) for place in OUTPUTS[method]}
+        before = {
+            place: value.copy()
+            for place, value in enumerate(arguments)
+            if isinstance(value, np.ndarray) and place not in fences
+        }
+        result = function(
+            *(fences[i].array if i in fences else value for i, value in enumerate(arguments)),
+            **keywords,
+        )
+        for fence in fences.values():
+            fence.check(method)
+        for place, value in before.items():
+            assert value.tobytes() == arguments[place].tobytes(), (
+                f"{method} changed its input array number {place}"
+            )
+        for place, fence in fences.items():
+            arguments[place][...] = fence.array
+        return result
 
 
 class Subject:

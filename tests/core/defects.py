@@ -429,7 +429,7 @@ DEFECTS = [
     (GradientSign, "velocity_grad_error", "dv/dt"),
     (TailNotWritten, "stays_in_bounds", "1 of 1 elements unwritten"),
     (WritesPastTheEnd, "stays_in_bounds", "past the end"),
-    (WritesIntoItsInput, "stays_in_bounds", "changed an array of its inputs"),
+    (WritesIntoItsInput, "stays_in_bounds", "changed its input"),
     (NanLeaks, "nan_stays_in_its_element", "beside an element nan"),
     (RestInFloat32, "awkward_sizes", "of 1 elements"),
     (OffsetRoundedDown, "counter_wraps", "shifted"),

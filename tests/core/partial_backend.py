@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from example_backend import ExampleBackend
 
-from kacflow_core._dispatch import OPTIONAL, Backend
 from kacflow_core.testing import register_backend
+from kacflow_core.testing._subject import OUTPUTS
 
 
 class PartialBackend(ExampleBackend):
     pass
 
 
-for method in (*vars(Backend), *OPTIONAL):
-    if method != "sample" and not method.startswith("_"):
-        setattr(PartialBackend, method, None)
+for method in OUTPUTS.keys() - {"sample"}:
+    setattr(PartialBackend, method, None)
 register_backend("partial", PartialBackend)

@@ -13,9 +13,7 @@ import pytest
 
 import kacflow_core
 from kacflow_core import _dispatch
-from kacflow_core._arrays import NUMPY
 from kacflow_core._layout import Layout
-from kacflow_core._run import Target
 from kacflow_core.backends import _gpus, _jobs, cuda
 from kacflow_core.backends._device import DeviceBackend
 
@@ -219,8 +217,4 @@ def test_kernels_of_an_earlier_version_are_told_apart():
 
     backend = DeviceBackend(cuda.CudaDriver(Earlier(90)))
     assert backend.transport is None and backend.spline is None
-    assert backend.spline_inverse is not None and backend.spline_grad is not None
-    target = Target(backend, NUMPY, 0)
-    with pytest.raises(ValueError, match="backend 'cuda' has no method transport"):
-        target.start(LAUNCH._replace(operation="transport"))
-    target.start(LAUNCH)
+    assert callable(backend.spline_inverse) and callable(backend.velocity)

@@ -15,6 +15,7 @@ from simulated_gpu import SimulatedDriver, compile_grid
 
 import kacflow_core
 from kacflow_core import _run
+from kacflow_core._arrays import HOST, NUMPY
 from kacflow_core._dispatch import POINT_FUNCTIONS, get_backend, register_backend
 from kacflow_core._layout import Layout
 from kacflow_core.backends import _jobs
@@ -237,7 +238,7 @@ def unchecked(request: pytest.FixtureRequest, driver: SimulatedDriver) -> _run.T
     """Where a call computes whose arguments nobody has checked."""
     if request.param not in ("simulated", *kacflow_core.available_backends()):
         pytest.skip(f"no {request.param} backend here")
-    return _run.of_numpy(get_backend(request.param), threads=1)
+    return _run.Target(get_backend(request.param), NUMPY, HOST)
 
 
 PARAMETERS = {name: rows_of(column) for column, name in enumerate("tac")}
