@@ -85,8 +85,8 @@ class EmpiricalField:
         self, data: Tensor, path: Path, labels: Tensor | None = None, *, chunk: int | None = None
     ) -> None:
         _arguments.tensor("data", data)
-        if not data.ndim or not len(data):
-            raise ValueError(f"data: got shape {tuple(data.shape)}; allowed: (n, ...) with n >= 1")
+        some = data.ndim and len(data)
+        _arguments.must(some, "data", f"shape {tuple(data.shape)}", "(n, ...) with n >= 1")
         if plain(data) and not bool(data.isfinite().all()):
             raise ValueError("data: got inf or NaN; allowed: finite numbers")
         check_density(path)

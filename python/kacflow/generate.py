@@ -14,13 +14,16 @@ from torch import Tensor
 from kacflow._arguments import (
     FLOATS,
     WORKING,
+    at_least_zero,
     choice,
     flag,
     given,
     integer,
+    must,
     real,
     reals,
     tensor,
+    wrong_type,
 )
 from kacflow._optional import require
 from kacflow.ops import _tensors
@@ -121,15 +124,14 @@ def _horizon(path: Any) -> float:
     """The T of a path."""
     T = None if isinstance(path, Tensor) else getattr(path, "T", None)  # theirs is a transpose
     if not isinstance(T, (int, float)) or not 0 < T < math.inf:
-        raise TypeError(f"path: got {given(path)}; allowed: a path, with a horizon T > 0")
+        raise wrong_type("path", path, "a path, with a horizon T > 0")
     return float(T)
 
 
 def end_time(t_min: Any, T: float) -> float:
     """Where an integration from ``T`` ends, as a float in [0, T)."""
     end = real("t_min", t_min)
-    if not 0 <= end < T:
-        raise ValueError(f"t_min: got {end}; allowed: 0 <= t_min < T = {T:g}")
+    must(0 <= end < T, "t_min", end, f"0 <= t_min < T = {T:g}")
     return end
 
 
@@ -143,13 +145,13 @@ def _given_grid(T: float, t_grid: Any) -> list[float]:
     """Decreasing times; those of a tensor may exceed T by the rounding of its type."""
     allowed = "at least two decreasing times"
     grid = reals("t_grid", t_grid, allowed)
-    if len(grid) < 2 or any(not s < t for t, s in itertools.pairwise(grid)):
-        raise ValueError(f"t_grid: got {str(grid)[:80]}; allowed: {allowed}")
+    decreases = len(grid) > 1 and all(s < t for t, s in itertools.pairwise(grid))
+    must(decreases, "t_grid", str(grid)[:80], allowed)
     last = T * (1 + 1e-6)
     if isinstance(t_grid, Tensor) and t_grid.is_floating_point():
         last = max(last, T + _spacing(T, t_grid.dtype))
-    if not (grid[0] <= last and grid[-1] >= 0):
-        raise ValueError(f"t_grid: got {grid[0]:g} to {grid[-1]:g}; allowed: within [0, {T:g}]")
+    within = grid[0] <= last and grid[-1] >= 0
+    must(within, "t_grid", f"{grid[0]:g} to {grid[-1]:g}", f"within [0, {T:g}]")
     return grid
 
 
@@ -164,8 +166,8 @@ def times_between(path: Any, steps: Any, t_grid: Any, t_min: Any, rho: Any) -> l
 
 def _last_time(T: float, dtype: torch.dtype, name: str) -> float:
     """The largest number of a type that is not beyond T."""
-    if torch.finfo(dtype).max < T:
-        raise ValueError(f"{name}: got dtype {dtype}; allowed: a type that holds times up to {T:g}")
+    holds = torch.finfo(dtype).max >= T
+    must(holds, name, f"dtype {dtype}", f"a type that holds times up to {T:g}")
     return math.floor(T / _spacing(T, dtype)) * _spacing(T, dtype)
 
 
@@ -208,7 +210,7 @@ def learned_field(
     model sees their own type.
     """
     if not callable(model):
-        raise TypeError(f"model: got {given(model)}; allowed: a function of (x, t)")
+        raise wrong_type("model", model, "a function of (x, t)")
     dtype = tensor(name, points).dtype
     classes, weight = _classes(labels, points, name), _weight(guidance, labels)
     choice("prediction", prediction, PREDICTIONS)
@@ -367,11 +369,8 @@ def generate(
 
 def _check_transport(path: Any, prediction: str) -> None:
     """That a model predicts the data, and the path can move its noise."""
-    if prediction != "data":
-        raise ValueError(
-            f"method: got 'transport' with prediction {prediction!r}; allowed: a model that "
-            "predicts the data, prediction='data'"
-        )
+    got = f"'transport' with prediction {prediction!r}"
+    must(prediction == "data", "method", got, "a model that predicts the data, prediction='data'")
     if not callable(getattr(path, "transport", None)):
         raise TypeError(f"path: got {given(path)}; allowed for 'transport': a kacflow.Path")
 
@@ -394,11 +393,8 @@ def _classes(labels: Any, points: Tensor, name: str) -> Tensor | None:
 
 def _weight(guidance: Any, labels: Any) -> float:
     """A checked weight of guidance."""
-    weight = real("guidance", guidance, "a finite float >= 0")
-    if not 0.0 <= weight < math.inf:
-        raise ValueError(f"guidance: got {weight}; allowed: a finite float >= 0")
-    if weight and labels is None:
-        raise ValueError(f"guidance: got {weight} without labels; allowed: 0")
+    weight = at_least_zero("guidance", guidance)
+    must(not weight or labels is not None, "guidance", f"{weight} without labels", "0")
     return weight
 
 
@@ -410,16 +406,14 @@ def tolerances(options: dict[str, Any], method: str, dtype: torch.dtype) -> dict
     checked: dict[str, Any] = {}
     for name in ("rtol", "atol"):
         if name in options:
-            checked[name] = real(name, options[name])
-            if not 0 <= checked[name] < math.inf:
-                raise ValueError(f"{name}: got {checked[name]}; allowed: a finite float >= 0")
+            checked[name] = at_least_zero(name, options[name])
         elif dtype not in WORKING:
             checked[name] = torch.finfo(dtype).eps / _SHARES.get(method, 256)
-    if checked.get("rtol") == checked.get("atol") == 0:
-        raise ValueError("rtol: got 0, as atol; allowed: one of them > 0")
+    zero = checked.get("rtol") == checked.get("atol") == 0
+    must(not zero, "rtol", "0, as atol", "one of them > 0")
     more = options.get("options")
     if more is not None and not isinstance(more, dict):
-        raise TypeError(f"options: got {given(more)}; allowed: a dict or None")
+        raise wrong_type("options", more, "a dict or None")
     return {**checked, "options": more or {}}
 
 

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from kacflow import _arguments
+from kacflow._arguments import must
 from kacflow._optional import require
 
 Float64 = NDArray[np.float64]
@@ -24,10 +25,8 @@ def _flat(name: str, samples: ArrayLike, least: int) -> Float64:
     if given.dtype.kind not in "biuf":
         raise TypeError(f"{name}: got dtype {given.dtype}; allowed: real numbers")
     array = given.astype(np.float64)
-    if array.ndim < 2 or array.shape[0] < least:
-        raise ValueError(
-            f"{name}: got shape {array.shape}; allowed: (n, ...) with n >= {least} samples"
-        )
+    enough = array.ndim > 1 and array.shape[0] >= least
+    must(enough, name, f"shape {array.shape}", f"(n, ...) with n >= {least} samples")
     if not np.isfinite(array).all():
         raise ValueError(f"{name}: holds NaN or infinite values; allowed: finite numbers")
     return array.reshape(array.shape[0], -1)
@@ -35,10 +34,8 @@ def _flat(name: str, samples: ArrayLike, least: int) -> Float64:
 
 def _both(x: ArrayLike, y: ArrayLike, least: int) -> tuple[Float64, Float64]:
     left, right = _flat("x", x, least), _flat("y", y, least)
-    if left.shape[1] != right.shape[1]:
-        raise ValueError(
-            f"y: got {right.shape[1]} numbers a sample; allowed: {left.shape[1]}, as in x"
-        )
+    own, wanted = right.shape[1], left.shape[1]
+    must(own == wanted, "y", f"{own} numbers a sample", f"{wanted}, as in x")
     return left, right
 
 

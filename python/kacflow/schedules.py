@@ -242,10 +242,8 @@ def _schedule(
 ) -> Schedule:
     """The schedule by that name, or the object given, with its value at 0 checked."""
     if isinstance(given, str):
-        if given not in table:
-            raise ValueError(
-                f"{argument}: got {given!r}; allowed: {', '.join(table)}, or an object"
-            )
+        allowed = f"{', '.join(table)}, or an object"
+        _arguments.must(given in table, argument, repr(given), allowed)
         return table[given](T)
     if not isinstance(given, Schedule):
         raise TypeError(

@@ -419,15 +419,14 @@ def check_noise(
     """
     moments = _arguments.reals("times", times, "increasing floats > 0")
     finite = all(map(math.isfinite, moments))
-    if not moments or not finite or moments[0] <= 0 or sorted(set(moments)) != moments:
-        raise ValueError(f"times: got {moments}; allowed: increasing floats > 0")
+    good = moments and finite and moments[0] > 0 and sorted(set(moments)) == moments
+    _arguments.must(good, "times", moments, "increasing floats > 0")
     wanted = check_names() if only is None else [only] if isinstance(only, str) else only
     if not isinstance(wanted, Iterable):
-        raise TypeError(f"only: got {_arguments.given(only)}; allowed: names of check_names()")
+        raise _arguments.wrong_type("only", only, "names of check_names()")
     wanted = [_arguments.choice("only", name, check_names()) for name in wanted]
     extents = _arguments.shape(shape)
-    if not math.prod(extents):
-        raise ValueError(f"shape: got {extents}; allowed: of one number at least")
+    _arguments.must(math.prod(extents), "shape", extents, "of one number at least")
     Path(noise, moments[-1])  # which says what is no process
     subject, done = _Subject(noise, extents, moments), {}
     for check in _CHECKS:

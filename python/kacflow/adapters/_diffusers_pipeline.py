@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from kacflow._arguments import choice, flag, given, integer
+from kacflow._arguments import choice, flag, integer, must, wrong_type
 from kacflow._optional import require
 from kacflow.ops import _tensors
 
@@ -23,13 +23,9 @@ def generators(value: Any, shape: Sequence[int]) -> Any:
     if not isinstance(value, (list, tuple)) or not all(
         isinstance(g, torch.Generator) for g in value
     ):
-        raise TypeError(
-            f"generator: got {given(value)}; allowed: a torch.Generator, a list of them or None"
-        )
-    if not value or list(shape[:1]) != [len(value)]:
-        raise ValueError(
-            f"generator: got {len(value)}; allowed: one, or as many as samples in {tuple(shape)}"
-        )
+        raise wrong_type("generator", value, "a torch.Generator, a list of them or None")
+    fits = value and list(shape[:1]) == [len(value)]
+    must(fits, "generator", len(value), f"one, or as many as samples in {tuple(shape)}")
     return list(value)
 
 
@@ -100,8 +96,7 @@ class KacPipeline(DiffusionPipeline):
         flag("return_dict", return_dict)
         batch_size = integer("batch_size", batch_size, 1, 2**31 - 1)
         size = self.unet.config.sample_size
-        if size is None:
-            raise ValueError("unet: got config.sample_size None; allowed: the size of the images")
+        must(size is not None, "unet", "config.sample_size None", "the size of the images")
         sides = (size, size) if isinstance(size, int) else tuple(size)
         device, dtype = self._execution_device, self.unet.dtype
         image = self.scheduler.init_noise(

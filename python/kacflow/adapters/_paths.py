@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kacflow import schedules
-from kacflow._arguments import given
+from kacflow._arguments import given, must, wrong_type
 from kacflow._optional import require
 from kacflow._times import as_tensor
 from kacflow.gaussian import GaussianPath
@@ -36,7 +36,7 @@ _NOISES: dict[type, tuple[str, ...]] = {
 def check_path(path: Any) -> Path:
     """A path, or TypeError."""
     if not isinstance(path, Path):
-        raise TypeError(f"path: got {given(path)}; allowed: a kacflow.Path")
+        raise wrong_type("path", path, "a kacflow.Path")
     return path
 
 
@@ -67,12 +67,9 @@ def on_cone(noise: Tensor, process: KacProcess, clock: Tensor) -> Tensor:
     edge = leading(c, noise.ndim) * leading(clock, noise.ndim)
     if plain(noise) and noise.numel():
         most = edge * (1 + max(1e-6, kind.eps)) + kind.tiny * kind.eps
-        excess = (size.detach() - most.detach()).max()
-        if not bool(excess <= 0):
-            raise ValueError(
-                f"noise: got numbers beyond c g(t) by up to {float(excess):g}; allowed: "
-                "Kac noise of these timesteps, drawn by sample_noise"
-            )
+        excess = float((size.detach() - most.detach()).max())
+        got = f"numbers beyond c g(t) by up to {excess:g}"
+        must(excess <= 0, "noise", got, "Kac noise of these timesteps, drawn by sample_noise")
     if noise.dtype == clock.dtype:
         return noise
     exact = noise.to(clock.dtype)
@@ -128,7 +125,7 @@ def restore(said: Any, device: torch.device) -> Path:
         For anything else; naming the argument ``path``.
     """
     if not isinstance(said, Mapping):
-        raise TypeError(f"path: got {given(said)}; allowed: {_ALLOWED}")
+        raise wrong_type("path", said, _ALLOWED)
     if "own" in said:
         raise ValueError(
             f"path: got {said['own']!s:.200}, which a file cannot name; allowed: to give the path "

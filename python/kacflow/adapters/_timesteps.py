@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from kacflow import _arguments
-from kacflow._arguments import NUMBERS, given, integer, numeric, real, reals, tensor
+from kacflow._arguments import NUMBERS, given, integer, must, numeric, real, reals, tensor
 from kacflow.generate import MAX_STEPS
 from kacflow.ops import _tensors
 from kacflow.path import Path
@@ -75,24 +75,19 @@ class Timesteps:
             name, allowed = "timesteps", f"decreasing numbers in ({end * most / T:g}, {most}]"
             grid = [t / most * T for t in reals(name, timesteps, allowed)]
             steps = num_inference_steps
-            if steps is not None and integer("num_inference_steps", steps, 1) != len(grid):
-                raise ValueError(
-                    f"num_inference_steps: got {shown(steps)}; allowed: None, beside {len(grid)} "
-                    "timesteps"
-                )
-            if not grid or not grid[0] <= T or not grid[-1] > end:
-                raise ValueError(f"{name}: got {str(timesteps)[:80]}; allowed: {allowed}")
+            fits = steps is None or integer("num_inference_steps", steps, 1) == len(grid)
+            beside = f"None, beside {len(grid)} timesteps"
+            must(fits, "num_inference_steps", shown(steps), beside)
+            must(grid and grid[0] <= T and grid[-1] > end, name, str(timesteps)[:80], allowed)
         else:
             name, allowed = "num_inference_steps", f"an int in [1, {MAX_STEPS}]"
             steps = integer(name, num_inference_steps, 1, MAX_STEPS)
             grid = [T + (end - T) * i / steps for i in range(steps)]
         where = None if device is None else _arguments.device(device)
         numbers = torch.tensor([t * most / T for t in grid], dtype=torch.float32, device="cpu")
-        if not all(s < t for t, s in itertools.pairwise(numbers.tolist())):
-            got = num_inference_steps if timesteps is None else str(timesteps)[:80]
-            raise ValueError(
-                f"{name}: got {got}; allowed: {allowed}, whose timesteps float32 can tell apart"
-            )
+        got = num_inference_steps if timesteps is None else str(timesteps)[:80]
+        decrease = all(s < t for t, s in itertools.pairwise(numbers.tolist()))
+        must(decrease, name, got, f"{allowed}, whose timesteps float32 can tell apart")
         self.num_inference_steps = len(grid)
         self._grid = [*grid, end]
         self._numbers = numbers
@@ -134,15 +129,14 @@ class Timesteps:
             place = self._place(timestep)
             if place is not None:
                 return place
-            if numeric("timestep", timestep, allowed).numel() != 1:
-                raise ValueError(f"timestep: got {given(timestep)}; allowed: {allowed}")
+            one = numeric("timestep", timestep, allowed).numel() == 1
+            must(one, "timestep", given(timestep), allowed)
             if timestep.is_floating_point():
                 numbers = numbers.to(timestep.dtype).to(numbers.dtype)
             timestep = timestep.item()
         number = real("timestep", timestep, allowed)
         found = (numbers == number).nonzero().flatten().tolist()
-        if not found:
-            raise ValueError(f"timestep: got {number:g}; allowed: {allowed}")
+        must(found, "timestep", f"{number:g}", allowed)
         return expected if expected in found else found[0]
 
     def _place(self, timestep: Tensor) -> int | None:

@@ -25,6 +25,7 @@ from kacflow._arguments import (
     NUMBERS,
     given,
     integer,
+    must,
     positive,
     real,
     same_shape,
@@ -155,8 +156,7 @@ class NoiseEulerScheduler(Timesteps, SchedulerMixin, ConfigMixin):
             return path.sample_prior(
                 shape, generator=sources, first=first, dtype=dtype, device=device
             )
-        if first != 0:
-            raise ValueError(f"first: got {given(first)}; allowed: 0 beside a list of generators")
+        must(first == 0, "first", given(first), "0 beside a list of generators")
         one = (1, *shape[1:])
         drawn = [self.init_noise(one, generator=g, dtype=dtype, device=device) for g in sources]
         return torch.cat(drawn)
@@ -349,16 +349,16 @@ class NoiseEulerScheduler(Timesteps, SchedulerMixin, ConfigMixin):
         if isinstance(timesteps, Tensor):
             tensor(name, timesteps, NUMBERS)
             size = sample.shape[:1] if timesteps.ndim else ()
-            if timesteps.shape[:1] != size or timesteps.numel() != math.prod(size):
-                raise ValueError(f"{name}: got shape {tuple(timesteps.shape)}; allowed: {allowed}")
+            fits = timesteps.shape[:1] == size and timesteps.numel() == math.prod(size)
+            must(fits, name, f"shape {tuple(timesteps.shape)}", allowed)
             _tensors.check_same_device(name, timesteps, other, sample.device)
             if _tensors.plain(timesteps) and timesteps.numel():
                 low, high = (float(v) for v in torch.aminmax(timesteps.detach()))
                 slack = torch.finfo(timesteps.dtype).eps if timesteps.is_floating_point() else 0
-                if not (low >= 0 and high <= most * (1 + max(slack, 1e-6))):
-                    raise ValueError(f"{name}: got {low:g} to {high:g}; allowed: {allowed}")
-        elif not 0 <= real(name, timesteps, allowed) <= most:
-            raise ValueError(f"{name}: got {timesteps}; allowed: {allowed}")
+                within = low >= 0 and high <= most * (1 + max(slack, 1e-6))
+                must(within, name, f"{low:g} to {high:g}", allowed)
+        else:
+            must(0 <= real(name, timesteps, allowed) <= most, name, timesteps, allowed)
         times: Any = self.time(timesteps)
         last = self.path.T
         times = times.clamp(max=last) if isinstance(timesteps, Tensor) else min(times, last)

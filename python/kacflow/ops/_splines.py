@@ -36,10 +36,8 @@ def _check(name: str, x: Tensor, *others: Tensor) -> None:
         raise ValueError(f"{name}: got shape {tuple(x.shape)}; allowed: (n0, C, inner)")
     for what, value in zip(names, data, strict=False):
         _arguments.same_shape(what, value, x.shape, name)
-    if edges.ndim != 2 or edges.shape[0] != x.shape[1] or edges.shape[1] < 2:
-        raise ValueError(
-            f"edges: got shape {tuple(edges.shape)}; allowed: ({x.shape[1]}, bins + 1)"
-        )
+    fits = edges.ndim == 2 and edges.shape[0] == x.shape[1] and edges.shape[1] > 1
+    _arguments.must(fits, "edges", f"shape {tuple(edges.shape)}", f"({x.shape[1]}, bins + 1)")
     for what, value in (("values", values), ("slopes", slopes)):
         _arguments.same_shape(what, value, edges.shape, "edges")
 

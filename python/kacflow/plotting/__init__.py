@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kacflow._arguments import real
+from kacflow._arguments import must, real
 from kacflow._optional import require
 
 _INK = "#1f4e79"
@@ -47,10 +47,8 @@ def image_grid(images: ArrayLike, columns: int | None = None, gap: int = 1) -> N
     as make the grid about square; ``gap`` white pixels lie between images.
     """
     array = np.asarray(images, np.float64)
-    if array.ndim != 4 or array.shape[0] < 1 or array.shape[1] not in (1, 3):
-        raise ValueError(
-            f"images: got shape {array.shape}; allowed: (n >= 1, 1 or 3, height, width)"
-        )
+    good = array.ndim == 4 and len(array) and is_image(array.shape[1:])
+    must(good, "images", f"shape {array.shape}", "(n >= 1, 1 or 3, height, width)")
     n, _, height, width = array.shape
     columns = columns or math.ceil(math.sqrt(n))
     rows = math.ceil(n / columns)

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from kacflow import _arguments
 from kacflow import path as paths
+from kacflow._arguments import must
 from kacflow._optional import require
 from kacflow.training.config import ADDED, TrainConfig
 from kacflow.training.data import sample_shape_of
@@ -183,8 +184,7 @@ def _parsed(data: bytes, network: nn.Module | None) -> Checkpoint:
     except (safetensors.SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise ValueError(f"its tensors cannot be read: {error}") from None
     classes = _arguments.integer("classes", head["classes"], int(config.labels), 2**20)
-    if classes and not config.labels:
-        raise ValueError(f"classes: got {classes}; allowed: 0, for a network without labels")
+    must(not classes or config.labels, "classes", classes, "0, for a network without labels")
     found = Checkpoint(tensors, config, sample_shape, classes, step)
     _compare(found, network)
     return found
@@ -199,8 +199,7 @@ def _sample_shape(given: Any, config: TrainConfig) -> tuple[int, ...]:
         counts = isinstance(given, list) and all(type(n) is int and n >= 1 for n in given)
         good = counts and len(given) > 0 and math.prod(given) <= _LARGEST
         allowed = "integers >= 1, one or more"
-    if not good:
-        raise ValueError(f"sample_shape: got {given}; allowed: {allowed}")
+    must(good, "sample_shape", given, allowed)
     return known or tuple(given)
 
 
@@ -260,11 +259,9 @@ def _compare(saved: Checkpoint, custom: nn.Module | None) -> None:
         raise ValueError(f"tensor {name!r} is {state}")
     for name, value in tensors.items():
         like = expected[name]
-        if value.shape != like.shape or value.dtype != like.dtype:
-            raise ValueError(
-                f"{name}: got {_arguments.given(value)}; allowed: shape {tuple(like.shape)} and "
-                f"dtype {like.dtype}"
-            )
+        same = value.shape == like.shape and value.dtype == like.dtype
+        allowed = f"shape {tuple(like.shape)} and dtype {like.dtype}"
+        must(same, name, _arguments.given(value), allowed)
     counted = {k: v for k, v in tensors.items() if k[:10] == "optimizer." and k[-5:] == ".step"}
     exact = min(step, 2**24)  # Adam counts in float32
     late = min(exact, config.learned_steps)  # where the noise stopped

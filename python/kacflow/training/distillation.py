@@ -129,11 +129,7 @@ def _check(
     config: TrainConfig, sample_shape: tuple[int, ...], classes: int, teacher: TrainedModel
 ) -> None:
     """ValueError unless ``teacher`` can teach the student of ``config``."""
-    of = teacher.config
-
-    def must(good: bool, name: str, allowed: str) -> None:
-        if not good:
-            raise ValueError(f"{name}: got {getattr(config, name)!r}; allowed: {allowed}")
+    of, must = teacher.config, config._must
 
     for name in ("path", "a", "c", "b", "T", "signal", "clock", "noise_start", "noise_components",
                  "noise_bins", "noise_bound", "noise_tails"):  # fmt: skip

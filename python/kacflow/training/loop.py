@@ -146,21 +146,20 @@ def _train(
     check_tracker(config)
     accelerator = processes.accelerator(config.device, config.tracker, config.out)
     parts = accelerator.num_processes * config.accumulate
-    if config.batch % parts:
-        raise ValueError(
-            f"batch: got {config.batch}; allowed: multiples of {parts}, for "
-            f"{accelerator.num_processes} processes that accumulate {config.accumulate} pieces each"
-        )
+    world, pieces = accelerator.num_processes, config.accumulate
+    allowed = f"multiples of {parts}, for {world} processes that accumulate {pieces} pieces each"
+    config._must(config.batch % parts == 0, "batch", allowed)
     cuda = [accelerator.device] if accelerator.device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):
         torch.manual_seed(config.seed)
         data, held_out = load_parts(config)
-        if config.labels and not data.classes:
-            raise ValueError(
-                f"labels: got True, but data {config.data!r} has no classes; allowed: 'digits', "
-                "'grid9', 'gaussians9', CIFAR-10, arrays with a label_key, or images in folders, "
-                "one a class"
-            )
+        _arguments.must(
+            data.classes or not config.labels,
+            "labels",
+            f"True, but data {config.data!r} has no classes",
+            "'digits', 'grid9', 'gaussians9', CIFAR-10, arrays with a label_key, or images in "
+            "folders, one a class",
+        )
         if saved is not None and saved.classes != (data.classes if config.labels else 0):
             raise ValueError(
                 f"data: {config.data!r} has {data.classes} classes; allowed: {saved.classes}, as "
@@ -196,11 +195,8 @@ def _saved_run(
             f"resume: the run in {config.out!r} has another configuration ({'; '.join(changed)}); "
             f"only {', '.join(sorted(RESUMABLE))} may change"
         )
-    if saved.step > config.steps:
-        raise ValueError(
-            f"steps: got {config.steps}, but the run in {config.out!r} has done {saved.step}; "
-            f"allowed: an integer >= {saved.step}"
-        )
+    got = f"{config.steps}, but the run in {config.out!r} has done {saved.step}"
+    _arguments.must(saved.step <= config.steps, "steps", got, f"an integer >= {saved.step}")
     return saved
 
 
