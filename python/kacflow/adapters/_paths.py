@@ -33,6 +33,20 @@ _NOISES: dict[type, tuple[str, ...]] = {
 }
 
 
+class OnKacPath:
+    """Made with a Kac path, in front of a class that is made with any path."""
+
+    def __init__(
+        self,
+        a: float | Tensor,
+        c: float | Tensor,
+        T: float = 1.0,
+        signal: str | schedules.Schedule = "linear",
+        clock: str | schedules.Schedule = "linear",
+    ) -> None:
+        super().__init__(KacPath(KacProcess(a, c), T, signal, clock))  # type: ignore[call-arg]
+
+
 def check_path(path: Any) -> Path:
     """A path, or TypeError."""
     if not isinstance(path, Path):

@@ -166,8 +166,4 @@ class Timesteps:
                 )
         if self._step_index is None or index != expected:
             self._begin_anew(self._begin_index)
-            self._reset()
         return index
-
-    def _reset(self) -> None:
-        """Forget earlier steps."""

@@ -439,13 +439,14 @@ class KacEulerScheduler(NoiseEulerScheduler):
         self._begin(path, num_train_timesteps, t_min, a=a, c=c, T=T)
 
 
-class _AB2:
+class _AB2(Timesteps):
     """Adams-Bashforth steps of second order in place of those of Euler."""
 
     _before: Tensor | None
     _last: float
 
-    def _reset(self) -> None:
+    def _begin_anew(self, index: int | None) -> None:
+        super()._begin_anew(index)
         self._before, self._last = None, 0.0
 
     def _increment(self, velocity: Tensor, length: float) -> Tensor:

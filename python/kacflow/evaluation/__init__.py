@@ -24,7 +24,7 @@ from kacflow.training.checkpoint import TrainedModel, load_model
 from kacflow.training.config import TrainConfig
 from kacflow.training.data import load_parts
 from kacflow.training.processes import usable_device
-from kacflow.training.sampling import default_steps, draw_samples
+from kacflow.training.sampling import balanced_labels, default_steps, draw_samples
 from kacflow_core import __version__
 
 __all__ = [
@@ -245,13 +245,6 @@ def _first(given: Any, n: int | None) -> Tensor:
     there = f"{n}, more than the {len(given)} samples of the source"
     must(n is None or n <= len(given), "n", there, "at most these")
     return given.detach()[:n].cpu().float()
-
-
-def balanced_labels(n: int, classes: int, label: int | None = None) -> Tensor | None:
-    """``label`` for all, or equally many of each class."""
-    if label is not None:
-        return torch.full((n,), _arguments.integer("label", label))
-    return torch.arange(n) * classes // n if classes else None
 
 
 def _check(generated: Tensor) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from kacflow import _arguments
 from kacflow.ops import _spline_formulas
 from kacflow.ops._kernels import readable, target_of
-from kacflow.ops._rules import register
+from kacflow.ops._rules import Asked, Rule, register
 from kacflow_core import _run
 from kacflow_core._run import Target, aligned
 
@@ -159,17 +159,10 @@ class _Composed:
         return list(push(tuple(full)))
 
 
-class _Last:
-    """No further derivatives."""
-
-    keeps_outputs = False
-
-    def backward(self, *_: Any) -> NoReturn:
-        raise RuntimeError(
-            "kacflow: _spline_grad has no derivatives; those of _spline have, with create_graph"
-        )
-
-    jvp = backward
+def _no_further(of: Asked) -> NoReturn:
+    raise RuntimeError(
+        "kacflow: _spline_grad has no derivatives; those of _spline have, with create_graph"
+    )
 
 
 def _spline_backward(
@@ -221,7 +214,8 @@ def define(lib: torch.library.Library, tags: Sequence[torch.Tag], places: Sequen
         ("_spline", "Tensor x", "(Tensor, Tensor)", spline, _spline_fake, of_spline),
         ("_spline_inverse", "Tensor y", "Tensor", spline_inverse, _inverse_fake, of_inverse),
         ("_spline_grad", "Tensor x, Tensor grad_y, Tensor grad_slope",
-         "(Tensor, Tensor, Tensor, Tensor)", spline_grad, _grad_fake, _Last()),
+         "(Tensor, Tensor, Tensor, Tensor)", spline_grad, _grad_fake,
+         Rule(_no_further, inputs=range(6), keeps_outputs=False)),
     ):  # fmt: skip
         lib.define(f"{name}({takes}, {_KNOTS}) -> {gives}", tags=tags)
         op = getattr(torch.ops.kacflow, name).default

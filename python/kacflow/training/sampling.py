@@ -66,6 +66,13 @@ def draw_samples(
     return torch.cat(done)
 
 
+def balanced_labels(n: int, classes: int, label: int | None = None) -> Tensor | None:
+    """``label`` for all, or equally many of each class."""
+    if label is not None:
+        return torch.full((n,), _arguments.integer("label", label))
+    return torch.arange(n) * classes // n if classes else None
+
+
 def default_steps(config: TrainConfig) -> int:
     """Steps of the Euler method that a network generates with, if nothing is said."""
     return config.student_steps if config.teacher else 100

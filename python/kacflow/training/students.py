@@ -19,7 +19,7 @@ from kacflow.training.checkpoint import FILE_NAME, TrainedModel, load_checkpoint
 from kacflow.training.config import STUDENT_LOSSES
 from kacflow.training.distillation import digest
 from kacflow.training.loop import TrainResult, train
-from kacflow.training.sampling import default_steps, draw_samples
+from kacflow.training.sampling import balanced_labels, default_steps, draw_samples
 
 STEPS = (20, 4, 2, 1)
 TRAIN_STEPS = 2000
@@ -184,7 +184,7 @@ def _draw(
         model: TrainedModel = load_model(place, network=network, device=device)
         config, steps = model.config, default_steps(model.config)
         n = 16 if plotting.is_image(model.sample_shape) else 500
-        labels = torch.arange(n) * model.classes // n if model.classes else None
+        labels = balanced_labels(n, model.classes)
         weight = 0.0 if config.teacher else guidance
         samples = draw_samples(model, n, labels=labels, guidance=weight, seed=0)
         who = "teacher, " * (place == run)
