@@ -26,6 +26,7 @@ from kacflow._arguments import (
 from kacflow._arguments import (
     generator as checked_generator,
 )
+from kacflow.generate import check_velocity
 from kacflow.ops import _tensors
 from kacflow.process import KacProcess
 from kacflow_core._characteristic import with_slope
@@ -320,17 +321,8 @@ def _monte_carlo(
 
 def _values(f0: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
     """f0 at points of shape (m, P) or (m, P, d), checked to be of shape (m, P)."""
-    values = f0(points)
-    if not isinstance(values, Tensor) or values.dtype not in FLOATS:
-        raise TypeError(f"f0: returned {given(values)}; allowed: a tensor of floats")
-    if values.shape != points.shape[:2]:
-        raise ValueError(
-            f"f0: returned shape {tuple(values.shape)} for points of shape {tuple(points.shape)}; "
-            f"allowed: {tuple(points.shape[:2])}"
-        )
-    if values.layout is not torch.strided or values.device != points.device:
-        raise ValueError(f"f0: returned {given(values)}; allowed: dense, on {points.device}")
-    return values.to(points.dtype)
+    like = points if points.ndim == 2 else points[..., 0]
+    return check_velocity("f0: returned", f0(points), like).to(points.dtype)
 
 
 def _mean(term: Callable[[int], Tensor], terms: int, chunk: int) -> Estimate:

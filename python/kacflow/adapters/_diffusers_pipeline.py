@@ -14,6 +14,7 @@ from kacflow.ops import _tensors
 _library = require("diffusers", __name__)
 DiffusionPipeline: Any = _library.DiffusionPipeline
 ImagePipelineOutput: Any = _library.ImagePipelineOutput
+VaeImageProcessor: Any = require("diffusers.image_processor", __name__).VaeImageProcessor
 
 
 def generators(value: Any, shape: Sequence[int]) -> Any:
@@ -111,11 +112,6 @@ class KacPipeline(DiffusionPipeline):
         for timestep in self.progress_bar(self.scheduler.timesteps):
             velocity = self.unet(image, timestep).sample
             image = self.scheduler.step(velocity, timestep, image, return_dict=False)[0]
-        if output_type != "latent":
-            image = (image / 2 + 0.5).clamp(0, 1)
-        if output_type in ("pil", "np"):
-            image = image.float().cpu().permute(0, 2, 3, 1).numpy()
-        if output_type == "pil":
-            image = self.numpy_to_pil(image)
+        images = VaeImageProcessor().postprocess(image, output_type)
         self.maybe_free_model_hooks()
-        return ImagePipelineOutput(images=image) if return_dict else (image,)
+        return ImagePipelineOutput(images=images) if return_dict else (images,)

@@ -98,10 +98,6 @@ def _named(schedule: Any, table: Mapping[str, type], T: float) -> str | None:
     return next((name for name, kind in table.items() if type(schedule) is kind), None)
 
 
-def _files() -> Any:
-    return require("safetensors.torch", __name__)
-
-
 def describe(path: Path) -> dict[str, Any]:
     """A path in what JSON knows, its tensors as base64 of a safetensors file.
 
@@ -126,7 +122,8 @@ def describe(path: Path) -> dict[str, Any]:
             said[name] = value.item() if isinstance(value, Tensor) else value
     if tensors:
         kept = {name: value.cpu().contiguous().clone() for name, value in tensors.items()}
-        said["tensors"] = base64.b64encode(_files().save(kept)).decode()
+        data = require("safetensors.torch", __name__).save(kept)
+        said["tensors"] = base64.b64encode(data).decode()
     return said
 
 
@@ -160,7 +157,8 @@ def _made(said: dict[str, Any], device: torch.device) -> Path:
         return GaussianPath(**said)
     tensors = {}
     if "tensors" in said:
-        found = _files().load(base64.b64decode(said.pop("tensors"), validate=True))
+        data = base64.b64decode(said.pop("tensors"), validate=True)
+        found = require("safetensors.torch", __name__).load(data)
         tensors = {name: value.to(device) for name, value in found.items()}
     name = said.pop("noise")
     noise_kind, fields = next((k, f) for k, f in _NOISES.items() if k.__name__ == name)

@@ -20,10 +20,7 @@ _REAL = "#b0b0b0"
 
 def figure(width: float, height: float) -> Any:
     """An empty figure of that size in inches, drawn without a display."""
-    require("matplotlib").use("Agg", force=False)
-    empty = require("matplotlib.figure").Figure(figsize=(width, height), layout="constrained")
-    require("matplotlib.backends.backend_agg").FigureCanvasAgg(empty)
-    return empty
+    return require("matplotlib.figure").Figure(figsize=(width, height), layout="constrained")
 
 
 def save(picture: Any, file: str | Path) -> Path:

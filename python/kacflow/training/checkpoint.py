@@ -203,8 +203,12 @@ def _sample_shape(given: Any, config: TrainConfig) -> tuple[int, ...]:
     return known or tuple(given)
 
 
-def _expected(saved: Checkpoint, custom: nn.Module | None) -> dict[str, Tensor]:
-    """Tensors of the shapes and types that a checkpoint of such a step holds, without memory."""
+def _expected(
+    saved: Checkpoint, custom: nn.Module | None
+) -> tuple[dict[str, Tensor], dict[str, int]]:
+    """Tensors of the shapes and types that a checkpoint of such a step holds, without memory; and
+    the numbers in those that count steps.
+    """
     config, shape = saved.config, saved.sample_shape
     with torch.device("meta"):
         network = build_network(config, shape, saved.classes) if custom is None else custom
@@ -219,11 +223,14 @@ def _expected(saved: Checkpoint, custom: nn.Module | None) -> dict[str, Tensor]:
     found.update((f"noise.{name}", value) for name, value in learned.items())
     if learned and not config.teacher:
         found.update((f"state.{name}_sum", found["state.loss_sum"]) for name in TERMS)
-    trained = [*network.parameters(), *(learned.values() if config.learned_steps else ())]
-    for i, value in enumerate(trained if saved.step else ()):  # Adam's, from the first step
+    trained, counts = list(network.parameters()), {"state.n_averaged": saved.step}
+    together = [*trained, *(learned.values() if config.learned_steps else ())]
+    for i, value in enumerate(together if saved.step else ()):  # Adam's, from the first step
+        done = saved.step if i < len(trained) else min(saved.step, config.learned_steps)
+        counts[f"optimizer.{i}.step"] = min(done, 2**24)  # Adam counts in float32
         found[f"optimizer.{i}.step"] = number
         found[f"optimizer.{i}.exp_avg"] = found[f"optimizer.{i}.exp_avg_sq"] = value
-    return found
+    return found, counts
 
 
 def _noise_shapes(config: TrainConfig, sample_shape: tuple[int, ...]) -> dict[str, Tensor]:
@@ -245,11 +252,9 @@ def _compare(saved: Checkpoint, custom: nn.Module | None) -> None:
     if custom is None and config.blocks > len(tensors):
         raise ValueError(f"blocks: got {config.blocks}, more than its {len(tensors)} tensors")
     try:
-        expected = _expected(saved, custom)
+        expected, counts = _expected(saved, custom)
     except (RuntimeError, OverflowError) as error:
         raise ValueError(f"its configuration gives no network: {error}") from None
-    of_network = sum(k[:10] == "optimizer." and k[-5:] == ".step" for k in expected)
-    of_network -= sum(k[:6] == "noise." for k in expected) if config.learned_steps else 0
     if custom is not None:  # Adam keeps nothing of weights that have had no gradient
         used = {name.rpartition(".")[0] for name in tensors}
         kept = {k for k in expected if k.rpartition(".")[0] in used or k[:10] != "optimizer."}
@@ -262,11 +267,7 @@ def _compare(saved: Checkpoint, custom: nn.Module | None) -> None:
         same = value.shape == like.shape and value.dtype == like.dtype
         allowed = f"shape {tuple(like.shape)} and dtype {like.dtype}"
         must(same, name, _arguments.given(value), allowed)
-    counted = {k: v for k, v in tensors.items() if k[:10] == "optimizer." and k[-5:] == ".step"}
-    exact = min(step, 2**24)  # Adam counts in float32
-    late = min(exact, config.learned_steps)  # where the noise stopped
-    done = {k: late if int(k.split(".")[1]) >= of_network else exact for k in counted}
-    if tensors["state.n_averaged"] != step or any(counted[k] != done[k] for k in counted):
+    if any(tensors[name] != number for name, number in counts.items() if name in tensors):
         raise ValueError(f"step: got {step}, but its optimiser or average has done others")
     if not 0 <= tensors["state.loss_count"] <= step:
         raise ValueError(f"state.loss_count: got a number that is not in [0, {step}]")
