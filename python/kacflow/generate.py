@@ -212,7 +212,9 @@ def learned_field(
     if not callable(model):
         raise wrong_type("model", model, "a function of (x, t)")
     dtype = tensor(name, points).dtype
-    classes, weight = _classes(labels, points, name), _weight(guidance, labels)
+    if labels is not None:
+        _tensors.check_labels(labels, points, name)
+    weight = _weight(guidance, labels)
     choice("prediction", prediction, PREDICTIONS)
     if prediction == "data" and not callable(getattr(path, "velocity", None)):
         raise TypeError(f"path: got {given(path)}; allowed for 'data': a path with a velocity")
@@ -226,15 +228,15 @@ def learned_field(
         else:
             time = x.new_full((), min(t, last_time), dtype=dtype)  # on the device: nothing waits
         time = time.expand(x.shape[0] if x.ndim else 1)
-        if classes is None:
+        if labels is None:
             return velocity(x, seen, time)
         if not weight:
-            return velocity(x, seen, time, classes)
+            return velocity(x, seen, time, labels)
         both = velocity(*(torch.cat((v, v)) for v in (x, seen, time)), guided)
         with_label, without = both.chunk(2)
         return (1.0 + weight) * with_label - weight * without
 
-    guided = None if classes is None else torch.cat((classes, torch.full_like(classes, -1)))
+    guided = None if labels is None else torch.cat((labels, torch.full_like(labels, -1)))
 
     def velocity(x: Tensor, seen: Tensor, time: Tensor, *label: Tensor | None) -> Tensor:
         found = check_velocity("model: returned", model(seen, time, *label), seen)
@@ -345,7 +347,11 @@ def generate(
         labels=labels, guidance=guidance, prediction=prediction, data=method == TRANSPORT,
     )  # fmt: skip
     if method == TRANSPORT:
-        _check_transport(path, prediction)
+        got = f"'transport' with prediction {prediction!r}"
+        allowed = "a model that predicts the data, prediction='data'"
+        must(prediction == "data", "method", got, allowed)
+        if not callable(getattr(path, "transport", None)):
+            raise TypeError(f"path: got {given(path)}; allowed for 'transport': a kacflow.Path")
     if method not in ADAPTIVE and options:
         raise TypeError(f"options: got {sorted(options)}; allowed: none for {method!r}")
     if method in ADAPTIVE and x_T.is_meta:
@@ -365,30 +371,6 @@ def generate(
     kept = grid if return_trajectory else [grid[0], grid[-1]]
     solution = adaptive(field, start, kept, method, tolerances(options, method, dtype)).to(dtype)
     return solution if return_trajectory else solution[-1]
-
-
-def _check_transport(path: Any, prediction: str) -> None:
-    """That a model predicts the data, and the path can move its noise."""
-    got = f"'transport' with prediction {prediction!r}"
-    must(prediction == "data", "method", got, "a model that predicts the data, prediction='data'")
-    if not callable(getattr(path, "transport", None)):
-        raise TypeError(f"path: got {given(path)}; allowed for 'transport': a kacflow.Path")
-
-
-def _classes(labels: Any, points: Tensor, name: str) -> Tensor | None:
-    """Labels beside the points."""
-    if labels is None:
-        return None
-    allowed = f"int64 of shape ({len(points) if points.ndim else 0},), or None"
-    if not isinstance(labels, Tensor) or labels.dtype != torch.int64:
-        raise TypeError(f"labels: got {given(labels)}; allowed: a tensor of {allowed}")
-    if not points.ndim or labels.shape != points.shape[:1]:
-        raise ValueError(f"labels: got shape {tuple(labels.shape)}; allowed: {allowed}")
-    if labels.device != points.device:
-        raise ValueError(
-            f"labels: is on {labels.device}; allowed: {points.device}, where {name} is"
-        )
-    return labels
 
 
 def _weight(guidance: Any, labels: Any) -> float:

@@ -39,12 +39,6 @@ def _both(x: ArrayLike, y: ArrayLike, least: int) -> tuple[Float64, Float64]:
     return left, right
 
 
-def _root(covariance: Float64) -> Float64:
-    """Symmetric square root of a positive semidefinite matrix."""
-    values, vectors = np.linalg.eigh(covariance)
-    return (vectors * np.sqrt(values.clip(min=0.0))) @ vectors.T
-
-
 def frechet_distance(x: ArrayLike, y: ArrayLike) -> float:
     """Squared Fréchet (2-Wasserstein) distance of the Gaussians fitted to two sets of samples.
 
@@ -76,7 +70,8 @@ def frechet_distance(x: ArrayLike, y: ArrayLike) -> float:
     shift = left.mean(0) - right.mean(0)
     c_x = np.atleast_2d(np.cov(left, rowvar=False))
     c_y = np.atleast_2d(np.cov(right, rowvar=False))
-    root = _root(c_x)
+    values, vectors = np.linalg.eigh(c_x)
+    root = (vectors * np.sqrt(values.clip(min=0.0))) @ vectors.T
     cross = np.sqrt(np.linalg.eigvalsh(root @ c_y @ root).clip(min=0.0)).sum()
     return max(0.0, float(shift @ shift + np.trace(c_x) + np.trace(c_y) - 2.0 * cross))
 

@@ -195,9 +195,6 @@ class QuantileProcess(nn.Module, ScaledProcess):
     def extra_repr(self) -> str:
         return f"{self.shape}, bins={self.bins}, bound={self.bound:g}, tails={self.tails!r}"
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.extra_repr()})"
-
     def _knots(self, dtype: torch.dtype) -> _Knots:
         """The knots of all splines, (C, K + 1)."""
         width, rise, slope = (

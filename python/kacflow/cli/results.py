@@ -163,10 +163,8 @@ def _plot(arguments: argparse.Namespace) -> None:
     known = tuple(PICTURES) if of_process else _OF_RUN
     wanted = [name for name in known if name in (arguments.only or known)]
     if set(arguments.only or ()) - set(known):
-        raise ValueError(
-            f"--only: got {', '.join(arguments.only)}; allowed for "
-            f"{'the process' if of_process else 'a run'}: {', '.join(known)}"
-        )
+        whom = f"{'the process' if of_process else 'a run'}: {', '.join(known)}"
+        raise ValueError(f"--only: got {', '.join(arguments.only)}; allowed for {whom}")
     if of_process:
         done = [PICTURES[name]((arguments.out or Path()) / f"{name}.png") for name in wanted]
     else:

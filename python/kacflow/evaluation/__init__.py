@@ -22,7 +22,7 @@ from kacflow.evaluation._features import Features, as_bytes
 from kacflow.evaluation._samples import everything
 from kacflow.training.checkpoint import TrainedModel, load_model
 from kacflow.training.config import TrainConfig
-from kacflow.training.data import load_parts
+from kacflow.training.data import TensorData, load_parts
 from kacflow.training.processes import usable_device
 from kacflow.training.sampling import balanced_labels, default_steps, draw_samples
 from kacflow_core import __version__
@@ -145,7 +145,8 @@ def evaluate(
     if model is None:
         if given is None:
             given = _samples.image_files(Path(cast(str, source)), data.sample_shape)
-        generated = _first(given, count if n is None and protocol == "paper" else n)
+        n = count if n is None and protocol == "paper" else n
+        generated = _samples.first_samples(given, n)
     else:
         n = count if n is None else n
         steps = default_steps(config) if steps is None else steps
@@ -230,21 +231,13 @@ def _source(source: Any, ema: bool, device: torch.device) -> tuple[TrainedModel 
         source = torch.from_numpy(source)
     if isinstance(source, Tensor):
         must(source.ndim > 1, "source", f"shape {tuple(source.shape)}", "(n, ...)")
-        return None, source, tuple(source.shape[1:])
+        return None, TensorData(source.detach().cpu().float()), tuple(source.shape[1:])
     place = Path(source)
     if _samples.is_run(place):
         model = load_model(place, ema=ema, device=device)
         return model, None, model.sample_shape
     array = _samples.array_file(place)
     return None, array, None if array is None else array.sample_shape
-
-
-def _first(given: Any, n: int | None) -> Tensor:
-    if not isinstance(given, Tensor):
-        return _samples.first_samples(given, n)
-    there = f"{n}, more than the {len(given)} samples of the source"
-    must(n is None or n <= len(given), "n", there, "at most these")
-    return given.detach()[:n].cpu().float()
 
 
 def _check(generated: Tensor) -> None:

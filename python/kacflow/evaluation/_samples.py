@@ -15,7 +15,7 @@ from kacflow.training._arrays import ArrayFile
 from kacflow.training._images import ImageFiles
 from kacflow.training._plane import Plane
 from kacflow.training.checkpoint import FILE_NAME
-from kacflow.training.data import Dataset, torch_generator
+from kacflow.training.data import Dataset, TensorData, torch_generator
 
 PARTS = ("train", "held-out")
 _LAW = 9000  #: Samples of a law of the plane, such as 'grid9', which has no end of them.
@@ -62,9 +62,10 @@ def image_files(place: Path, sample_shape: tuple[int, ...]) -> ImageFiles:
         return ImageFiles(place, sample_shape[1], sample_shape[0])
 
 
-def first_samples(data: ArrayFile | ImageFiles, n: int | None) -> Tensor:
+def first_samples(data: ArrayFile | ImageFiles | TensorData, n: int | None) -> Tensor:
     """The first ``n`` samples, or all of them."""
-    there = f"{n}, more than the {data.size} samples of {str(data.place)!r}"
+    where = "the source" if isinstance(data, TensorData) else repr(str(data.place))
+    there = f"{n}, more than the {data.size} samples of {where}"
     must(n is None or n <= data.size, "n", there, f"an int in [2, {data.size}]")
     with _called_source():
         return everything(data, 0, rows=torch.arange(n or data.size))[0]

@@ -111,10 +111,6 @@ class Rule:
         return result
 
 
-def _tuple(outputs: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
-    return (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
-
-
 def _function(op: Any, rule: Rule) -> Any:
     """The ``autograd.Function`` of one level: inputs are the dispatch keys and the arguments."""
 
@@ -136,7 +132,7 @@ def _function(op: Any, rule: Rule) -> Any:
         def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
             ctx.constants = [None if isinstance(v, Tensor) else v for v in inputs[1:]]
             ctx.positions = [i for i, v in enumerate(inputs[1:]) if isinstance(v, Tensor)]
-            outputs = _tuple(output)
+            outputs = (output,) if isinstance(output, Tensor) else output
             ctx.shapes = [(v.shape, v.dtype, v.device) for v in outputs]
             saved = [inputs[1 + i] for i in ctx.positions]
             saved += outputs if rule.keeps_outputs else ()

@@ -15,8 +15,8 @@ LARGE = 2**53  #: Integers up to here are exact as floating-point numbers, too.
 Check = Callable[[str, Any], Any]
 
 
-def option(default: Any, text: str, check: Check | Iterable[str]) -> Any:
-    """A field: its default, its help, and the check or the names of what it may be."""
+def option(default: Any, text: str, check: Check | Iterable[str] = _arguments.flag) -> Any:
+    """A field: its default, its help, and the check or the names of what it may be if no flag."""
     choices = None
     if not callable(check):
         choices = tuple(check)

@@ -107,7 +107,7 @@ class TrainConfig:
         _whole(2, 2**14),
     )
     channels: int = _option(3, "of images: 3 (colour) or 1 (grey)", _channels)
-    flip: bool = _option(False, "mirror images left to right, half of the time", _arguments.flag)
+    flip: bool = _option(False, "mirror images left to right, half of the time")
 
     path: str = _option(
         "kac",
@@ -211,7 +211,6 @@ class TrainConfig:
         False,
         "train on the classes of the data too: of digits, grid9 and CIFAR-10, of images in one "
         "folder a class, and of arrays with labels",
-        _arguments.flag,
     )
     label_dropout: float = _option(
         0.1,
@@ -260,7 +259,6 @@ class TrainConfig:
     scale_shift: bool = _option(
         False,
         "time and class scale and shift the normalised channels of a unet; without, they are added",
-        _arguments.flag,
     )
     patch: int = _option(2, "side in pixels of the patches of a dit, >= 1", _whole(1, 2**14))
     dropout: float = _option(
@@ -339,17 +337,13 @@ class TrainConfig:
     compile: bool = _option(
         False,
         "run the network through torch.compile: minutes at first, faster steps then",
-        _arguments.flag,
     )
     channels_last: bool = _option(
         True,
         "images for a U-Net on a GPU with their channels innermost in memory",
-        _arguments.flag,
     )
-    fused: bool = _option(True, "Adam as one kernel over all weights", _arguments.flag)
-    foreach: bool = _option(
-        True, "average all weights in few launches, not one by one", _arguments.flag
-    )
+    fused: bool = _option(True, "Adam as one kernel over all weights")
+    foreach: bool = _option(True, "average all weights in few launches, not one by one")
     workers: int = _option(
         2,
         "processes that read files ahead of the step, >= 0; data in memory needs none",

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kacflow._arguments import must
 from kacflow.generate import generate
 from kacflow.path import PathSample
 from kacflow.time_grids import time_grid
@@ -32,11 +33,10 @@ def load_teacher(
     config: TrainConfig, device: torch.device, network: nn.Module | None = None
 ) -> TrainedModel:
     """The teacher that ``config`` names, with averaged weights; ValueError for another one."""
-    if config.teacher_sha256 and digest(config.teacher) != config.teacher_sha256:
-        raise ValueError(
-            f"teacher: got {config.teacher!r}, whose checkpoint is not the one that this student "
-            f"began with; allowed: that of SHA-256 {config.teacher_sha256[:16]}..."
-        )
+    wanted = config.teacher_sha256
+    got = f"{config.teacher!r}, whose checkpoint is not the one that this student began with"
+    same = not wanted or digest(config.teacher) == wanted
+    must(same, "teacher", got, f"that of SHA-256 {wanted[:16]}...")
     model = load_model(config.teacher, device=device, network=network)
     if config.compile:
         model.network.compile()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_convert
 
 from kacflow.training.data import Dataset, Order
 from kacflow_core._paths import physical_memory
@@ -45,10 +45,6 @@ class _Reader(torch.utils.data.Dataset[_Read]):
             return numbers, self.data.raw(numbers)
         except ValueError as error:  # a worker would wrap it in the text of a traceback
             return str(error)
-
-
-def _as_it_is(read: Any) -> Any:
-    return read
 
 
 def _leave_ctrl_c_to_the_loop(number: int) -> None:
@@ -105,7 +101,7 @@ class Feed:
                 )
             reader = DataLoader(
                 _Reader(data), batch_sampler=_Wanted(order, rows, steps, keep), num_workers=workers,
-                collate_fn=_as_it_is, pin_memory=device.type == "cuda",
+                collate_fn=default_convert, pin_memory=device.type == "cuda",
                 worker_init_fn=_leave_ctrl_c_to_the_loop,
                 generator=torch.Generator(),  # that of the caller stays as it is
             )  # fmt: skip

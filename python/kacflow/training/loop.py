@@ -170,7 +170,8 @@ def _train(
                 f"data: {config.data!r} has samples of shape {tuple(data.sample_shape)}; allowed: "
                 f"{saved.sample_shape}, as when the run began"
             )
-        with closing(_Run(config, data, accelerator, saved, weight, network)) as run:
+        run = _Run(config, data, accelerator, saved, weight, network)
+        with closing(run.feed):
             return run.run(progress, held_out)
 
 
@@ -292,10 +293,6 @@ class _Run:
             data, order, self.rows, steps, self.device,
             workers=config.workers, labels=self.classes > 0,
         )  # fmt: skip
-
-    def close(self) -> None:
-        """End what runs beside the loop."""
-        self.feed.close()
 
     def checkpoint(self) -> Path | None:
         """Write the state of the run; called by all processes, done by the main one."""

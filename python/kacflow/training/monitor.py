@@ -203,7 +203,12 @@ class Monitor:
         line["samples_per_second"] = samples / max(now - self._time, 1e-9)
         if self._noise is not None and step > self._first + 1:
             since, began = self._timed
-            self._say(self._noise.seconds() / max(now - began, 1e-9), step - since)
+            share = self._noise.seconds() / max(now - began, 1e-9)
+            if not self._bar.disable:
+                self._bar.write(
+                    f"{self._parameters:,} parameters; the noise takes {share:.1%} of a step "
+                    f"(over {step - since} steps)", file=sys.stderr,
+                )  # fmt: skip
             self._objective.timer, self._noise = nullcontext(), None
         if validates and self._validation is not None:
             line["validation_loss"] = self._validation.loss(self._average)
@@ -218,14 +223,6 @@ class Monitor:
             shown["memory"] = f"{most / 2**30:.1f} GiB"
         self._bar.set_postfix(shown, refresh=False)
         self._marked, self._time = step, time.perf_counter()
-
-    def _say(self, share: float, steps: int) -> None:
-        """Once: how large the network is, and what the noise costs."""
-        if not self._bar.disable:
-            self._bar.write(
-                f"{self._parameters:,} parameters; the noise takes {share:.1%} of a step "
-                f"(over {steps} steps)", file=sys.stderr,
-            )  # fmt: skip
 
 
 def check_tracker(config: TrainConfig) -> None:
