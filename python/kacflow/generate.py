@@ -352,10 +352,7 @@ def generate(
         must(prediction == "data", "method", got, allowed)
         if not callable(getattr(path, "transport", None)):
             raise TypeError(f"path: got {given(path)}; allowed for 'transport': a kacflow.Path")
-    if method not in ADAPTIVE and options:
-        raise TypeError(f"options: got {sorted(options)}; allowed: none for {method!r}")
-    if method in ADAPTIVE and x_T.is_meta:
-        raise ValueError(f"x_T: is on meta; allowed: numbers, which method {method!r} looks at")
+    chosen = tolerances(options, method, "x_T", x_T)
     start = x_T.to(_tensors.working_dtype(dtype))
     if method not in ADAPTIVE or not x_T.numel():
         if method == TRANSPORT:
@@ -369,7 +366,7 @@ def generate(
             pass
         return last.to(dtype)
     kept = grid if return_trajectory else [grid[0], grid[-1]]
-    solution = adaptive(field, start, kept, method, tolerances(options, method, dtype)).to(dtype)
+    solution = adaptive(field, start, kept, method, chosen).to(dtype)
     return solution if return_trajectory else solution[-1]
 
 
@@ -380,8 +377,18 @@ def _weight(guidance: Any, labels: Any) -> float:
     return weight
 
 
-def tolerances(options: dict[str, Any], method: str, dtype: torch.dtype) -> dict[str, Any]:
-    """Checked arguments of torchdiffeq, with tolerances that 16-bit models can reach."""
+def tolerances(
+    options: dict[str, Any], method: str, name: str, points: Tensor, kind: str = "method"
+) -> dict[str, Any]:
+    """Checked arguments of torchdiffeq, with tolerances that 16-bit models can reach; other methods
+    take none.
+    """
+    if method not in ADAPTIVE:
+        if options:
+            raise TypeError(f"options: got {sorted(options)}; allowed: none for {method!r}")
+        return {}
+    if points.is_meta:
+        raise ValueError(f"{name}: is on meta; allowed: numbers, which {kind} {method!r} looks at")
     unknown = sorted(set(options) - {"rtol", "atol", "options"})
     if unknown:
         raise TypeError(f"options: got {unknown}; allowed: rtol, atol and options")
@@ -389,8 +396,8 @@ def tolerances(options: dict[str, Any], method: str, dtype: torch.dtype) -> dict
     for name in ("rtol", "atol"):
         if name in options:
             checked[name] = at_least_zero(name, options[name])
-        elif dtype not in WORKING:
-            checked[name] = torch.finfo(dtype).eps / _SHARES.get(method, 256)
+        elif points.dtype not in WORKING:
+            checked[name] = torch.finfo(points.dtype).eps / _SHARES.get(method, 256)
     zero = checked.get("rtol") == checked.get("atol") == 0
     must(not zero, "rtol", "0, as atol", "one of them > 0")
     more = options.get("options")

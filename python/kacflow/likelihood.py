@@ -146,10 +146,7 @@ def log_likelihood(
     times = times_between(path, steps, t_grid, t_min, rho)
     if prediction == "data" and times[-1] == 0:
         raise ValueError("t_min: got 0; allowed for prediction 'data': t_min > 0")
-    if solver in FIXED_STEP and options:
-        raise TypeError(f"options: got {sorted(options)}; allowed: none for {solver!r}")
-    if solver in ADAPTIVE and x_0.is_meta:
-        raise ValueError(f"x_0: is on meta; allowed: numbers, which solver {solver!r} looks at")
+    chosen = tolerances(options, solver, "x_0", x_0, "solver")
     _arguments.generator(generator)
     _arguments.integer("first", first)
     working, shape, wanted = working_dtype(dtype), x_0.shape, torch.is_grad_enabled()
@@ -182,7 +179,6 @@ def log_likelihood(
             for point in FIXED_STEP[solver](change, times[::-1], state):
                 state = point
         elif x_0.numel():
-            chosen = tolerances(options, solver, dtype)
             ends = [times[-1], times[0]]
             state = adaptive(change, state, ends, solver, chosen, "solver")[-1]
         end = torch.full((), path.T, dtype=working, device=x_0.device)

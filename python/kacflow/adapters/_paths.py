@@ -65,8 +65,7 @@ def noise_variance(path: Path, t: Tensor) -> Tensor:
             f"path: its noise {given(noise)} has no variance(t); allowed: a noise with one, "
             "such as KacProcess"
         )
-    found: Tensor = variance(as_tensor(path.clock.value(t), t))
-    return found
+    return variance(as_tensor(path.clock.value(t), t))
 
 
 def on_cone(noise: Tensor, process: KacProcess, clock: Tensor) -> Tensor:

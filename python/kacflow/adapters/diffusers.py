@@ -13,7 +13,6 @@ Needs diffusers: ``pip install diffusers``.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -348,10 +347,6 @@ class NoiseEulerScheduler(Timesteps, SchedulerMixin, ConfigMixin):
         allowed = "numbers in [0, num_train_timesteps], one for all or one per sample"
         if isinstance(timesteps, Tensor):
             tensor(name, timesteps, NUMBERS)
-            size = sample.shape[:1] if timesteps.ndim else ()
-            fits = timesteps.shape[:1] == size and timesteps.numel() == math.prod(size)
-            must(fits, name, f"shape {tuple(timesteps.shape)}", allowed)
-            _tensors.check_same_device(name, timesteps, other, sample.device)
             if _tensors.plain(timesteps) and timesteps.numel():
                 low, high = (float(v) for v in torch.aminmax(timesteps.detach()))
                 slack = torch.finfo(timesteps.dtype).eps if timesteps.is_floating_point() else 0
@@ -362,7 +357,7 @@ class NoiseEulerScheduler(Timesteps, SchedulerMixin, ConfigMixin):
         times: Any = self.time(timesteps)
         last = self.path.T
         times = times.clamp(max=last) if isinstance(timesteps, Tensor) else min(times, last)
-        return batch_times(times, sample, last)
+        return batch_times(times, sample, last, name=name)
 
     def _checked(self, noise: Tensor, name: str, sample: Tensor, times: Tensor) -> Tensor:
         """The noise in the type of the times; Kac noise checked, and its atoms recognised."""

@@ -47,8 +47,7 @@ class _EfficientNet(nn.Module):
         resized = nn.functional.interpolate(
             images.float(), (self.side, self.side), mode="bilinear", antialias=True
         )
-        found: Tensor = self.network.extract_features((resized - 127.0) / 128.0).mean((2, 3))
-        return found
+        return self.network.extract_features((resized - 127.0) / 128.0).mean((2, 3))
 
 
 class _Inception(nn.Module):
@@ -78,8 +77,7 @@ class _Inception(nn.Module):
             ) from None
 
     def forward(self, images: Tensor) -> Tensor:
-        found: Tensor = self.network(images)[0]
-        return found
+        return self.network(images)[0]
 
 
 class _Script(nn.Module):

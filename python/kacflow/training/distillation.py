@@ -54,12 +54,10 @@ class _Interval:
         return (start + since).clamp(0.0, self._path.T)
 
     def __call__(self, x: Tensor, since: Tensor, *labels: Tensor) -> Tensor:
-        found: Tensor = self._network(x, self._time(since), *labels)
-        return found
+        return self._network(x, self._time(since), *labels)
 
     def velocity(self, x: Tensor, since: Tensor, x_0: Tensor) -> Tensor:
-        found: Tensor = self._path.velocity(x, self._time(since), x_0)
-        return found
+        return self._path.velocity(x, self._time(since), x_0)
 
 
 class Distillation(Objective):

@@ -284,8 +284,7 @@ class UNet(nn.Module):
     def forward(self, x: Tensor, t: Tensor | float, labels: Tensor | None = None) -> Tensor:
         """The field at ``x`` (batch, channels, height, width) and ``t`` (scalar or (batch,))."""
         rows = _classes(labels, x, self.classes) if self.classes else None
-        out: Tensor = self.model(x, _times(t, x) * self.scale, class_labels=rows).sample
-        return out
+        return self.model(x, _times(t, x) * self.scale, class_labels=rows).sample
 
 
 class DiT(nn.Module):
@@ -353,8 +352,7 @@ class DiT(nn.Module):
     def forward(self, x: Tensor, t: Tensor | float, labels: Tensor | None = None) -> Tensor:
         """The field at ``x`` (batch, channels, side, side) and ``t`` (scalar or (batch,))."""
         rows = _classes(labels, x, self.classes)
-        out: Tensor = self.model(x, timestep=_times(t, x) * self.scale, class_labels=rows).sample
-        return out
+        return self.model(x, timestep=_times(t, x) * self.scale, class_labels=rows).sample
 
 
 def check_network(config: TrainConfig, network: nn.Module | None) -> None:
