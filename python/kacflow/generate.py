@@ -171,24 +171,24 @@ def _last_time(T: float, dtype: torch.dtype, name: str) -> float:
     return math.floor(T / _spacing(T, dtype)) * _spacing(T, dtype)
 
 
-def check_velocity(said: str, velocity: Any, x: Tensor) -> Tensor:
-    """The velocity that a model gave at ``x``: of its shape and device, of any floating type.
+def check_returned(said: str, value: Any, like: Tensor) -> Tensor:
+    """What a function gave: of the shape and device of ``like``, of any floating type.
 
     ``said`` begins the message of an error, such as "model: returned".
     """
-    message = f"{said} {given(velocity)}; allowed: "
+    message = f"{said} {given(value)}; allowed: "
     if (
-        not isinstance(velocity, Tensor)
-        or velocity.dtype not in FLOATS
-        or velocity.layout is not torch.strided
-        or velocity.is_nested
+        not isinstance(value, Tensor)
+        or value.dtype not in FLOATS
+        or value.layout is not torch.strided
+        or value.is_nested
     ):
         raise TypeError(message + "a dense tensor of float32, float64, bfloat16 or float16")
-    if velocity.shape != x.shape:
-        raise ValueError(message + f"shape {tuple(x.shape)}, that of the points")
-    if velocity.device != x.device:
-        raise ValueError(message + f"on {x.device}, where the points are")
-    return velocity
+    if value.shape != like.shape:
+        raise ValueError(message + f"shape {tuple(like.shape)}, that of the points")
+    if value.device != like.device:
+        raise ValueError(message + f"on {like.device}, where the points are")
+    return value
 
 
 def learned_field(
@@ -239,7 +239,7 @@ def learned_field(
     guided = None if labels is None else torch.cat((labels, torch.full_like(labels, -1)))
 
     def velocity(x: Tensor, seen: Tensor, time: Tensor, *label: Tensor | None) -> Tensor:
-        found = check_velocity("model: returned", model(seen, time, *label), seen)
+        found = check_returned("model: returned", model(seen, time, *label), seen)
         found = found.to(working, copy=True)  # models may use their memory again
         if data or prediction == "velocity":
             return found

@@ -35,7 +35,7 @@ from kacflow._times import as_tensor, batch_times, spread
 from kacflow.adapters._diffusers_pipeline import KacPipeline, generators
 from kacflow.adapters._paths import describe, noise_variance, on_cone, restore
 from kacflow.adapters._timesteps import Timesteps
-from kacflow.generate import MAX_STEPS, check_velocity, end_time
+from kacflow.generate import MAX_STEPS, check_returned, end_time
 from kacflow.ops import _tensors
 from kacflow.path import KacPath, Path
 from kacflow.process import KacProcess
@@ -212,7 +212,7 @@ class NoiseEulerScheduler(Timesteps, SchedulerMixin, ConfigMixin):
             Naming the argument, what was given and what is allowed; also when all steps are done.
         """
         tensor("sample", sample)
-        check_velocity("model_output: got", model_output, sample)
+        check_returned("model_output: got", model_output, sample)
         generators(generator, sample.shape)
         _arguments.flag("return_dict", return_dict)
         index = self._next_index(timestep)

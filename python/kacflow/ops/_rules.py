@@ -114,19 +114,16 @@ class Rule:
 def _function(op: Any, rule: Rule) -> Any:
     """The ``autograd.Function`` of one level: inputs are the dispatch keys and the arguments."""
 
-    def redispatch(keys: Any, *args: Any) -> Any:
-        with contextlib.ExitStack() as stack:
-            if _C._are_functorch_transforms_active():
-                # A Function turns both modes off, but the outer transforms still differentiate.
-                stack.enter_context(torch.enable_grad())
-                stack.enter_context(forward_ad._set_fwd_grad_enabled(True))
-            stack.enter_context(_C._AutoDispatchBelowAutograd())
-            return op.redispatch(keys & _C._after_autograd_keyset, *args)
-
     class Function(_SingleLevelFunction):  # torch.autograd.Function would take all levels
         @staticmethod
         def forward(keys: Any, *args: Any) -> Any:
-            return redispatch(keys, *args)
+            with contextlib.ExitStack() as stack:
+                if _C._are_functorch_transforms_active():
+                    # A Function turns both modes off, but the outer transforms still differentiate.
+                    stack.enter_context(torch.enable_grad())
+                    stack.enter_context(forward_ad._set_fwd_grad_enabled(True))
+                stack.enter_context(_C._AutoDispatchBelowAutograd())
+                return op.redispatch(keys & _C._after_autograd_keyset, *args)
 
         @staticmethod
         def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:

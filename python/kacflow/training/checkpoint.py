@@ -219,7 +219,12 @@ def _expected(
     found["rng.cpu"] = torch.get_rng_state()
     for name, value in network.state_dict().items():
         found[f"model.{name}"] = found[f"ema.{name}"] = value
-    learned = _noise_shapes(config, shape)
+    noise, learned = build_path(config).noise, {}
+    if isinstance(noise, nn.Module):
+        own = shape if config.noise_components == "each" else ()
+        for name, value in noise.named_parameters():
+            extents = (*own, *value.shape)
+            learned[name] = torch.empty(extents, dtype=value.dtype, device="meta")
     found.update((f"noise.{name}", value) for name, value in learned.items())
     if learned and not config.teacher:
         found.update((f"state.{name}_sum", found["state.loss_sum"]) for name in TERMS)
@@ -231,18 +236,6 @@ def _expected(
         found[f"optimizer.{i}.step"] = number
         found[f"optimizer.{i}.exp_avg"] = found[f"optimizer.{i}.exp_avg_sq"] = value
     return found, counts
-
-
-def _noise_shapes(config: TrainConfig, sample_shape: tuple[int, ...]) -> dict[str, Tensor]:
-    """Tensors like the parameters of the noise of ``config``, without memory."""
-    noise = build_path(config).noise
-    if not isinstance(noise, nn.Module):
-        return {}
-    own = sample_shape if config.noise_components == "each" else ()
-    return {
-        name: torch.empty((*own, *value.shape), dtype=value.dtype, device="meta")
-        for name, value in noise.named_parameters()
-    }
 
 
 def _compare(saved: Checkpoint, custom: nn.Module | None) -> None:

@@ -28,9 +28,7 @@ def memory_of(device: torch.device) -> float:
 
 def kept_bytes(device: torch.device) -> int:
     """How large a data set may be to be kept on ``device``."""
-    if device.type == "cuda":
-        return int(memory_of(device)) // 2
-    return KEPT_ON_CPU
+    return int(memory_of(device)) // 2 if device.type == "cuda" else KEPT_ON_CPU
 
 
 class _Reader(torch.utils.data.Dataset[_Read]):
