@@ -81,14 +81,14 @@ def _run(arguments: argparse.Namespace) -> None:
     must(processes.launched() == 1, "WORLD_SIZE", processes.launched(), alone)
     arguments.device = processes.usable_device(arguments.device, "--device")
     arguments.label = None if arguments.label == "each" else arguments.label
-    data = {name: getattr(arguments, name) for name in DATA_OPTIONS}
+    given = vars(arguments)
     with one_line_warnings():
         report = evaluate(
             arguments.source,
             arguments.against,
             ema=not arguments.last_weights,
-            **{name: getattr(arguments, name) for name in _OPTIONS},
-            **{name: value for name, value in data.items() if value is not None},
+            **{name: given[name] for name in _OPTIONS},
+            **{name: given[name] for name in DATA_OPTIONS if given[name] is not None},
         )
     print(_text(report))
     if arguments.json is not None:

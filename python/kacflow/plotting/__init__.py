@@ -62,13 +62,13 @@ def _show_images(axes: Any, images: ArrayLike, columns: int | None, title: str) 
     axes.set_axis_off()
 
 
-def _show_points(axes: Any, points: ArrayLike, colour: str, label: str, axis: int = 1) -> None:
+def _show_points(axes: Any, points: ArrayLike, colour: str, label: str) -> None:
     flat = np.asarray(points, np.float64)
     flat = flat.reshape(len(flat), -1)
     if flat.shape[1] == 1:
         axes.hist(flat[:, 0], bins=50, color=colour, label=label, alpha=0.6)
     else:
-        axes.plot(flat[:, 0], flat[:, axis], ".", color=colour, label=label, markersize=3)
+        axes.plot(flat[:, 0], flat[:, 1], ".", color=colour, label=label, markersize=3)
 
 
 def plot_samples(generated: ArrayLike, file: str | Path, *, real: ArrayLike | None = None) -> Path:

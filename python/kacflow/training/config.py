@@ -399,10 +399,8 @@ class TrainConfig:
 
     def resolved_network(self, sample_shape: tuple[int, ...]) -> str:
         """The network used for samples of ``sample_shape``, with ``"auto"`` decided."""
-        if self.network != "auto":
-            return self.network
-        image = len(sample_shape) == 3
-        return "unet" if image and math.prod(sample_shape) > 256 else "mlp"
+        large = len(sample_shape) == 3 and math.prod(sample_shape) > 256
+        return ("unet" if large else "mlp") if self.network == "auto" else self.network
 
     @property
     def learned_steps(self) -> int:

@@ -447,11 +447,10 @@ class _Run:
 
 def _cut_log(file: Path, step: int) -> None:
     """Drop the lines of a log that lie after ``step``: the run continues from there."""
-    if not file.exists():
-        return
-    lines = file.read_text(errors="replace").splitlines()
-    kept = [line for line in lines if _step_of(line) <= step]
-    write_atomically(file, "".join(line + "\n" for line in kept).encode())
+    if file.exists():
+        lines = file.read_text(errors="replace").splitlines()
+        kept = [line + "\n" for line in lines if _step_of(line) <= step]
+        write_atomically(file, "".join(kept).encode())
 
 
 def _step_of(line: str) -> float:
