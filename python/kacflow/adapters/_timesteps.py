@@ -24,6 +24,10 @@ class Timesteps:
     ----------
     timesteps : Tensor
         Where the model is evaluated, float32; set by :meth:`set_timesteps`.
+    step_index : int or None
+        Number of the next step; None before the first.
+    begin_index : int or None
+        Number of the first step, if :meth:`set_begin_index` was called.
     """
 
     config: Any  #: of diffusers: ``t_min`` and ``num_train_timesteps``
@@ -32,8 +36,8 @@ class Timesteps:
     num_inference_steps: int
     _grid: list[float]  #: kacflow's times of the steps, and the last end
     _numbers: Tensor  #: ``timesteps`` on the CPU
-    _begin_index: int | None
-    _step_index: int | None
+    begin_index: int | None
+    step_index: int | None
     _point: Tensor | None  #: what the last step returned, before it was rounded to 16 bits
 
     def time(self, timesteps: Tensor | float) -> Tensor | float:
@@ -96,19 +100,9 @@ class Timesteps:
 
     def _begin_anew(self, index: int | None) -> None:
         """Forget all earlier steps; ``index`` is that of the first one, if it is known."""
-        self._begin_index = index
-        self._step_index = None
+        self.begin_index = index
+        self.step_index = None
         self._point = None
-
-    @property
-    def step_index(self) -> int | None:
-        """Number of the next step; None before the first."""
-        return self._step_index
-
-    @property
-    def begin_index(self) -> int | None:
-        """Number of the first step, if :meth:`set_begin_index` was called."""
-        return self._begin_index
 
     def set_begin_index(self, begin_index: int = 0) -> None:
         """Begin anew with this step, 0 <= begin_index < steps; its timestep must come first."""
@@ -151,19 +145,19 @@ class Timesteps:
 
     def _next_index(self, timestep: Any) -> int:
         """Number of the step to take; a new loop where a timestep that was passed comes again."""
-        expected = self._begin_index if self._step_index is None else self._step_index
+        expected = self.begin_index if self.step_index is None else self.step_index
         if expected is None:
             index = self._index(timestep, 0)
         elif expected == len(self._numbers):
             raise ValueError("step: all steps are done; allowed: to call set_timesteps again")
         else:
             index = self._index(timestep, expected)
-            if index > expected or (self._step_index is None and index < expected):
+            if index > expected or (self.step_index is None and index < expected):
                 raise ValueError(
                     f"timestep: got {float(timestep):g}; allowed: "
                     f"{float(self._numbers[expected]):g}, the next of scheduler.timesteps, or one "
                     "that was passed, to begin anew (set_begin_index begins elsewhere)"
                 )
-        if self._step_index is None or index != expected:
-            self._begin_anew(self._begin_index)
+        if self.step_index is None or index != expected:
+            self._begin_anew(self.begin_index)
         return index

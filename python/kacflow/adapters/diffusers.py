@@ -219,7 +219,7 @@ class NoiseEulerScheduler(Timesteps, SchedulerMixin, ConfigMixin):
         working = _tensors.working_dtype(sample.dtype)
         length = self._grid[index + 1] - self._grid[index]
         point = self._unrounded(sample) + self._increment(model_output.to(working), length)
-        self._step_index = index + 1
+        self.step_index = index + 1
         self._point = None if sample.dtype == working else point.detach()
         moved = point.to(sample.dtype)
         return SchedulerOutput(prev_sample=moved) if return_dict else (moved,)
