@@ -243,10 +243,8 @@ def _source(source: Any, ema: bool, device: torch.device) -> tuple[TrainedModel 
 def _check(generated: Tensor) -> None:
     must(len(generated) > 1, "source", f"{len(generated)} samples", "2 or more")
     bad = int((~generated.flatten(1).isfinite().all(1)).sum())
-    if bad:
-        raise ValueError(
-            f"source: {bad} of {len(generated)} samples hold NaN or infinity; allowed: finite ones"
-        )
+    got = f"{bad} of {len(generated)} samples with NaN or infinity"
+    must(not bad, "source", got, "finite ones")
 
 
 def compared(x: np.ndarray, y: np.ndarray, seed: int) -> dict[str, Any]:

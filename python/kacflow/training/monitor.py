@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from kacflow import plotting
+from kacflow._arguments import must
 from kacflow._optional import require
 from kacflow.training._uniforms import Uniforms
 from kacflow.training.checkpoint import TrainedModel
@@ -230,8 +231,6 @@ def check_tracker(config: TrainConfig) -> None:
     if config.tracker == "none":
         return
     tracking = require("accelerate.tracking")
-    if not getattr(tracking, f"is_{config.tracker}_available")():
-        raise ValueError(
-            f"tracker: got {config.tracker!r}, which is not installed; allowed here: 'none', or "
-            f"pip install {config.tracker}"
-        )
+    there, got = getattr(tracking, f"is_{config.tracker}_available")(), repr(config.tracker)
+    allowed = f"'none', or pip install {config.tracker}"
+    must(there, "tracker", f"{got}, which is not installed", allowed)
