@@ -44,7 +44,10 @@ def given(value: object) -> str:
 
 
 def must(good: object, name: str, got: object, allowed: object) -> None:
-    """ValueError, in the form that all of them have, unless an argument is ``good``."""
+    """ValueError, in the form that all of them have, unless an argument is ``good``.
+
+    Not for numbers in a format or open extents where ``torch.compile`` leads: it makes the texts.
+    """
     if not good:
         raise ValueError(f"{name}: got {got}; allowed: {allowed}")
 
@@ -101,7 +104,8 @@ def at_least_zero(name: str, value: Any, below: float = math.inf) -> float:
 def horizon(value: Any) -> float:
     """A horizon T > 0 that schedules can divide by."""
     number = positive("T", value)
-    must(number >= _LEAST, "T", number, f"at least {_LEAST:g}, float64's normal range")
+    if number < _LEAST:
+        raise ValueError(f"T: got {number}; allowed: at least {_LEAST:g}, float64's normal range")
     return number
 
 
@@ -229,8 +233,9 @@ def numeric(name: str, value: Any, allowed: str) -> Tensor:
 
 def same_shape(name: str, value: Tensor, like: Sequence[int], other: str) -> None:
     """ValueError unless ``value`` has the shape ``like``, which ``other`` has."""
-    own, wanted = tuple(value.shape), tuple(like)
-    must(own == wanted, name, f"shape {own}", f"{wanted}, that of {other}")
+    if tuple(value.shape) != tuple(like):
+        allowed = f"{tuple(like)}, that of {other}"
+        raise ValueError(f"{name}: got shape {tuple(value.shape)}; allowed: {allowed}")
 
 
 def broadcast(**values: Tensor) -> torch.Size:

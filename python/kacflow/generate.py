@@ -131,7 +131,8 @@ def _horizon(path: Any) -> float:
 def end_time(t_min: Any, T: float) -> float:
     """Where an integration from ``T`` ends, as a float in [0, T)."""
     end = real("t_min", t_min)
-    must(0 <= end < T, "t_min", end, f"0 <= t_min < T = {T:g}")
+    if not 0 <= end < T:
+        raise ValueError(f"t_min: got {end}; allowed: 0 <= t_min < T = {T:g}")
     return end
 
 
@@ -150,8 +151,8 @@ def _given_grid(T: float, t_grid: Any) -> list[float]:
     last = T * (1 + 1e-6)
     if isinstance(t_grid, Tensor) and t_grid.is_floating_point():
         last = max(last, T + _spacing(T, t_grid.dtype))
-    within = grid[0] <= last and grid[-1] >= 0
-    must(within, "t_grid", f"{grid[0]:g} to {grid[-1]:g}", f"within [0, {T:g}]")
+    if not (grid[0] <= last and grid[-1] >= 0):
+        raise ValueError(f"t_grid: got {grid[0]:g} to {grid[-1]:g}; allowed: within [0, {T:g}]")
     return grid
 
 
@@ -166,8 +167,8 @@ def times_between(path: Any, steps: Any, t_grid: Any, t_min: Any, rho: Any) -> l
 
 def _last_time(T: float, dtype: torch.dtype, name: str) -> float:
     """The largest number of a type that is not beyond T."""
-    holds = torch.finfo(dtype).max >= T
-    must(holds, name, f"dtype {dtype}", f"a type that holds times up to {T:g}")
+    if torch.finfo(dtype).max < T:
+        raise ValueError(f"{name}: got dtype {dtype}; allowed: a type that holds times up to {T:g}")
     return math.floor(T / _spacing(T, dtype)) * _spacing(T, dtype)
 
 

@@ -130,7 +130,8 @@ class Timesteps:
             timestep = timestep.item()
         number = real("timestep", timestep, allowed)
         found = (numbers == number).nonzero().flatten().tolist()
-        must(found, "timestep", f"{number:g}", allowed)
+        if not found:
+            raise ValueError(f"timestep: got {number:g}; allowed: {allowed}")
         return expected if expected in found else found[0]
 
     def _place(self, timestep: Tensor) -> int | None:

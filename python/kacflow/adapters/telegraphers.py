@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from kacflow import _arguments, ops
-from kacflow._arguments import broadcast, integer, must, numeric, positive, real
+from kacflow._arguments import broadcast, integer, numeric, positive, real
 from kacflow.ops import _tensors
 from kacflow.process import KacProcess
 
@@ -158,7 +158,8 @@ def compute_velocity(
     numeric("x", x, "a tensor of positions")
     numeric("t", t, "a tensor of times >= 0")
     T, epsilon = positive("T", T), real("epsilon", epsilon)
-    must(0 <= epsilon < T, "epsilon", epsilon, f"0 <= epsilon < T = {T:g}")
+    if not 0 <= epsilon < T:
+        raise ValueError(f"epsilon: got {epsilon}; allowed: 0 <= epsilon < T = {T:g}")
     x = x.to(torch.float64)
     t, rate, speed = t.to(x), _beside("a", a, x), _beside("c", c, x)
     broadcast(x=x, t=t, a=rate, c=speed)
