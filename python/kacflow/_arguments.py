@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import numbers
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,20 @@ def given(value: object) -> str:
     return name
 
 
+def must(good: object, name: str, got: object, allowed: object) -> None:
+    """ValueError, in the form that all of them have, unless an argument is ``good``.
+
+    Not for numbers in a format or open extents where ``torch.compile`` leads: it makes the texts.
+    """
+    if not good:
+        raise ValueError(f"{name}: got {got}; allowed: {allowed}")
+
+
+def wrong_type(name: str, value: object, allowed: str) -> TypeError:
+    """What is raised for a value of the wrong kind."""
+    return TypeError(f"{name}: got {given(value)}; allowed: {allowed}")
+
+
 def integer(name: str, value: Any, least: int = 0, most: int | None = None) -> int:
     """An integer in [least, most]; symbolic ones of a compiled graph pass."""
     if type(value) is int and least <= value and (most is None or value <= most):
@@ -50,36 +64,43 @@ def integer(name: str, value: Any, least: int = 0, most: int | None = None) -> i
     allowed = f"an int >= {least}" if most is None else f"an int in [{least}, {most}]"
     if type(value) is not int and not isinstance(value, torch.SymInt):
         if isinstance(value, (bool, np.bool_, Tensor)):
-            raise TypeError(f"{name}: got {given(value)}; allowed: {allowed}")
+            raise wrong_type(name, value, allowed)
         try:
             value = operator.index(value)
         except TypeError:
-            raise TypeError(f"{name}: got {given(value)}; allowed: {allowed}") from None
+            raise wrong_type(name, value, allowed) from None
     if value < least or (most is not None and value > most):
         raise ValueError(f"{name}: got {shown(value)}; allowed: {allowed}")
     return value
 
 
-def real(name: str, value: Any, allowed: str = "a float") -> float:
-    """A real number as a float, NaN and infinities included."""
-    if type(value) is float:
-        return value
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name}: got {given(value)}; allowed: {allowed}")
-    try:
-        return float(value)
-    except OverflowError:
-        raise ValueError(f"{name}: got a number beyond float64; allowed: {allowed}") from None
-    except TypeError:  # a duration of NumPy counts as a number
-        raise TypeError(f"{name}: got {given(value)}; allowed: {allowed}") from None
+def real(
+    name: str, value: Any, allowed: str = "a float", good: Callable[[float], bool] | None = None
+) -> float:
+    """A real number as a float, NaN and infinities included if ``good`` allows them."""
+    if type(value) is not float:
+        if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+            raise wrong_type(name, value, allowed)
+        try:
+            value = float(value)
+        except OverflowError:
+            raise ValueError(f"{name}: got a number beyond float64; allowed: {allowed}") from None
+        except TypeError:  # a duration of NumPy counts as a number
+            raise wrong_type(name, value, allowed) from None
+    if good is not None:
+        must(good(value), name, value, allowed)
+    return value
 
 
 def positive(name: str, value: Any, allowed: str = "a finite float > 0") -> float:
     """A finite number > 0."""
-    number = real(name, value, allowed)
-    if not 0 < number < math.inf:
-        raise ValueError(f"{name}: got {number}; allowed: {allowed}")
-    return number
+    return real(name, value, allowed, lambda number: 0 < number < math.inf)
+
+
+def at_least_zero(name: str, value: Any, below: float = math.inf) -> float:
+    """A number in [0, below)."""
+    allowed = "a finite float >= 0" if below == math.inf else f"a float in [0, {below})"
+    return real(name, value, allowed, lambda number: 0 <= number < below)
 
 
 def horizon(value: Any) -> float:
@@ -98,7 +119,7 @@ def reals(name: str, value: Any, allowed: str) -> list[float]:
     elif isinstance(value, np.ndarray):
         entries = value.tolist()
     if isinstance(entries, (str, bytes)) or not isinstance(entries, Sequence):
-        raise TypeError(f"{name}: got {given(value)}; allowed: {allowed}")
+        raise wrong_type(name, value, allowed)
     return [
         real(name, v.item() if isinstance(v, Tensor) and not v.ndim else v, allowed)
         for v in entries
@@ -109,7 +130,7 @@ def choice(name: str, value: Any, allowed: Iterable[str]) -> str:
     """One of the strings ``allowed``."""
     names = tuple(allowed)
     if not isinstance(value, str):
-        raise TypeError(f"{name}: got {given(value)}; allowed: {', '.join(names)}")
+        raise wrong_type(name, value, ", ".join(names))
     if value not in names:
         raise ValueError(f"{name}: got {shown(value)}; allowed: {', '.join(names)}")
     return value
@@ -118,7 +139,7 @@ def choice(name: str, value: Any, allowed: Iterable[str]) -> str:
 def flag(name: str, value: Any) -> bool:
     """True or False."""
     if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name}: got {given(value)}; allowed: True or False")
+        raise wrong_type(name, value, "True or False")
     return bool(value)
 
 
@@ -154,7 +175,7 @@ def shape(value: Any, name: str = "shape") -> tuple[int, ...]:
 def generator(value: Any) -> torch.Generator | None:
     """A source of seeds, or None for torch's own."""
     if value is not None and not isinstance(value, torch.Generator):
-        raise TypeError(f"generator: got {given(value)}; allowed: a torch.Generator or None")
+        raise wrong_type("generator", value, "a torch.Generator or None")
     return value
 
 
@@ -187,11 +208,10 @@ def device(value: Any, name: str = "device") -> torch.device:
 
 def tensor(name: str, value: Any, allowed: Sequence[torch.dtype] = FLOATS) -> Tensor:
     """A dense tensor of one of the types ``allowed``."""
-    if not isinstance(value, Tensor):
+    if not isinstance(value, Tensor) or value.dtype not in allowed:
         kinds = ", ".join(str(kind).removeprefix("torch.") for kind in allowed)
-        raise TypeError(f"{name}: got {given(value)}; allowed: a tensor of {kinds}")
-    if value.dtype not in allowed:
-        kinds = ", ".join(str(kind).removeprefix("torch.") for kind in allowed)
+        if not isinstance(value, Tensor):
+            raise wrong_type(name, value, f"a tensor of {kinds}")
         raise TypeError(f"{name}: got dtype {value.dtype}; allowed: {kinds}")
     if value.layout is not torch.strided:
         raise TypeError(f"{name}: got layout {value.layout}; allowed: dense tensors")
@@ -202,19 +222,22 @@ def tensor(name: str, value: Any, allowed: Sequence[torch.dtype] = FLOATS) -> Te
 
 def numeric(name: str, value: Any, allowed: str) -> Tensor:
     """A dense tensor of real numbers that can be read, integers too."""
-    if not isinstance(value, Tensor) or value.dtype not in NUMBERS:
-        raise TypeError(f"{name}: got {given(value)}; allowed: {allowed}")
-    if value.layout is not torch.strided or value.is_meta or value.is_nested:
-        raise TypeError(f"{name}: got {given(value)}; allowed: {allowed}")
+    if (
+        not isinstance(value, Tensor)
+        or value.dtype not in NUMBERS
+        or value.layout is not torch.strided
+        or value.is_meta
+        or value.is_nested
+    ):
+        raise wrong_type(name, value, allowed)
     return value
 
 
 def same_shape(name: str, value: Tensor, like: Sequence[int], other: str) -> None:
     """ValueError unless ``value`` has the shape ``like``, which ``other`` has."""
     if tuple(value.shape) != tuple(like):
-        raise ValueError(
-            f"{name}: got shape {tuple(value.shape)}; allowed: {tuple(like)}, that of {other}"
-        )
+        allowed = f"{tuple(like)}, that of {other}"
+        raise ValueError(f"{name}: got shape {tuple(value.shape)}; allowed: {allowed}")
 
 
 def broadcast(**values: Tensor) -> torch.Size:

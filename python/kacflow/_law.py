@@ -31,11 +31,10 @@ def _positive(name: str, value: float | Tensor) -> Tensor:
 
     Values that only a device, a trace or a transform knows are left to the kernels to check.
     """
-    allowed = "a float or a float tensor"
     if isinstance(value, Tensor):
         tensor = _arguments.tensor(name, value)
     else:
-        tensor = number(_arguments.real(name, value, allowed))
+        tensor = number(_arguments.real(name, value, "a float or a float tensor"))
     checked = tensor.detach()
     if plain(checked) and not bool(((checked > 0) & (checked < math.inf)).all()):
         raise ValueError(f"{name}: got {value}; allowed: finite numbers > 0")

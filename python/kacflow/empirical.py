@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from kacflow import _arguments
 from kacflow._times import batch_times, spread
 from kacflow.ops import logpdf, velocity
-from kacflow.ops._tensors import check_same_device, plain, working_dtype
+from kacflow.ops._tensors import check_labels, check_same_device, plain, working_dtype
 from kacflow.path import KacPath, Path, check_density
 from kacflow.process import KacProcess, over_dimensions
 
@@ -85,15 +85,13 @@ class EmpiricalField:
         self, data: Tensor, path: Path, labels: Tensor | None = None, *, chunk: int | None = None
     ) -> None:
         _arguments.tensor("data", data)
-        if not data.ndim or not len(data):
-            raise ValueError(f"data: got shape {tuple(data.shape)}; allowed: (n, ...) with n >= 1")
+        some = data.ndim and len(data)
+        _arguments.must(some, "data", f"shape {tuple(data.shape)}", "(n, ...) with n >= 1")
         if plain(data) and not bool(data.isfinite().all()):
             raise ValueError("data: got inf or NaN; allowed: finite numbers")
         check_density(path)
         if labels is not None:
-            _arguments.tensor("labels", labels, (torch.int64,))
-            _arguments.same_shape("labels", labels, data.shape[:1], "the points")
-            check_same_device("labels", labels, "data", data.device)
+            check_labels(labels, data, "data")
         if isinstance(path.noise, KacProcess) and not isinstance(path, KacPath):
             path = KacPath(path.noise, path.T, path.signal, path.clock)
         self._data, self._path, self._labels = data.detach(), path, labels
@@ -180,9 +178,7 @@ class EmpiricalField:
             return None
         if self._labels is None:
             raise ValueError("labels: got some; allowed: None, since the points have none")
-        _arguments.tensor("labels", labels, (torch.int64,))
-        _arguments.same_shape("labels", labels, x.shape[:1], "the samples of x")
-        check_same_device("labels", labels, "x", x.device)
+        check_labels(labels, x, "x")
         if plain(labels, self._labels):
             unknown = labels[(labels != -1) & ~torch.isin(labels, self._labels)]
             if len(unknown):

@@ -14,13 +14,16 @@ from torch import Tensor
 from kacflow._arguments import (
     FLOATS,
     WORKING,
+    at_least_zero,
     choice,
     flag,
     given,
     integer,
+    must,
     real,
     reals,
     tensor,
+    wrong_type,
 )
 from kacflow._optional import require
 from kacflow.ops import _tensors
@@ -121,7 +124,7 @@ def _horizon(path: Any) -> float:
     """The T of a path."""
     T = None if isinstance(path, Tensor) else getattr(path, "T", None)  # theirs is a transpose
     if not isinstance(T, (int, float)) or not 0 < T < math.inf:
-        raise TypeError(f"path: got {given(path)}; allowed: a path, with a horizon T > 0")
+        raise wrong_type("path", path, "a path, with a horizon T > 0")
     return float(T)
 
 
@@ -143,8 +146,8 @@ def _given_grid(T: float, t_grid: Any) -> list[float]:
     """Decreasing times; those of a tensor may exceed T by the rounding of its type."""
     allowed = "at least two decreasing times"
     grid = reals("t_grid", t_grid, allowed)
-    if len(grid) < 2 or any(not s < t for t, s in itertools.pairwise(grid)):
-        raise ValueError(f"t_grid: got {str(grid)[:80]}; allowed: {allowed}")
+    decreases = len(grid) > 1 and all(s < t for t, s in itertools.pairwise(grid))
+    must(decreases, "t_grid", str(grid)[:80], allowed)
     last = T * (1 + 1e-6)
     if isinstance(t_grid, Tensor) and t_grid.is_floating_point():
         last = max(last, T + _spacing(T, t_grid.dtype))
@@ -169,24 +172,24 @@ def _last_time(T: float, dtype: torch.dtype, name: str) -> float:
     return math.floor(T / _spacing(T, dtype)) * _spacing(T, dtype)
 
 
-def check_velocity(said: str, velocity: Any, x: Tensor) -> Tensor:
-    """The velocity that a model gave at ``x``: of its shape and device, of any floating type.
+def check_returned(said: str, value: Any, like: Tensor) -> Tensor:
+    """What a function gave: of the shape and device of ``like``, of any floating type.
 
     ``said`` begins the message of an error, such as "model: returned".
     """
-    message = f"{said} {given(velocity)}; allowed: "
+    message = f"{said} {given(value)}; allowed: "
     if (
-        not isinstance(velocity, Tensor)
-        or velocity.dtype not in FLOATS
-        or velocity.layout is not torch.strided
-        or velocity.is_nested
+        not isinstance(value, Tensor)
+        or value.dtype not in FLOATS
+        or value.layout is not torch.strided
+        or value.is_nested
     ):
         raise TypeError(message + "a dense tensor of float32, float64, bfloat16 or float16")
-    if velocity.shape != x.shape:
-        raise ValueError(message + f"shape {tuple(x.shape)}, that of the points")
-    if velocity.device != x.device:
-        raise ValueError(message + f"on {x.device}, where the points are")
-    return velocity
+    if value.shape != like.shape:
+        raise ValueError(message + f"shape {tuple(like.shape)}, that of the points")
+    if value.device != like.device:
+        raise ValueError(message + f"on {like.device}, where the points are")
+    return value
 
 
 def learned_field(
@@ -208,9 +211,11 @@ def learned_field(
     model sees their own type.
     """
     if not callable(model):
-        raise TypeError(f"model: got {given(model)}; allowed: a function of (x, t)")
+        raise wrong_type("model", model, "a function of (x, t)")
     dtype = tensor(name, points).dtype
-    classes, weight = _classes(labels, points, name), _weight(guidance, labels)
+    if labels is not None:
+        _tensors.check_labels(labels, points, name)
+    weight = _weight(guidance, labels)
     choice("prediction", prediction, PREDICTIONS)
     if prediction == "data" and not callable(getattr(path, "velocity", None)):
         raise TypeError(f"path: got {given(path)}; allowed for 'data': a path with a velocity")
@@ -224,18 +229,18 @@ def learned_field(
         else:
             time = x.new_full((), min(t, last_time), dtype=dtype)  # on the device: nothing waits
         time = time.expand(x.shape[0] if x.ndim else 1)
-        if classes is None:
+        if labels is None:
             return velocity(x, seen, time)
         if not weight:
-            return velocity(x, seen, time, classes)
+            return velocity(x, seen, time, labels)
         both = velocity(*(torch.cat((v, v)) for v in (x, seen, time)), guided)
         with_label, without = both.chunk(2)
         return (1.0 + weight) * with_label - weight * without
 
-    guided = None if classes is None else torch.cat((classes, torch.full_like(classes, -1)))
+    guided = None if labels is None else torch.cat((labels, torch.full_like(labels, -1)))
 
     def velocity(x: Tensor, seen: Tensor, time: Tensor, *label: Tensor | None) -> Tensor:
-        found = check_velocity("model: returned", model(seen, time, *label), seen)
+        found = check_returned("model: returned", model(seen, time, *label), seen)
         found = found.to(working, copy=True)  # models may use their memory again
         if data or prediction == "velocity":
             return found
@@ -343,11 +348,12 @@ def generate(
         labels=labels, guidance=guidance, prediction=prediction, data=method == TRANSPORT,
     )  # fmt: skip
     if method == TRANSPORT:
-        _check_transport(path, prediction)
-    if method not in ADAPTIVE and options:
-        raise TypeError(f"options: got {sorted(options)}; allowed: none for {method!r}")
-    if method in ADAPTIVE and x_T.is_meta:
-        raise ValueError(f"x_T: is on meta; allowed: numbers, which method {method!r} looks at")
+        got = f"'transport' with prediction {prediction!r}"
+        allowed = "a model that predicts the data, prediction='data'"
+        must(prediction == "data", "method", got, allowed)
+        if not callable(getattr(path, "transport", None)):
+            raise TypeError(f"path: got {given(path)}; allowed for 'transport': a kacflow.Path")
+    chosen = tolerances(options, method, "x_T", x_T)
     start = x_T.to(_tensors.working_dtype(dtype))
     if method not in ADAPTIVE or not x_T.numel():
         if method == TRANSPORT:
@@ -361,65 +367,43 @@ def generate(
             pass
         return last.to(dtype)
     kept = grid if return_trajectory else [grid[0], grid[-1]]
-    solution = adaptive(field, start, kept, method, tolerances(options, method, dtype)).to(dtype)
+    solution = adaptive(field, start, kept, method, chosen).to(dtype)
     return solution if return_trajectory else solution[-1]
-
-
-def _check_transport(path: Any, prediction: str) -> None:
-    """That a model predicts the data, and the path can move its noise."""
-    if prediction != "data":
-        raise ValueError(
-            f"method: got 'transport' with prediction {prediction!r}; allowed: a model that "
-            "predicts the data, prediction='data'"
-        )
-    if not callable(getattr(path, "transport", None)):
-        raise TypeError(f"path: got {given(path)}; allowed for 'transport': a kacflow.Path")
-
-
-def _classes(labels: Any, points: Tensor, name: str) -> Tensor | None:
-    """Labels beside the points."""
-    if labels is None:
-        return None
-    allowed = f"int64 of shape ({len(points) if points.ndim else 0},), or None"
-    if not isinstance(labels, Tensor) or labels.dtype != torch.int64:
-        raise TypeError(f"labels: got {given(labels)}; allowed: a tensor of {allowed}")
-    if not points.ndim or labels.shape != points.shape[:1]:
-        raise ValueError(f"labels: got shape {tuple(labels.shape)}; allowed: {allowed}")
-    if labels.device != points.device:
-        raise ValueError(
-            f"labels: is on {labels.device}; allowed: {points.device}, where {name} is"
-        )
-    return labels
 
 
 def _weight(guidance: Any, labels: Any) -> float:
     """A checked weight of guidance."""
-    weight = real("guidance", guidance, "a finite float >= 0")
-    if not 0.0 <= weight < math.inf:
-        raise ValueError(f"guidance: got {weight}; allowed: a finite float >= 0")
-    if weight and labels is None:
-        raise ValueError(f"guidance: got {weight} without labels; allowed: 0")
+    weight = at_least_zero("guidance", guidance)
+    must(not weight or labels is not None, "guidance", f"{weight} without labels", "0")
     return weight
 
 
-def tolerances(options: dict[str, Any], method: str, dtype: torch.dtype) -> dict[str, Any]:
-    """Checked arguments of torchdiffeq, with tolerances that 16-bit models can reach."""
+def tolerances(
+    options: dict[str, Any], method: str, name: str, points: Tensor, kind: str = "method"
+) -> dict[str, Any]:
+    """Checked arguments of torchdiffeq, with tolerances that 16-bit models can reach; other methods
+    take none.
+    """
+    if method not in ADAPTIVE:
+        if options:
+            raise TypeError(f"options: got {sorted(options)}; allowed: none for {method!r}")
+        return {}
+    if points.is_meta:
+        raise ValueError(f"{name}: is on meta; allowed: numbers, which {kind} {method!r} looks at")
     unknown = sorted(set(options) - {"rtol", "atol", "options"})
     if unknown:
         raise TypeError(f"options: got {unknown}; allowed: rtol, atol and options")
     checked: dict[str, Any] = {}
     for name in ("rtol", "atol"):
         if name in options:
-            checked[name] = real(name, options[name])
-            if not 0 <= checked[name] < math.inf:
-                raise ValueError(f"{name}: got {checked[name]}; allowed: a finite float >= 0")
-        elif dtype not in WORKING:
-            checked[name] = torch.finfo(dtype).eps / _SHARES.get(method, 256)
-    if checked.get("rtol") == checked.get("atol") == 0:
-        raise ValueError("rtol: got 0, as atol; allowed: one of them > 0")
+            checked[name] = at_least_zero(name, options[name])
+        elif points.dtype not in WORKING:
+            checked[name] = torch.finfo(points.dtype).eps / _SHARES.get(method, 256)
+    zero = checked.get("rtol") == checked.get("atol") == 0
+    must(not zero, "rtol", "0, as atol", "one of them > 0")
     more = options.get("options")
     if more is not None and not isinstance(more, dict):
-        raise TypeError(f"options: got {given(more)}; allowed: a dict or None")
+        raise wrong_type("options", more, "a dict or None")
     return {**checked, "options": more or {}}
 
 

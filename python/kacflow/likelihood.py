@@ -142,15 +142,11 @@ def log_likelihood(
     _arguments.choice("solver", solver, (*FIXED_STEP, *ADAPTIVE))
     check_density(path)
     dtype = _arguments.tensor("x_0", x_0).dtype
-    if not x_0.ndim:
-        raise ValueError("x_0: got shape (); allowed: (B, ...), one sample per row")
+    _arguments.must(x_0.ndim, "x_0", "shape ()", "(B, ...), one sample per row")
     times = times_between(path, steps, t_grid, t_min, rho)
     if prediction == "data" and times[-1] == 0:
         raise ValueError("t_min: got 0; allowed for prediction 'data': t_min > 0")
-    if solver in FIXED_STEP and options:
-        raise TypeError(f"options: got {sorted(options)}; allowed: none for {solver!r}")
-    if solver in ADAPTIVE and x_0.is_meta:
-        raise ValueError(f"x_0: is on meta; allowed: numbers, which solver {solver!r} looks at")
+    chosen = tolerances(options, solver, "x_0", x_0, "solver")
     _arguments.generator(generator)
     _arguments.integer("first", first)
     working, shape, wanted = working_dtype(dtype), x_0.shape, torch.is_grad_enabled()
@@ -183,7 +179,6 @@ def log_likelihood(
             for point in FIXED_STEP[solver](change, times[::-1], state):
                 state = point
         elif x_0.numel():
-            chosen = tolerances(options, solver, dtype)
             ends = [times[-1], times[0]]
             state = adaptive(change, state, ends, solver, chosen, "solver")[-1]
         end = torch.full((), path.T, dtype=working, device=x_0.device)
@@ -278,10 +273,8 @@ def bits_per_dim(log_likelihood: Tensor, shape: Sequence[int], levels: int = 256
     tensor([8.])
     """
     value = _arguments.tensor("log_likelihood", log_likelihood, _arguments.WORKING)
-    D = math.prod(_arguments.shape(shape))
-    if not D:
-        raise ValueError(
-            f"shape: got {tuple(_arguments.shape(shape))}; allowed: no axis of length 0"
-        )
+    extents = _arguments.shape(shape)
+    D = math.prod(extents)
+    _arguments.must(D, "shape", extents, "no axis of length 0")
     spacing = 2.0 / (_arguments.integer("levels", levels, 2) - 1)
     return -value / (D * math.log(2.0)) - math.log2(spacing)

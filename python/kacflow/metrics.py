@@ -11,6 +11,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from kacflow import _arguments
+from kacflow._arguments import must
 from kacflow._optional import require
 
 Float64 = NDArray[np.float64]
@@ -24,10 +25,8 @@ def _flat(name: str, samples: ArrayLike, least: int) -> Float64:
     if given.dtype.kind not in "biuf":
         raise TypeError(f"{name}: got dtype {given.dtype}; allowed: real numbers")
     array = given.astype(np.float64)
-    if array.ndim < 2 or array.shape[0] < least:
-        raise ValueError(
-            f"{name}: got shape {array.shape}; allowed: (n, ...) with n >= {least} samples"
-        )
+    enough = array.ndim > 1 and array.shape[0] >= least
+    must(enough, name, f"shape {array.shape}", f"(n, ...) with n >= {least} samples")
     if not np.isfinite(array).all():
         raise ValueError(f"{name}: holds NaN or infinite values; allowed: finite numbers")
     return array.reshape(array.shape[0], -1)
@@ -35,17 +34,9 @@ def _flat(name: str, samples: ArrayLike, least: int) -> Float64:
 
 def _both(x: ArrayLike, y: ArrayLike, least: int) -> tuple[Float64, Float64]:
     left, right = _flat("x", x, least), _flat("y", y, least)
-    if left.shape[1] != right.shape[1]:
-        raise ValueError(
-            f"y: got {right.shape[1]} numbers a sample; allowed: {left.shape[1]}, as in x"
-        )
+    own, wanted = right.shape[1], left.shape[1]
+    must(own == wanted, "y", f"{own} numbers a sample", f"{wanted}, as in x")
     return left, right
-
-
-def _root(covariance: Float64) -> Float64:
-    """Symmetric square root of a positive semidefinite matrix."""
-    values, vectors = np.linalg.eigh(covariance)
-    return (vectors * np.sqrt(values.clip(min=0.0))) @ vectors.T
 
 
 def frechet_distance(x: ArrayLike, y: ArrayLike) -> float:
@@ -79,7 +70,8 @@ def frechet_distance(x: ArrayLike, y: ArrayLike) -> float:
     shift = left.mean(0) - right.mean(0)
     c_x = np.atleast_2d(np.cov(left, rowvar=False))
     c_y = np.atleast_2d(np.cov(right, rowvar=False))
-    root = _root(c_x)
+    values, vectors = np.linalg.eigh(c_x)
+    root = (vectors * np.sqrt(values.clip(min=0.0))) @ vectors.T
     cross = np.sqrt(np.linalg.eigvalsh(root @ c_y @ root).clip(min=0.0)).sum()
     return max(0.0, float(shift @ shift + np.trace(c_x) + np.trace(c_y) - 2.0 * cross))
 

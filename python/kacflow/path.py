@@ -24,7 +24,7 @@ from kacflow.ops._tensors import (
     scalar,
     working_dtype,
 )
-from kacflow.process import KacProcess, over_dimensions
+from kacflow.process import KacProcess
 from kacflow.schedules import (
     Schedule,
     answered,
@@ -482,8 +482,8 @@ class KacPath(Path):
         times = self._at(x_t, t, x_0)
         point = x_t.to(working_dtype(x_t.dtype))
         noise = point - spread(self._signal.value(times), point) * x_0.to(point.dtype)
-        dv_dx, _ = ops.velocity_grad(noise, *self._aligned(noise, times))
-        return self._clock.derivative(times) * over_dimensions(dv_dx)
+        g = leading(as_tensor(self._clock.value(times), times), noise.ndim)
+        return self._clock.derivative(times) * self._noise_beside(noise).divergence(noise, g)
 
     def _velocity(self, noise: Tensor, times: Tensor) -> Tensor:
         return ops.velocity(noise, *self._aligned(noise, times))

@@ -22,6 +22,11 @@ _NODES = 71  #: of quadrature in a bin
 _LOG_2_PI = math.log(2.0 * math.pi)
 
 
+def check_bound(name: str, value: Any) -> float:
+    """Where knots may end."""
+    return _arguments.real(name, value, "a float in [0.1, 8]", lambda number: 0.1 <= number <= 8.0)
+
+
 class _Knots(NamedTuple):
     """Abscissas and ordinates, increasing, and slopes > 0, all of shape (C, K + 1)."""
 
@@ -112,12 +117,10 @@ class QuantileProcess(nn.Module, ScaledProcess):
     ) -> None:
         super().__init__()
         self.shape = _arguments.shape(shape)
-        if not 1 <= math.prod(self.shape) <= _MOST:
-            raise ValueError(f"shape: got {self.shape}; allowed: of 1 to {_MOST} components")
+        good = 1 <= math.prod(self.shape) <= _MOST
+        _arguments.must(good, "shape", self.shape, f"of 1 to {_MOST} components")
         self.bins = _arguments.integer("bins", bins, 2, 512)
-        self.bound = _arguments.real("bound", bound, "a float in [0.1, 8]")
-        if not 0.1 <= self.bound <= 8.0:
-            raise ValueError(f"bound: got {self.bound}; allowed: a float in [0.1, 8]")
+        self.bound = check_bound("bound", bound)
         self.tails = _arguments.choice("tails", tails, TAILS)
         width, y, slope = self._begin(start, _arguments.positive("at", at))
         self.widths = self._parameter(width.log())
@@ -135,10 +138,8 @@ class QuantileProcess(nn.Module, ScaledProcess):
         """
         law = StraightProcess() if start is None else start
         if not callable(getattr(law, "icdf", None)):
-            raise TypeError(
-                f"start: got {_arguments.given(start)}; allowed: None, or a process with "
-                "icdf(q, t), such as KacProcess"
-            )
+            allowed = "None, or a process with icdf(q, t), such as KacProcess"
+            raise _arguments.wrong_type("start", start, allowed)
         edge = self._edge
         x = torch.linspace(
             -self.bound, self.bound, self.bins + 1, dtype=torch.float64, device="cpu"
@@ -194,9 +195,6 @@ class QuantileProcess(nn.Module, ScaledProcess):
     def extra_repr(self) -> str:
         return f"{self.shape}, bins={self.bins}, bound={self.bound:g}, tails={self.tails!r}"
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.extra_repr()})"
-
     def _knots(self, dtype: torch.dtype) -> _Knots:
         """The knots of all splines, (C, K + 1)."""
         width, rise, slope = (
@@ -247,10 +245,8 @@ class QuantileProcess(nn.Module, ScaledProcess):
             n != 1 and n != m
             for n, m in zip(self.shape, shape[len(shape) - len(self.shape) :], strict=True)
         ):
-            raise ValueError(
-                f"shape: got {tuple(shape)}; allowed: one whose last axes are those of the noise, "
-                f"{self.shape}"
-            )
+            allowed = f"one whose last axes are those of the noise, {self.shape}"
+            raise ValueError(f"shape: got {tuple(shape)}; allowed: {allowed}")
         n = normal(shape, **{**options, "device": place(options.get("device"), self.middle)})
         rows, back = self._rows(n if self.tails == "linear" else centred(n))
         value, slope = torch.ops.kacflow._spline(rows, *self._knots(n.dtype))

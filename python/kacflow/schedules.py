@@ -9,8 +9,9 @@ shape, or a float where the result does not depend on time.  :func:`signal_sched
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -54,14 +55,10 @@ class Named:
         """Its second derivative at the times ``t``."""
         return self._curvature(t.to(torch.float64)).to(t.dtype)
 
-    def _value(self, t: Tensor) -> Tensor:
-        raise NotImplementedError
-
-    def _derivative(self, t: Tensor) -> Tensor:
-        raise NotImplementedError
-
-    def _curvature(self, t: Tensor) -> Tensor:
-        raise NotImplementedError
+    #: The same of float64 times, by each kind of schedule where its answer is no number.
+    _value: ClassVar[Callable[[Any, Tensor], Tensor]]
+    _derivative: ClassVar[Callable[[Any, Tensor], Tensor]]
+    _curvature: ClassVar[Callable[[Any, Tensor], Tensor]]
 
 
 def _quarter(u: Tensor) -> tuple[Tensor, Tensor]:
@@ -244,10 +241,8 @@ def _schedule(
 ) -> Schedule:
     """The schedule by that name, or the object given, with its value at 0 checked."""
     if isinstance(given, str):
-        if given not in table:
-            raise ValueError(
-                f"{argument}: got {given!r}; allowed: {', '.join(table)}, or an object"
-            )
+        allowed = f"{', '.join(table)}, or an object"
+        _arguments.must(given in table, argument, repr(given), allowed)
         return table[given](T)
     if not isinstance(given, Schedule):
         raise TypeError(

@@ -19,12 +19,14 @@ from kacflow._arguments import (
     flag,
     given,
     integer,
+    must,
     real,
     tensor,
 )
 from kacflow._arguments import (
     generator as checked_generator,
 )
+from kacflow.generate import check_returned
 from kacflow.ops import _tensors
 from kacflow.process import KacProcess
 from kacflow_core._characteristic import with_slope
@@ -168,8 +170,7 @@ def _times(t: float | Tensor) -> Tensor:
     if not isinstance(t, Tensor):
         t = _tensors.number(real("t", t, "a float or a float tensor"))
     tensor("t", t)
-    if t.ndim > 1:
-        raise ValueError(f"t: got shape {tuple(t.shape)}; allowed: () or (M,)")
+    must(t.ndim < 2, "t", f"shape {tuple(t.shape)}", "() or (M,)")
     if _tensors.plain(t) and not bool(((t >= 0) & (t < math.inf)).all()):
         raise ValueError(f"t: got {str(t.tolist())[:80]}; allowed: finite numbers >= 0")
     return t
@@ -184,10 +185,8 @@ def _per_axis(name: str, value: PerAxis, axes: int) -> Tensor:
         numbers: Any = list(value) if several else [value]  # type: ignore[arg-type]
         numbers = [real(name, number, "a float, floats or a tensor") for number in numbers]
         found = torch.tensor(numbers if several else numbers[0], dtype=torch.float64, device="cpu")
-    if found.shape not in ((), (1,), (axes,)):
-        raise ValueError(
-            f"{name}: got shape {tuple(found.shape)}; allowed: a number or {axes}, one per axis"
-        )
+    fits = found.shape in ((), (1,), (axes,))
+    must(fits, name, f"shape {tuple(found.shape)}", f"a number or {axes}, one per axis")
     checked = found.detach()
     if _tensors.plain(checked) and not bool(((checked > 0) & (checked < math.inf)).all()):
         got = value if isinstance(value, float) else checked.tolist()
@@ -234,10 +233,9 @@ def _spectral(
         )
     tensor("f0", f0, FLOATS)
     axes = f0.ndim
-    if not 1 <= axes <= _MAX_AXES or not f0.numel():
-        raise ValueError(
-            f"f0: got shape {tuple(f0.shape)}; allowed: 1 to {_MAX_AXES} axes of space, not empty"
-        )
+    fits = 1 <= axes <= _MAX_AXES and f0.numel()
+    allowed = f"1 to {_MAX_AXES} axes of space, not empty"
+    must(fits, "f0", f"shape {tuple(f0.shape)}", allowed)
     if period is None:
         raise ValueError("period: got None; allowed: the length of the axes, > 0")
     times = _constant("t", _times(t))
@@ -291,15 +289,13 @@ def _monte_carlo(
             "method 'spectral')"
         )
     x = tensor("x", x, WORKING)
-    if x.ndim not in (1, 2) or (x.ndim == 2 and not 1 <= x.shape[1] <= _MAX_AXES):
-        raise ValueError(
-            f"x: got shape {tuple(x.shape)}; allowed: (P,), or (P, d) with d <= {_MAX_AXES}"
-        )
+    fits = x.ndim == 1 or (x.ndim == 2 and 1 <= x.shape[1] <= _MAX_AXES)
+    must(fits, "x", f"shape {tuple(x.shape)}", f"(P,), or (P, d) with d <= {_MAX_AXES}")
     samples = integer("samples", samples, 2, _MOST_SAMPLES)
     terms = samples // 2 if antithetic else samples
-    if terms < 2 or (antithetic and samples % 2):
-        allowed = "an even int >= 4 with antithetic" if antithetic else "an int >= 2"
-        raise ValueError(f"samples: got {samples}; allowed: {allowed}")
+    fits = terms > 1 and not (antithetic and samples % 2)
+    allowed = "an even int >= 4 with antithetic" if antithetic else "an int >= 2"
+    must(fits, "samples", samples, allowed)
     axes = x.shape[1] if x.ndim == 2 else 1
     # Axes of space come first in a draw, where the rates and speeds of a process are looked up.
     process = KacProcess(*(_per_axis(name, v, axes) for name, v in (("a", a), ("c", c))))
@@ -325,17 +321,8 @@ def _monte_carlo(
 
 def _values(f0: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
     """f0 at points of shape (m, P) or (m, P, d), checked to be of shape (m, P)."""
-    values = f0(points)
-    if not isinstance(values, Tensor) or values.dtype not in FLOATS:
-        raise TypeError(f"f0: returned {given(values)}; allowed: a tensor of floats")
-    if values.shape != points.shape[:2]:
-        raise ValueError(
-            f"f0: returned shape {tuple(values.shape)} for points of shape {tuple(points.shape)}; "
-            f"allowed: {tuple(points.shape[:2])}"
-        )
-    if values.layout is not torch.strided or values.device != points.device:
-        raise ValueError(f"f0: returned {given(values)}; allowed: dense, on {points.device}")
-    return values.to(points.dtype)
+    like = points if points.ndim == 2 else points[..., 0]
+    return check_returned("f0: returned", f0(points), like).to(points.dtype)
 
 
 def _mean(term: Callable[[int], Tensor], terms: int, chunk: int) -> Estimate:

@@ -60,13 +60,14 @@ class _Subject:
         return found
 
     def draw(
-        self, t: Any, rows: int = _ROWS, *, name: str = "sample", seed: int = 0, first: int = 0,
+        self, t: Any, rows: int = _ROWS, *, name: str = "sample", seed: Any = 0, first: int = 0,
         dtype: torch.dtype = torch.float64, device: str | None = None, noise: Any = None,
     ) -> Any:  # fmt: skip
         """A draw of ``rows`` samples at t."""
         subject = self.noise if noise is None else noise
+        source = _seeded(seed) if isinstance(seed, int) else seed
         return getattr(subject, name)(
-            t, (rows, *self.shape), generator=_seeded(seed), first=first, dtype=dtype, device=device
+            t, (rows, *self.shape), generator=source, first=first, dtype=dtype, device=device
         )
 
     def some_times(self, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -113,15 +114,11 @@ def seeds(s: _Subject) -> None:
     """A seed gives the same numbers each time, another one others; one number of it is taken."""
     for name in _kinds(s):
         t = s.some_times()
-        one = s.draw(t, name=name)
-        _same(s.draw(t, name=name), one, f"{name}: one seed gave two results")
-        x = one[0] if isinstance(one, tuple) else one
-        other = s.draw(t, name=name, seed=1)
-        other = other[0] if isinstance(other, tuple) else other
-        _must((other != x).any(), f"{name}: two seeds gave one result")
         taken, once = _seeded(0), _seeded(0)
-        getattr(s.noise, name)(t, (_ROWS, *s.shape), generator=taken, first=0,
-                               dtype=torch.float64, device=None)  # fmt: skip
+        one, again, other = (s.draw(t, name=name, seed=seed) for seed in (0, taken, 1))
+        _same(again, one, f"{name}: one seed gave two results")
+        x, y = (v[0] if isinstance(v, tuple) else v for v in (one, other))
+        _must((x != y).any(), f"{name}: two seeds gave one result")
         torch.randint(2**62, (), generator=once)
         _must(torch.equal(taken.get_state(), once.get_state()),
               f"{name}: took other than one 64-bit number of the generator")  # fmt: skip
@@ -419,15 +416,14 @@ def check_noise(
     """
     moments = _arguments.reals("times", times, "increasing floats > 0")
     finite = all(map(math.isfinite, moments))
-    if not moments or not finite or moments[0] <= 0 or sorted(set(moments)) != moments:
-        raise ValueError(f"times: got {moments}; allowed: increasing floats > 0")
+    good = moments and finite and moments[0] > 0 and sorted(set(moments)) == moments
+    _arguments.must(good, "times", moments, "increasing floats > 0")
     wanted = check_names() if only is None else [only] if isinstance(only, str) else only
     if not isinstance(wanted, Iterable):
-        raise TypeError(f"only: got {_arguments.given(only)}; allowed: names of check_names()")
+        raise _arguments.wrong_type("only", only, "names of check_names()")
     wanted = [_arguments.choice("only", name, check_names()) for name in wanted]
     extents = _arguments.shape(shape)
-    if not math.prod(extents):
-        raise ValueError(f"shape: got {extents}; allowed: of one number at least")
+    _arguments.must(math.prod(extents), "shape", extents, "of one number at least")
     Path(noise, moments[-1])  # which says what is no process
     subject, done = _Subject(noise, extents, moments), {}
     for check in _CHECKS:

@@ -272,7 +272,7 @@ def test_integers_and_numpy_scalars():
         (
             lambda: velocity(t=torch.ones(3)),
             ValueError,
-            r"x, t, a, c: got shapes x \(2,\), t \(3,\)",
+            r"shapes do not broadcast: x \(2,\), t \(3,\)",
         ),
         (lambda: velocity(x=torch.ones(2, dtype=torch.cfloat)), TypeError, "x: got .*complex64"),
     ],

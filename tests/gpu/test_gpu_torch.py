@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from operator_calls import operator_calls
 
 from kacflow import KacPath, KacProcess, QuantileProcess
 
@@ -129,30 +130,10 @@ def test_compiled_with_graphs(gpu_backend: str):
     assert len(values) == 6
 
 
-@pytest.mark.parametrize(
-    "operator",
-    [
-        "sample_pair",
-        "sample_pair_scheduled",
-        "sample_pair_partly",
-        "velocity",
-        "velocity_grad",
-        "cdf",
-        "logpdf",
-    ],
-)
+@pytest.mark.parametrize("operator", operator_calls())
 def test_opcheck(gpu_backend: str, operator: str):
-    x, t = data(4, 3)
-    a, c = torch.tensor(3.0, device="cuda"), torch.tensor(2.0, device="cuda")
-    one = torch.tensor(1.0, device="cuda")
-    args: tuple = (x, t[:, None], a, c)
-    if operator == "sample_pair":
-        args = (x, a, c, 1 - t, -one, t, one, torch.tensor(7, device="cuda"), 0)
-    if operator == "sample_pair_scheduled":
-        args = (x, t, a, c, torch.tensor(7, device="cuda"), 0, 2, 1, 1.0)
-    if operator == "sample_pair_partly":
-        args = (x, t, a, c, t, one, torch.tensor(7, device="cuda"), 0, 4, 0, 1.0)
-    torch.library.opcheck(getattr(torch.ops.kacflow, operator), args)
+    arguments = operator_calls(device="cuda")[operator]
+    torch.library.opcheck(getattr(torch.ops.kacflow, operator), tuple(arguments.values()))
 
 
 def test_gradients_are_those_of_the_cpu(gpu_backend: str):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch._dynamo
+from operator_calls import NOT_IN_16_BITS, listed, operator_calls
 from torch import nn
 from torch._dynamo.utils import counters
 from torch.library import opcheck
@@ -175,55 +176,16 @@ def test_whole_training_step_by_backward():
     assert graphs() == 1
 
 
-def operator_calls(dtype):
-    """Arguments for every operator, its data of ``dtype``."""
-    working = torch.float64 if dtype == torch.float64 else torch.float32
-    x, t = (value.to(dtype) for value in batch(6))
-    t = t.to(working)
-    a, c, one = (torch.tensor(v, dtype=working) for v in (9.0, 3.0, 1.0))
-    seed = torch.tensor(5)
-    point = (x, t[:, None], a, c)
-    knots = [torch.arange(1.0, 5.0, dtype=working).expand(3, 4).contiguous() for _ in range(3)]
-    rows = x.reshape(6, 3, 1)
-    return {
-        "sample": (t, a, c, seed, 7, (6, 3), working),
-        "sample_pair": (x, a, c, 1 - t, -one, t, one, seed, 7),
-        "sample_pair_scheduled": (x, t, a, c, seed, 7, 5, 2, 2.0),
-        "sample_pair_partly": (x, t, a, c, 1 - t, -one, seed, 7, 0, 2, 2.0),
-        "sample_path": (t.sort().values, a, c, seed, 7, (6, 3), working),
-        "ppf": (x.sigmoid(), t[:, None], a, c),
-        "transport": (x, t[:, None], 0.7 * t[:, None], a, c),
-        "_spline": (rows, *knots),
-        "_spline_inverse": (rows, *knots),
-        "_spline_grad": (rows, rows, rows, *knots),
-        **dict.fromkeys(
-            ("velocity", "velocity_grad", "logpdf", "cdf", "_velocity_hessian", "_draw_velocity",
-             "_draw_acceleration"),
-            point,
-        ),
-    }  # fmt: skip
-
-
 def test_every_operator_has_its_calls():
     """What torch's dispatcher lists under kacflow:: is what is checked below."""
-    listed = {
-        name.removeprefix("kacflow::").partition(".")[0]
-        for name in torch._C._dispatch_get_all_op_names()
-        if name.startswith("kacflow::")
-    }
-    assert listed == set(operator_calls(torch.float32))
-
-
-#: The law and splines take float32 and float64 alone; so do the derivatives asked for in these.
-NOT_IN_16_BITS = {"logpdf", "cdf", "ppf", "transport", "_draw_acceleration", "_spline",
-                  "_spline_inverse", "_spline_grad"}  # fmt: skip
+    assert listed() == set(operator_calls())
 
 
 @pytest.mark.parametrize(
     ("name", "dtype"),
     [
         (name, dtype)
-        for name in operator_calls(torch.float32)
+        for name in operator_calls()
         for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16)
         if dtype.itemsize > 2 or name not in NOT_IN_16_BITS
     ],
@@ -232,7 +194,7 @@ NOT_IN_16_BITS = {"logpdf", "cdf", "ppf", "transport", "_draw_acceleration", "_s
 def test_opcheck_of_every_operator(name, dtype):
     """Schemas, fake implementations (with dynamic shapes too) and autograd registrations."""
     arguments = operator_calls(dtype)[name]
-    opcheck(getattr(torch.ops.kacflow, name), arguments)
+    opcheck(getattr(torch.ops.kacflow, name), tuple(arguments.values()))
 
 
 class Sampler(nn.Module):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from operator_calls import of_the_position, operator_calls
 
 import kacflow_core._gpu_arrays as gpu_arrays
 from kacflow.ops import _kernels, _splines
@@ -172,14 +173,14 @@ def test_sample(gpu: Gpu, dtype: torch.dtype):
     assert gpu("sample", t[:0], args[2], *args[2:5], (0, 5), dtype)[0].shape == (0, 5)
 
 
-def test_points(gpu: Gpu):
-    x = torch.randn(3, 1, 5)
-    t, a, c = torch.rand(4, 1), torch.tensor(3.0), torch.rand(5) + 0.5
-    for name in ("velocity", "logpdf", "cdf", "velocity_grad"):
-        close(gpu(name, x, t, a, c), getattr(OPS, name)(x, t, a, c))
-    q = torch.rand(3, 1, 5)
-    close(gpu("ppf", q, t, a, c), OPS.ppf(q, t, a, c))
-    close(gpu("transport", x, t, 0.6 * t, a, c), OPS.transport(x, t, 0.6 * t, a, c))
+@pytest.mark.parametrize("name", filter(of_the_position, operator_calls()))
+def test_points(gpu: Gpu, name: str):
+    """Everything broadcasts."""
+    t, x = torch.rand(4, 1), torch.randn(3, 1, 5)
+    values = {"x": x, "q": torch.rand(3, 1, 5), "t": t, "s": 0.6 * t, "a": torch.tensor(3.0)}
+    values["c"] = torch.rand(5) + 0.5
+    args = [values[argument] for argument in operator_calls()[name]]
+    close(gpu(name, *args), getattr(OPS, name)(*args))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -367,7 +367,7 @@ POINTS = {"f0": torch.cos, "t": 0.5, "a": 1.0, "c": 1.0, "method": "monte_carlo"
         (POINTS, {"samples": 5, "antithetic": True}, ValueError, "samples: got 5; .* even"),
         (POINTS, {"a": [1.0, 2.0]}, ValueError, r"a: got shape \(2,\)"),
         (POINTS, {"f0": lambda x: 1.0}, TypeError, r"f0: returned float 1\.0"),
-        (POINTS, {"f0": lambda x: x.sum()}, ValueError, r"f0: returned shape \(\)"),
+        (POINTS, {"f0": lambda x: x.sum()}, ValueError, r"f0: returned Tensor of shape \(\)"),
         (POINTS, {"t": -1.0}, ValueError, "t: got -1"),
         (SPECTRAL, {"method": 3}, TypeError, "method: got int 3"),
         (SPECTRAL, {"time_derivative": 1}, TypeError, "time_derivative: got int 1"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from operator_calls import listed, of_the_position, operator_calls
 from strange import Case, complaints
 
 from kacflow import (
@@ -143,40 +144,18 @@ CONSTRUCTORS = [
 
 
 def of_operators():
-    def case(name, good, reshapes=(), call=None, data=("x", "x_0")):
-        op = getattr(torch.ops.kacflow, name)
-        return Case(f"ops.{name}", call or op, good, reshapes, data, operator=True)
+    for name, good in operator_calls(rows=2).items():
+        reshapes = tuple(good) if of_the_position(name) else ("x_0", "times", "shape")
+        data = ("x", "x_0")
+        if name.startswith("_"):  # their values are checked before
+            data = tuple(good)
+            reshapes = () if "spline" in name else data
+        call = logpdf if name == "logpdf" else getattr(torch.ops.kacflow, name)
+        yield Case(f"ops.{name}", call, good, reshapes, data, operator=True)
 
-    process, at = {"a": A, "c": C}, {"x": X, "t": T[:, None], "a": A, "c": C}
-    seeds = {"seed": torch.tensor(0), "offset": 0}
-    values = {"signal": T, "dsignal": T, "clock": T, "dclock": T}
-    typed = {"shape": (2, 3), "dtype": torch.float32}
-    kinds = {"signal": 2, "clock": 1, "horizon": 1.0}
-    yield case("sample", {"t": T, **process, **seeds, **typed}, ("shape",))
-    yield case("sample_pair", {"x_0": X, **process, **values, **seeds}, ("x_0",))
-    yield case("sample_pair_scheduled", {"x_0": X, "t": T, **process, **seeds, **kinds}, ("x_0",))
-    partly = {"value": T, "slope": T, **seeds, "signal": 2, "clock": 0, "horizon": 1.0}
-    yield case("sample_pair_partly", {"x_0": X, "t": T, **process, **partly}, ("x_0",))
-    yield case("sample_path", {"times": GRID, **process, **seeds, **typed}, ("times", "shape"))
-    for name in ("velocity", "velocity_grad", "cdf"):
-        yield case(name, at, "xtac")
-    yield case("ppf", {"q": X, "t": T[:, None], **process}, "qtac")
-    yield case("transport", {**at, "s": T[:, None]}, "xtsac")
-    for name in ("_velocity_hessian", "_draw_velocity", "_draw_acceleration"):
-        yield case(name, at, "xtac", data="xtac")  # their values are checked before
 
-    places = torch.tensor([[[0.5], [2.5]], [[-1.0], [3.0]]])
-    knots = torch.tensor([[0.0, 1.0, 3.0], [-1.0, 0.5, 2.0]])
-    tables = {"edges": knots, "values": 2.0 * knots, "slopes": torch.full((2, 3), 1.5)}
-    yield case("_spline", {"x": places, **tables}, data=("x", *tables))
-    yield case("_spline_inverse", {"y": places, **tables}, data=("y", *tables))
-    given = {"x": places, "grad_y": places, "grad_slope": places, **tables}
-    yield case("_spline_grad", given, data=tuple(given))
-
-    def logpdf(**given):
-        return torch.ops.kacflow.logpdf(**given).nan_to_num(neginf=0.0)
-
-    yield case("logpdf", at, "xtac", logpdf)
+def logpdf(**given):
+    return torch.ops.kacflow.logpdf(**given).nan_to_num(neginf=0.0)
 
 
 def walk(cases):
@@ -195,9 +174,7 @@ def test_strange_values(case, argument):
 
 def test_the_walk_is_complete():
     walked = {case.name for case in ALL}
-    for operator in torch._C._dispatch_get_all_op_names():
-        if operator.startswith("kacflow::"):
-            assert operator.replace("kacflow::", "ops.") in walked
+    assert {f"ops.{operator}" for operator in listed()} <= walked
     makers = {**PROCESSES, **PATHS}
     for name in ("KacProcess", "BrownianProcess", "UniformProcess", "KacPath", "Path",
                  "GaussianPath"):  # fmt: skip

@@ -103,7 +103,7 @@ def test_another_module_is_refused(small: Small, own: Own) -> None:
         with pytest.raises(ValueError, match=message):
             train(dataclasses.replace(config, steps=3), network=other, resume=True, progress=False)
     wrong = small(network="custom", out=config.out + "-flat")
-    with pytest.raises(ValueError, match="network: returned shape"):
+    with pytest.raises(ValueError, match="network: returned Tensor of shape"):
         train(wrong, network=Flat(), progress=False)
 
 

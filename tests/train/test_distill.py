@@ -228,7 +228,7 @@ def test_students_are_runs(teacher: TrainConfig, tmp_path: Path):
     run = loop._Run(config, load_dataset(teacher), loop.processes.accelerator("cpu"), None)
     for name, value in run.network.state_dict().items():  # begins with the averaged weights
         assert torch.equal(value, first[name])
-    run.close()
+    run.feed.close()
 
 
 def test_chain(teacher: TrainConfig, tmp_path: Path):

@@ -7,13 +7,14 @@ from typing import Any
 
 import torch
 
-from kacflow._arguments import choice, flag, given, integer
+from kacflow._arguments import choice, flag, integer, must, wrong_type
 from kacflow._optional import require
 from kacflow.ops import _tensors
 
 _library = require("diffusers", __name__)
 DiffusionPipeline: Any = _library.DiffusionPipeline
 ImagePipelineOutput: Any = _library.ImagePipelineOutput
+VaeImageProcessor: Any = require("diffusers.image_processor", __name__).VaeImageProcessor
 
 
 def generators(value: Any, shape: Sequence[int]) -> Any:
@@ -23,13 +24,9 @@ def generators(value: Any, shape: Sequence[int]) -> Any:
     if not isinstance(value, (list, tuple)) or not all(
         isinstance(g, torch.Generator) for g in value
     ):
-        raise TypeError(
-            f"generator: got {given(value)}; allowed: a torch.Generator, a list of them or None"
-        )
-    if not value or list(shape[:1]) != [len(value)]:
-        raise ValueError(
-            f"generator: got {len(value)}; allowed: one, or as many as samples in {tuple(shape)}"
-        )
+        raise wrong_type("generator", value, "a torch.Generator, a list of them or None")
+    fits = value and list(shape[:1]) == [len(value)]
+    must(fits, "generator", len(value), f"one, or as many as samples in {tuple(shape)}")
     return list(value)
 
 
@@ -100,8 +97,7 @@ class KacPipeline(DiffusionPipeline):
         flag("return_dict", return_dict)
         batch_size = integer("batch_size", batch_size, 1, 2**31 - 1)
         size = self.unet.config.sample_size
-        if size is None:
-            raise ValueError("unet: got config.sample_size None; allowed: the size of the images")
+        must(size is not None, "unet", "config.sample_size None", "the size of the images")
         sides = (size, size) if isinstance(size, int) else tuple(size)
         device, dtype = self._execution_device, self.unet.dtype
         image = self.scheduler.init_noise(
@@ -116,11 +112,6 @@ class KacPipeline(DiffusionPipeline):
         for timestep in self.progress_bar(self.scheduler.timesteps):
             velocity = self.unet(image, timestep).sample
             image = self.scheduler.step(velocity, timestep, image, return_dict=False)[0]
-        if output_type != "latent":
-            image = (image / 2 + 0.5).clamp(0, 1)
-        if output_type in ("pil", "np"):
-            image = image.float().cpu().permute(0, 2, 3, 1).numpy()
-        if output_type == "pil":
-            image = self.numpy_to_pil(image)
+        images = VaeImageProcessor().postprocess(image, output_type)
         self.maybe_free_model_hooks()
-        return ImagePipelineOutput(images=image) if return_dict else (image,)
+        return ImagePipelineOutput(images=images) if return_dict else (images,)

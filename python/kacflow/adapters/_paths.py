@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kacflow import schedules
-from kacflow._arguments import given
+from kacflow._arguments import given, must, wrong_type
 from kacflow._optional import require
 from kacflow._times import as_tensor
 from kacflow.gaussian import GaussianPath
@@ -33,10 +33,24 @@ _NOISES: dict[type, tuple[str, ...]] = {
 }
 
 
+class OnKacPath:
+    """Made with a Kac path, in front of a class that is made with any path."""
+
+    def __init__(
+        self,
+        a: float | Tensor,
+        c: float | Tensor,
+        T: float = 1.0,
+        signal: str | schedules.Schedule = "linear",
+        clock: str | schedules.Schedule = "linear",
+    ) -> None:
+        super().__init__(KacPath(KacProcess(a, c), T, signal, clock))  # type: ignore[call-arg]
+
+
 def check_path(path: Any) -> Path:
     """A path, or TypeError."""
     if not isinstance(path, Path):
-        raise TypeError(f"path: got {given(path)}; allowed: a kacflow.Path")
+        raise wrong_type("path", path, "a kacflow.Path")
     return path
 
 
@@ -51,8 +65,7 @@ def noise_variance(path: Path, t: Tensor) -> Tensor:
             f"path: its noise {given(noise)} has no variance(t); allowed: a noise with one, "
             "such as KacProcess"
         )
-    found: Tensor = variance(as_tensor(path.clock.value(t), t))
-    return found
+    return variance(as_tensor(path.clock.value(t), t))
 
 
 def on_cone(noise: Tensor, process: KacProcess, clock: Tensor) -> Tensor:
@@ -67,12 +80,9 @@ def on_cone(noise: Tensor, process: KacProcess, clock: Tensor) -> Tensor:
     edge = leading(c, noise.ndim) * leading(clock, noise.ndim)
     if plain(noise) and noise.numel():
         most = edge * (1 + max(1e-6, kind.eps)) + kind.tiny * kind.eps
-        excess = (size.detach() - most.detach()).max()
-        if not bool(excess <= 0):
-            raise ValueError(
-                f"noise: got numbers beyond c g(t) by up to {float(excess):g}; allowed: "
-                "Kac noise of these timesteps, drawn by sample_noise"
-            )
+        excess = float((size.detach() - most.detach()).max())
+        got = f"numbers beyond c g(t) by up to {excess:g}"
+        must(excess <= 0, "noise", got, "Kac noise of these timesteps, drawn by sample_noise")
     if noise.dtype == clock.dtype:
         return noise
     exact = noise.to(clock.dtype)
@@ -85,10 +95,6 @@ def _named(schedule: Any, table: Mapping[str, type], T: float) -> str | None:
     if getattr(schedule, "T", None) != T:
         return None
     return next((name for name, kind in table.items() if type(schedule) is kind), None)
-
-
-def _files() -> Any:
-    return require("safetensors.torch", __name__)
 
 
 def describe(path: Path) -> dict[str, Any]:
@@ -115,7 +121,8 @@ def describe(path: Path) -> dict[str, Any]:
             said[name] = value.item() if isinstance(value, Tensor) else value
     if tensors:
         kept = {name: value.cpu().contiguous().clone() for name, value in tensors.items()}
-        said["tensors"] = base64.b64encode(_files().save(kept)).decode()
+        data = require("safetensors.torch", __name__).save(kept)
+        said["tensors"] = base64.b64encode(data).decode()
     return said
 
 
@@ -128,7 +135,7 @@ def restore(said: Any, device: torch.device) -> Path:
         For anything else; naming the argument ``path``.
     """
     if not isinstance(said, Mapping):
-        raise TypeError(f"path: got {given(said)}; allowed: {_ALLOWED}")
+        raise wrong_type("path", said, _ALLOWED)
     if "own" in said:
         raise ValueError(
             f"path: got {said['own']!s:.200}, which a file cannot name; allowed: to give the path "
@@ -149,7 +156,8 @@ def _made(said: dict[str, Any], device: torch.device) -> Path:
         return GaussianPath(**said)
     tensors = {}
     if "tensors" in said:
-        found = _files().load(base64.b64decode(said.pop("tensors"), validate=True))
+        data = base64.b64decode(said.pop("tensors"), validate=True)
+        found = require("safetensors.torch", __name__).load(data)
         tensors = {name: value.to(device) for name, value in found.items()}
     name = said.pop("noise")
     noise_kind, fields = next((k, f) for k, f in _NOISES.items() if k.__name__ == name)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from kacflow import _arguments
-from kacflow._arguments import NUMBERS, given, integer, numeric, real, reals, tensor
+from kacflow._arguments import NUMBERS, given, integer, must, numeric, real, reals, tensor
 from kacflow.generate import MAX_STEPS
 from kacflow.ops import _tensors
 from kacflow.path import Path
@@ -24,6 +24,10 @@ class Timesteps:
     ----------
     timesteps : Tensor
         Where the model is evaluated, float32; set by :meth:`set_timesteps`.
+    step_index : int or None
+        Number of the next step; None before the first.
+    begin_index : int or None
+        Number of the first step, if :meth:`set_begin_index` was called.
     """
 
     config: Any  #: of diffusers: ``t_min`` and ``num_train_timesteps``
@@ -32,8 +36,8 @@ class Timesteps:
     num_inference_steps: int
     _grid: list[float]  #: kacflow's times of the steps, and the last end
     _numbers: Tensor  #: ``timesteps`` on the CPU
-    _begin_index: int | None
-    _step_index: int | None
+    begin_index: int | None
+    step_index: int | None
     _point: Tensor | None  #: what the last step returned, before it was rounded to 16 bits
 
     def time(self, timesteps: Tensor | float) -> Tensor | float:
@@ -75,24 +79,19 @@ class Timesteps:
             name, allowed = "timesteps", f"decreasing numbers in ({end * most / T:g}, {most}]"
             grid = [t / most * T for t in reals(name, timesteps, allowed)]
             steps = num_inference_steps
-            if steps is not None and integer("num_inference_steps", steps, 1) != len(grid):
-                raise ValueError(
-                    f"num_inference_steps: got {shown(steps)}; allowed: None, beside {len(grid)} "
-                    "timesteps"
-                )
-            if not grid or not grid[0] <= T or not grid[-1] > end:
-                raise ValueError(f"{name}: got {str(timesteps)[:80]}; allowed: {allowed}")
+            fits = steps is None or integer("num_inference_steps", steps, 1) == len(grid)
+            beside = f"None, beside {len(grid)} timesteps"
+            must(fits, "num_inference_steps", shown(steps), beside)
+            must(grid and grid[0] <= T and grid[-1] > end, name, str(timesteps)[:80], allowed)
         else:
             name, allowed = "num_inference_steps", f"an int in [1, {MAX_STEPS}]"
             steps = integer(name, num_inference_steps, 1, MAX_STEPS)
             grid = [T + (end - T) * i / steps for i in range(steps)]
         where = None if device is None else _arguments.device(device)
         numbers = torch.tensor([t * most / T for t in grid], dtype=torch.float32, device="cpu")
-        if not all(s < t for t, s in itertools.pairwise(numbers.tolist())):
-            got = num_inference_steps if timesteps is None else str(timesteps)[:80]
-            raise ValueError(
-                f"{name}: got {got}; allowed: {allowed}, whose timesteps float32 can tell apart"
-            )
+        got = num_inference_steps if timesteps is None else str(timesteps)[:80]
+        decrease = all(s < t for t, s in itertools.pairwise(numbers.tolist()))
+        must(decrease, name, got, f"{allowed}, whose timesteps float32 can tell apart")
         self.num_inference_steps = len(grid)
         self._grid = [*grid, end]
         self._numbers = numbers
@@ -101,19 +100,9 @@ class Timesteps:
 
     def _begin_anew(self, index: int | None) -> None:
         """Forget all earlier steps; ``index`` is that of the first one, if it is known."""
-        self._begin_index = index
-        self._step_index = None
+        self.begin_index = index
+        self.step_index = None
         self._point = None
-
-    @property
-    def step_index(self) -> int | None:
-        """Number of the next step; None before the first."""
-        return self._step_index
-
-    @property
-    def begin_index(self) -> int | None:
-        """Number of the first step, if :meth:`set_begin_index` was called."""
-        return self._begin_index
 
     def set_begin_index(self, begin_index: int = 0) -> None:
         """Begin anew with this step, 0 <= begin_index < steps; its timestep must come first."""
@@ -134,8 +123,8 @@ class Timesteps:
             place = self._place(timestep)
             if place is not None:
                 return place
-            if numeric("timestep", timestep, allowed).numel() != 1:
-                raise ValueError(f"timestep: got {given(timestep)}; allowed: {allowed}")
+            one = numeric("timestep", timestep, allowed).numel() == 1
+            must(one, "timestep", given(timestep), allowed)
             if timestep.is_floating_point():
                 numbers = numbers.to(timestep.dtype).to(numbers.dtype)
             timestep = timestep.item()
@@ -157,23 +146,19 @@ class Timesteps:
 
     def _next_index(self, timestep: Any) -> int:
         """Number of the step to take; a new loop where a timestep that was passed comes again."""
-        expected = self._begin_index if self._step_index is None else self._step_index
+        expected = self.begin_index if self.step_index is None else self.step_index
         if expected is None:
             index = self._index(timestep, 0)
         elif expected == len(self._numbers):
             raise ValueError("step: all steps are done; allowed: to call set_timesteps again")
         else:
             index = self._index(timestep, expected)
-            if index > expected or (self._step_index is None and index < expected):
+            if index > expected or (self.step_index is None and index < expected):
                 raise ValueError(
                     f"timestep: got {float(timestep):g}; allowed: "
                     f"{float(self._numbers[expected]):g}, the next of scheduler.timesteps, or one "
                     "that was passed, to begin anew (set_begin_index begins elsewhere)"
                 )
-        if self._step_index is None or index != expected:
-            self._begin_anew(self._begin_index)
-            self._reset()
+        if self.step_index is None or index != expected:
+            self._begin_anew(self.begin_index)
         return index
-
-    def _reset(self) -> None:
-        """Forget earlier steps."""

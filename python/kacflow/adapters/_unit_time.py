@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from kacflow._arguments import given, real, same_shape, tensor
+from kacflow._arguments import given, must, real, same_shape, tensor, wrong_type
 from kacflow._times import batch_times
 from kacflow.ops import _tensors
 
@@ -18,22 +18,20 @@ def own_time(t: float | Tensor, x: Tensor, T: float) -> Tensor:
     """
     if not isinstance(t, Tensor):
         t = real("t", t, "a number in [0, 1] or a float tensor")
-        if not 0 <= t <= 1 + 1e-6:
-            raise ValueError(f"t: got {t}; allowed: 0 <= t <= 1")
+        must(0 <= t <= 1 + 1e-6, "t", t, "0 <= t <= 1")
     return (T * (1.0 - batch_times(t, x, 1.0))).clamp(min=0.0)
 
 
 def check_pair(noise_name: str, noise: Any, data_name: str, data: Any, t: Any) -> Tensor:
     """The times, with an axis; checked with data of shape (B, ...) and a noise slot like it."""
     tensor(data_name, data)
-    if not data.ndim:
-        raise ValueError(f"{data_name}: got shape (); allowed: (B, ...)")
+    must(data.ndim, data_name, "shape ()", "(B, ...)")
     dense = isinstance(noise, Tensor) and not noise.is_nested
     if not dense or noise.shape != data.shape:
         got = tuple(noise.shape) if dense else given(noise)
         raise ValueError(f"{noise_name}: got {got}; allowed: a tensor of shape {tuple(data.shape)}")
     if not tensor("t", t).ndim:
-        raise TypeError(f"t: got {given(t)}; allowed: a tensor of shape ({data.shape[0]},)")
+        raise wrong_type("t", t, f"a tensor of shape ({data.shape[0]},)")
     return t
 
 

@@ -13,7 +13,6 @@ Needs diffusers: ``pip install diffusers``.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,6 +24,7 @@ from kacflow._arguments import (
     NUMBERS,
     given,
     integer,
+    must,
     positive,
     real,
     same_shape,
@@ -35,7 +35,7 @@ from kacflow._times import as_tensor, batch_times, spread
 from kacflow.adapters._diffusers_pipeline import KacPipeline, generators
 from kacflow.adapters._paths import describe, noise_variance, on_cone, restore
 from kacflow.adapters._timesteps import Timesteps
-from kacflow.generate import MAX_STEPS, check_velocity, end_time
+from kacflow.generate import MAX_STEPS, check_returned, end_time
 from kacflow.ops import _tensors
 from kacflow.path import KacPath, Path
 from kacflow.process import KacProcess
@@ -155,8 +155,7 @@ class NoiseEulerScheduler(Timesteps, SchedulerMixin, ConfigMixin):
             return path.sample_prior(
                 shape, generator=sources, first=first, dtype=dtype, device=device
             )
-        if first != 0:
-            raise ValueError(f"first: got {given(first)}; allowed: 0 beside a list of generators")
+        must(first == 0, "first", given(first), "0 beside a list of generators")
         one = (1, *shape[1:])
         drawn = [self.init_noise(one, generator=g, dtype=dtype, device=device) for g in sources]
         return torch.cat(drawn)
@@ -213,14 +212,14 @@ class NoiseEulerScheduler(Timesteps, SchedulerMixin, ConfigMixin):
             Naming the argument, what was given and what is allowed; also when all steps are done.
         """
         tensor("sample", sample)
-        check_velocity("model_output: got", model_output, sample)
+        check_returned("model_output: got", model_output, sample)
         generators(generator, sample.shape)
         _arguments.flag("return_dict", return_dict)
         index = self._next_index(timestep)
         working = _tensors.working_dtype(sample.dtype)
         length = self._grid[index + 1] - self._grid[index]
         point = self._unrounded(sample) + self._increment(model_output.to(working), length)
-        self._step_index = index + 1
+        self.step_index = index + 1
         self._point = None if sample.dtype == working else point.detach()
         moved = point.to(sample.dtype)
         return SchedulerOutput(prev_sample=moved) if return_dict else (moved,)
@@ -348,21 +347,17 @@ class NoiseEulerScheduler(Timesteps, SchedulerMixin, ConfigMixin):
         allowed = "numbers in [0, num_train_timesteps], one for all or one per sample"
         if isinstance(timesteps, Tensor):
             tensor(name, timesteps, NUMBERS)
-            size = sample.shape[:1] if timesteps.ndim else ()
-            if timesteps.shape[:1] != size or timesteps.numel() != math.prod(size):
-                raise ValueError(f"{name}: got shape {tuple(timesteps.shape)}; allowed: {allowed}")
-            _tensors.check_same_device(name, timesteps, other, sample.device)
             if _tensors.plain(timesteps) and timesteps.numel():
                 low, high = (float(v) for v in torch.aminmax(timesteps.detach()))
                 slack = torch.finfo(timesteps.dtype).eps if timesteps.is_floating_point() else 0
-                if not (low >= 0 and high <= most * (1 + max(slack, 1e-6))):
-                    raise ValueError(f"{name}: got {low:g} to {high:g}; allowed: {allowed}")
-        elif not 0 <= real(name, timesteps, allowed) <= most:
-            raise ValueError(f"{name}: got {timesteps}; allowed: {allowed}")
+                within = low >= 0 and high <= most * (1 + max(slack, 1e-6))
+                must(within, name, f"{low:g} to {high:g}", allowed)
+        else:
+            must(0 <= real(name, timesteps, allowed) <= most, name, timesteps, allowed)
         times: Any = self.time(timesteps)
         last = self.path.T
         times = times.clamp(max=last) if isinstance(timesteps, Tensor) else min(times, last)
-        return batch_times(times, sample, last)
+        return batch_times(times, sample, last, name=name)
 
     def _checked(self, noise: Tensor, name: str, sample: Tensor, times: Tensor) -> Tensor:
         """The noise in the type of the times; Kac noise checked, and its atoms recognised."""
@@ -439,13 +434,14 @@ class KacEulerScheduler(NoiseEulerScheduler):
         self._begin(path, num_train_timesteps, t_min, a=a, c=c, T=T)
 
 
-class _AB2:
+class _AB2(Timesteps):
     """Adams-Bashforth steps of second order in place of those of Euler."""
 
     _before: Tensor | None
     _last: float
 
-    def _reset(self) -> None:
+    def _begin_anew(self, index: int | None) -> None:
+        super()._begin_anew(index)
         self._before, self._last = None, 0.0
 
     def _increment(self, velocity: Tensor, length: float) -> Tensor:

@@ -20,11 +20,9 @@ import torch
 from torch import Tensor
 
 from kacflow._optional import require
-from kacflow.adapters._paths import check_path
+from kacflow.adapters._paths import OnKacPath, check_path
 from kacflow.adapters._unit_time import check_pair, check_points, own_time
-from kacflow.path import KacPath, Path
-from kacflow.process import KacProcess
-from kacflow.schedules import Schedule
+from kacflow.path import Path
 
 _library = require("flow_matching.path", __name__)
 _Parent: Any = _library.ProbPath
@@ -122,7 +120,7 @@ class NoiseProbPath(_Parent):
         return -self.path.T * self.path.velocity(x_t, own_time(t, x_t, self.path.T), x_1)
 
 
-class KacProbPath(NoiseProbPath):
+class KacProbPath(OnKacPath, NoiseProbPath):
     """X_t = f(s) X_1 + K(g(s)) with s = T (1 - t): noise at t = 0, data ``x_1`` at t = 1.
 
     ``x_0`` is the noise slot: only its shape counts, the Kac noise replaces its numbers.  ``dx_t``
@@ -157,13 +155,3 @@ class KacProbPath(NoiseProbPath):
     >>> sample.x_t.shape, bool(sample.dx_t.abs().max() <= 3.0)
     (torch.Size([8, 2]), True)
     """
-
-    def __init__(
-        self,
-        a: float | Tensor,
-        c: float | Tensor,
-        T: float = 1.0,
-        signal: str | Schedule = "linear",
-        clock: str | Schedule = "linear",
-    ) -> None:
-        super().__init__(KacPath(KacProcess(a, c), T, signal, clock))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from kacflow import _arguments, ops
-from kacflow._arguments import integer, numeric, positive, real
+from kacflow._arguments import broadcast, integer, numeric, positive, real
 from kacflow.ops import _tensors
 from kacflow.process import KacProcess
 
@@ -162,7 +162,7 @@ def compute_velocity(
         raise ValueError(f"epsilon: got {epsilon}; allowed: 0 <= epsilon < T = {T:g}")
     x = x.to(torch.float64)
     t, rate, speed = t.to(x), _beside("a", a, x), _beside("c", c, x)
-    _check_shapes(x=x, t=t, a=rate, c=speed)
+    broadcast(x=x, t=t, a=rate, c=speed)
     edge = speed * t * (1.0 - epsilon / T)
     atom = torch.sign(x) * speed
     inside = ops.velocity(x, t, rate, speed)
@@ -179,13 +179,3 @@ def _beside(name: str, value: float | Tensor, x: Tensor) -> Tensor:
     if name == "c" and _tensors.plain(found) and bool((found > most).any()):
         raise ValueError(f"c: got {float(found.max()):g}; allowed: at most {most:g}, of float32")
     return found
-
-
-def _check_shapes(**values: Tensor) -> None:
-    """ValueError unless these broadcast."""
-    shapes = {name: tuple(value.shape) for name, value in values.items()}
-    try:
-        torch.broadcast_shapes(*shapes.values())
-    except RuntimeError:
-        text = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-        raise ValueError(f"x, t, a, c: got shapes {text}; allowed: shapes that broadcast") from None

@@ -21,13 +21,12 @@ from torch import Tensor
 from kacflow._arguments import flag, given, real, tensor
 from kacflow._optional import require
 from kacflow._times import spread
-from kacflow.adapters._paths import check_path, noise_variance
+from kacflow.adapters._paths import OnKacPath, check_path, noise_variance
 from kacflow.adapters._unit_time import check_pair, check_points, own_time
 from kacflow.ops import _tensors
 from kacflow.ops._rules import leading
-from kacflow.path import KacPath, Path
+from kacflow.path import Path
 from kacflow.process import KacProcess
-from kacflow.schedules import Schedule
 
 _Parent: Any = require("torchcfm.conditional_flow_matching", __name__).ConditionalFlowMatcher
 
@@ -183,7 +182,7 @@ class NoiseConditionalFlowMatcher(_Parent):
         return t, xt, ut, y0, y1, *eps
 
 
-class KacConditionalFlowMatcher(NoiseConditionalFlowMatcher):
+class KacConditionalFlowMatcher(OnKacPath, NoiseConditionalFlowMatcher):
     """x_t = f(s) x1 + K(g(s)) with s = T (1 - t): noise at t = 0, data ``x1`` at t = 1.
 
     ``x0`` is the noise slot: only its shape counts, the Kac noise replaces its numbers.  The flow
@@ -219,13 +218,3 @@ class KacConditionalFlowMatcher(NoiseConditionalFlowMatcher):
     >>> t.shape, xt.shape, bool(ut.abs().max() <= 3.0)
     (torch.Size([8]), torch.Size([8, 2]), True)
     """
-
-    def __init__(
-        self,
-        a: float | Tensor,
-        c: float | Tensor,
-        T: float = 1.0,
-        signal: str | Schedule = "linear",
-        clock: str | Schedule = "linear",
-    ) -> None:
-        super().__init__(KacPath(KacProcess(a, c), T, signal, clock))

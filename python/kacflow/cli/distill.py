@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import math
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from kacflow.cli.arguments import whole
-from kacflow.cli.train import add_option
+from kacflow.cli.train import add_options
 from kacflow.generate import FIXED_STEP
 from kacflow.training import processes
-from kacflow.training.config import STUDENT_LOSSES, TrainConfig
+from kacflow.training.config import STUDENT_LOSSES
 from kacflow.training.students import CHANGES, PICTURE, STEPS, TRAIN_STEPS, distill
 
 _DESCRIPTION = """\
@@ -68,10 +67,7 @@ def add_parser(commands: Any) -> None:
         "--train-steps", type=whole(1), default=TRAIN_STEPS, metavar="INT",
         help=f"optimiser steps for each student (default: {TRAIN_STEPS})",
     )  # fmt: skip
-    hints = get_type_hints(TrainConfig)
-    for item in dataclasses.fields(TrainConfig):
-        if item.name in CHANGES:
-            add_option(parser, item, hints[item.name], "the teacher's")
+    add_options(parser, CHANGES, "the teacher's")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     parser.set_defaults(run=_run)
 

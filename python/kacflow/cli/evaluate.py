@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from kacflow._arguments import must
 from kacflow.cli import results
 from kacflow.cli.arguments import one_line_warnings, whole
 from kacflow.evaluation import DATA_OPTIONS, NAMES, PROTOCOLS, evaluate
@@ -76,21 +77,18 @@ def add_parser(commands: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    if processes.launched() > 1:
-        raise ValueError(
-            f"WORLD_SIZE: got {processes.launched()}; allowed: 1 process, which may evaluate what "
-            "kacflow sample --out FILE.npz wrote under torchrun"
-        )
+    alone = "1 process, which may evaluate what kacflow sample --out FILE.npz wrote under torchrun"
+    must(processes.launched() == 1, "WORLD_SIZE", processes.launched(), alone)
     arguments.device = processes.usable_device(arguments.device, "--device")
     arguments.label = None if arguments.label == "each" else arguments.label
-    data = {name: getattr(arguments, name) for name in DATA_OPTIONS}
+    given = vars(arguments)
     with one_line_warnings():
         report = evaluate(
             arguments.source,
             arguments.against,
             ema=not arguments.last_weights,
-            **{name: getattr(arguments, name) for name in _OPTIONS},
-            **{name: value for name, value in data.items() if value is not None},
+            **{name: given[name] for name in _OPTIONS},
+            **{name: given[name] for name in DATA_OPTIONS if given[name] is not None},
         )
     print(_text(report))
     if arguments.json is not None:

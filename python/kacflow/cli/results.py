@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from kacflow import plotting
 from kacflow.cli.arguments import one_line_warnings, whole
@@ -16,7 +15,12 @@ from kacflow.time_grids import NAMES
 from kacflow.training import processes
 from kacflow.training.checkpoint import FILE_NAME, TrainedModel, load_model
 from kacflow.training.data import load_dataset, random_samples
-from kacflow.training.sampling import draw_samples, draw_samples_together, motion_strip
+from kacflow.training.sampling import (
+    balanced_labels,
+    draw_samples,
+    draw_samples_together,
+    motion_strip,
+)
 
 _RUN = f"the folder of a run, or a {FILE_NAME}"
 #: Pictures of a run.
@@ -120,10 +124,9 @@ def _folder(arguments: argparse.Namespace) -> Path:
 
 def _options(arguments: argparse.Namespace, model: TrainedModel) -> dict[str, Any]:
     given = {name: getattr(arguments, name) for name in ("steps", "method", "seed", "guidance")}
-    if arguments.label == "each":
-        given["labels"] = torch.arange(arguments.n) * max(model.classes, 1) // arguments.n
-    elif arguments.label is not None:
-        given["labels"] = torch.full((arguments.n,), arguments.label)
+    if arguments.label is not None:
+        label = None if arguments.label == "each" else arguments.label
+        given["labels"] = balanced_labels(arguments.n, max(model.classes, 1), label)
     return {**given, "t_grid": arguments.grid}
 
 
@@ -160,10 +163,8 @@ def _plot(arguments: argparse.Namespace) -> None:
     known = tuple(PICTURES) if of_process else _OF_RUN
     wanted = [name for name in known if name in (arguments.only or known)]
     if set(arguments.only or ()) - set(known):
-        raise ValueError(
-            f"--only: got {', '.join(arguments.only)}; allowed for "
-            f"{'the process' if of_process else 'a run'}: {', '.join(known)}"
-        )
+        whom = f"{'the process' if of_process else 'a run'}: {', '.join(known)}"
+        raise ValueError(f"--only: got {', '.join(arguments.only)}; allowed for {whom}")
     if of_process:
         done = [PICTURES[name]((arguments.out or Path()) / f"{name}.png") for name in wanted]
     else:

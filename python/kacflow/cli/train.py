@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -30,6 +31,9 @@ examples:
 """
 
 
+NAMES = tuple(item.name for item in dataclasses.fields(TrainConfig))
+
+
 def add_parser(commands: Any) -> None:
     """Add the command to the subparsers ``commands``."""
     parser = commands.add_parser(
@@ -39,9 +43,7 @@ def add_parser(commands: Any) -> None:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    hints = get_type_hints(TrainConfig)
-    for item in dataclasses.fields(TrainConfig):
-        add_option(parser, item, hints[item.name])
+    add_options(parser)
     parser.add_argument(
         "--preset", choices=PRESETS, help="begin with these options (kacflow presets tells of "
         "them); those of --config and those given here win",
@@ -63,25 +65,29 @@ def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def add_option(
-    parser: argparse.ArgumentParser, item: Any, kind: type, default: str | None = None
+def add_options(
+    parser: argparse.ArgumentParser, names: Sequence[str] = NAMES, default: str | None = None
 ) -> None:
-    """The option of a field of the configuration; ``default`` says where its value comes from."""
-    text = item.metadata["help"].replace("%", "%%")
-    options: dict[str, Any] = {
-        "dest": item.name,
-        "default": argparse.SUPPRESS,
-        "help": f"{text} (default: {item.default if default is None else default})",
-    }
-    if kind is bool:
-        options["action"] = argparse.BooleanOptionalAction
-    else:
-        options["type"] = kind
-        if item.metadata["choices"]:
-            options["choices"] = item.metadata["choices"]
+    """Options of fields of the configuration; ``default`` says where their values come from."""
+    hints = get_type_hints(TrainConfig)
+    for item in dataclasses.fields(TrainConfig):
+        if item.name not in names:
+            continue
+        kind, text = hints[item.name], item.metadata["help"].replace("%", "%%")
+        options: dict[str, Any] = {
+            "dest": item.name,
+            "default": argparse.SUPPRESS,
+            "help": f"{text} (default: {item.default if default is None else default})",
+        }
+        if kind is bool:
+            options["action"] = argparse.BooleanOptionalAction
         else:
-            options["metavar"] = {int: "INT", float: "FLOAT", str: "TEXT"}[kind]
-    parser.add_argument(_flag(item.name), **options)
+            options["type"] = kind
+            if item.metadata["choices"]:
+                options["choices"] = item.metadata["choices"]
+            else:
+                options["metavar"] = {int: "INT", float: "FLOAT", str: "TEXT"}[kind]
+        parser.add_argument(_flag(item.name), **options)
 
 
 def _options_of(file: Path) -> dict[str, Any]:
@@ -99,8 +105,7 @@ def _options_of(file: Path) -> dict[str, Any]:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    names = {item.name for item in dataclasses.fields(TrainConfig)}
-    given = {name: value for name, value in vars(arguments).items() if name in names}
+    given = {name: value for name, value in vars(arguments).items() if name in NAMES}
     values: dict[str, Any] = {}
     if arguments.preset is not None:
         values = read_preset(arguments.preset)["config"]

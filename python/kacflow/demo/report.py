@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from kacflow import KacPath, KacProcess
+from kacflow.cli.info import collect
 from kacflow.metrics import ClassJudge, frechet_distance, nearest_distances
 from kacflow.training import TrainedModel
 from kacflow.training.data import digits_split
@@ -95,19 +96,7 @@ def pair_time_ratio(repeats: int = 200) -> dict[str, Any]:
 
 def machine() -> dict[str, Any]:
     """The processor and the versions that the numbers belong to."""
-    import kacflow_core
-
-    info = kacflow_core.build_info()
-    return {
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "kacflow": info["version"],
-        "backend": info["backends"][0],
-        "simd": info.get("simd"),
-    }
+    return {"processor": _processor(), "cores": os.cpu_count(), **collect()}
 
 
 def _processor() -> str:

@@ -15,15 +15,16 @@ import torch
 from torch import Tensor
 
 from kacflow import _arguments, metrics, plotting
+from kacflow._arguments import must
 from kacflow._optional import version_of
 from kacflow.evaluation import _features, _samples
 from kacflow.evaluation._features import Features, as_bytes
 from kacflow.evaluation._samples import everything
 from kacflow.training.checkpoint import TrainedModel, load_model
 from kacflow.training.config import TrainConfig
-from kacflow.training.data import load_parts
+from kacflow.training.data import TensorData, load_parts
 from kacflow.training.processes import usable_device
-from kacflow.training.sampling import default_steps, draw_samples
+from kacflow.training.sampling import balanced_labels, default_steps, draw_samples
 from kacflow_core import __version__
 
 __all__ = [
@@ -123,10 +124,8 @@ def evaluate(
     side, count = PROTOCOLS[_arguments.choice("protocol", protocol, PROTOCOLS)]
     n = None if n is None else _arguments.integer("n", n, 2)
     seed = _arguments.integer("seed", seed, 0, 2**63 - 1)
-    if side is not None and features == "pixels":
-        raise ValueError(
-            f"protocol: got {protocol!r} with features 'pixels'; allowed: 'standard', or a network"
-        )
+    got = f"{protocol!r} with features 'pixels'"
+    must(side is None or features != "pixels", "protocol", got, "'standard', or a network")
     unknown = sorted(set(data_options) - set(DATA_OPTIONS))
     if unknown:
         raise TypeError(f"evaluate: got {', '.join(unknown)}; allowed: {', '.join(DATA_OPTIONS)}")
@@ -137,18 +136,17 @@ def evaluate(
     if shape is not None and plotting.is_image(shape):
         data_options = {"channels": shape[0], "image_size": max(2, shape[1]), **data_options}
     data = _Data(against, part, config, data_options, paper=protocol == "paper")
-    if shape not in (None, data.sample_shape):
-        raise ValueError(
-            f"against: got {data.name!r}, samples of shape {data.sample_shape}; allowed: shape "
-            f"{shape}, that of the source"
-        )
+    got = f"{data.name!r}, samples of shape {data.sample_shape}"
+    fits = shape in (None, data.sample_shape)
+    must(fits, "against", got, f"shape {shape}, that of the source")
     extract.check(data.sample_shape)
 
     asked, generation = None, None
     if model is None:
         if given is None:
             given = _samples.image_files(Path(cast(str, source)), data.sample_shape)
-        generated = _first(given, count if n is None and protocol == "paper" else n)
+        n = count if n is None and protocol == "paper" else n
+        generated = _samples.first_samples(given, n)
     else:
         n = count if n is None else n
         steps = default_steps(config) if steps is None else steps
@@ -201,17 +199,15 @@ class _Data:
         options: dict[str, Any], *, paper: bool,
     ) -> None:  # fmt: skip
         self.name, of_name = _samples.data_and_part(against)
-        if part is not None and of_name not in (None, part):
-            raise ValueError(f"part: got {part!r} for {str(against)!r}; allowed: {of_name!r}")
+        fits = None in (part, of_name) or part == of_name
+        must(fits, "part", f"{part!r} for {str(against)!r}", repr(of_name))
         part = of_name if part is None else _arguments.choice("part", part, _samples.PARTS)
         config = dataclasses.replace(config, data=self.name, flip=False, **options)
         train, held_out = load_parts(config)
         if part is None:
             part = "train" if held_out is None or paper else "held-out"
-        if part == "held-out" and held_out is None:
-            raise ValueError(
-                f"part: got 'held-out' of {self.name!r}, which has none; allowed: 'train'"
-            )
+        there = part == "train" or held_out is not None
+        must(there, "part", f"'held-out' of {self.name!r}, which has none", "'train'")
         self.part, self.sample_shape, self.classes = part, train.sample_shape, train.classes
         self._found = {"train": train, "held-out": held_out}
         self.parts: dict[str, tuple[Tensor, Tensor | None]] = {}
@@ -223,10 +219,8 @@ class _Data:
             for number, (name, data) in enumerate(self._found.items())
             if data is not None
         }
-        if len(self.parts[self.part][0]) < 2:
-            raise ValueError(
-                f"against: got 1 sample of {self.name!r}, part {self.part!r}; allowed: 2 or more"
-            )
+        several = len(self.parts[self.part][0]) > 1
+        must(several, "against", f"1 sample of {self.name!r}, part {self.part!r}", "2 or more")
 
 
 def _source(source: Any, ema: bool, device: torch.device) -> tuple[TrainedModel | None, Any, Any]:
@@ -236,9 +230,8 @@ def _source(source: Any, ema: bool, device: torch.device) -> tuple[TrainedModel 
     if isinstance(source, np.ndarray):
         source = torch.from_numpy(source)
     if isinstance(source, Tensor):
-        if source.ndim < 2:
-            raise ValueError(f"source: got shape {tuple(source.shape)}; allowed: (n, ...)")
-        return None, source, tuple(source.shape[1:])
+        must(source.ndim > 1, "source", f"shape {tuple(source.shape)}", "(n, ...)")
+        return None, TensorData(source.detach().cpu().float()), tuple(source.shape[1:])
     place = Path(source)
     if _samples.is_run(place):
         model = load_model(place, ema=ema, device=device)
@@ -247,31 +240,11 @@ def _source(source: Any, ema: bool, device: torch.device) -> tuple[TrainedModel 
     return None, array, None if array is None else array.sample_shape
 
 
-def _first(given: Any, n: int | None) -> Tensor:
-    if not isinstance(given, Tensor):
-        return _samples.first_samples(given, n)
-    if n is not None and n > len(given):
-        raise ValueError(
-            f"n: got {n}, more than the {len(given)} samples of the source; allowed: at most these"
-        )
-    return given.detach()[:n].cpu().float()
-
-
-def balanced_labels(n: int, classes: int, label: int | None = None) -> Tensor | None:
-    """``label`` for all, or equally many of each class."""
-    if label is not None:
-        return torch.full((n,), _arguments.integer("label", label))
-    return torch.arange(n) * classes // n if classes else None
-
-
 def _check(generated: Tensor) -> None:
-    if len(generated) < 2:
-        raise ValueError(f"source: got {len(generated)} samples; allowed: 2 or more")
+    must(len(generated) > 1, "source", f"{len(generated)} samples", "2 or more")
     bad = int((~generated.flatten(1).isfinite().all(1)).sum())
-    if bad:
-        raise ValueError(
-            f"source: {bad} of {len(generated)} samples hold NaN or infinity; allowed: finite ones"
-        )
+    got = f"{bad} of {len(generated)} samples with NaN or infinity"
+    must(not bad, "source", got, "finite ones")
 
 
 def compared(x: np.ndarray, y: np.ndarray, seed: int) -> dict[str, Any]:

@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from kacflow._arguments import must
 from kacflow._optional import require
+from kacflow.plotting import is_image
 
 NAMES = ("pixels", "efficientnet-lite0", "inception")
 SUFFIXES = (".pt", ".ts")
@@ -45,8 +47,7 @@ class _EfficientNet(nn.Module):
         resized = nn.functional.interpolate(
             images.float(), (self.side, self.side), mode="bilinear", antialias=True
         )
-        found: Tensor = self.network.extract_features((resized - 127.0) / 128.0).mean((2, 3))
-        return found
+        return self.network.extract_features((resized - 127.0) / 128.0).mean((2, 3))
 
 
 class _Inception(nn.Module):
@@ -76,8 +77,7 @@ class _Inception(nn.Module):
             ) from None
 
     def forward(self, images: Tensor) -> Tensor:
-        found: Tensor = self.network(images)[0]
-        return found
+        return self.network(images)[0]
 
 
 class _Script(nn.Module):
@@ -121,11 +121,9 @@ def _network(
     if features == "inception":
         return _Inception(weights)
     file = Path(features)
-    if file.suffix.lower() not in SUFFIXES or not file.is_file():
-        raise ValueError(
-            f"features: got {str(features)!r}; allowed: {', '.join(map(repr, NAMES))}, or the path "
-            f"of a TorchScript file ({', '.join(SUFFIXES)})"
-        )
+    kinds = f"the path of a TorchScript file ({', '.join(SUFFIXES)})"
+    good = file.suffix.lower() in SUFFIXES and file.is_file()
+    must(good, "features", repr(str(features)), f"{', '.join(map(repr, NAMES))}, or {kinds}")
     return _Script(file)
 
 
@@ -172,8 +170,8 @@ class Features:
         self.description: dict[str, Any] = {"name": self.name}
         self.packages: tuple[str, ...] = ()
         self._network: Callable[[Tensor], Tensor] | None = None
-        if weights is not None and features != "inception":
-            raise ValueError(f"weights: got some with features {self.name!r}; allowed: 'inception'")
+        fits = weights is None or features == "inception"
+        must(fits, "weights", f"some with features {self.name!r}", "'inception'")
         if features != "pixels":
             network = _network(features, weights)
             digest = hashlib.sha256(network.file.read_bytes()).hexdigest()
@@ -183,12 +181,12 @@ class Features:
 
     def check(self, sample_shape: tuple[int, ...]) -> None:
         """ValueError unless samples of this shape have these features."""
-        image = len(sample_shape) == 3 and sample_shape[0] in (1, 3)
-        if self._network is not None and not image:
-            raise ValueError(
-                f"features: got {self.name!r} for samples of shape {sample_shape}; allowed: "
-                "'pixels', or images (1 or 3, height, width)"
-            )
+        must(
+            self._network is None or is_image(sample_shape),
+            "features",
+            f"{self.name!r} for samples of shape {sample_shape}",
+            "'pixels', or images (1 or 3, height, width)",
+        )
 
     @torch.no_grad()
     def __call__(self, samples: Tensor) -> np.ndarray:

@@ -10,11 +10,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from kacflow._arguments import must
 from kacflow.training._arrays import ArrayFile
 from kacflow.training._images import ImageFiles
 from kacflow.training._plane import Plane
 from kacflow.training.checkpoint import FILE_NAME
-from kacflow.training.data import Dataset, torch_generator
+from kacflow.training.data import Dataset, TensorData, torch_generator
 
 PARTS = ("train", "held-out")
 _LAW = 9000  #: Samples of a law of the plane, such as 'grid9', which has no end of them.
@@ -51,27 +52,21 @@ def array_file(place: Path) -> ArrayFile | None:
 
 def image_files(place: Path, sample_shape: tuple[int, ...]) -> ImageFiles:
     """The images below a folder or in a .zip, in the size of ``sample_shape``."""
-    if not place.is_dir() and place.suffix.lower() != ".zip":
-        raise ValueError(
-            f"source: got {str(place)!r}, a file of another kind; allowed: .safetensors, .npz, "
-            ".npy or .zip"
-        )
-    if len(sample_shape) != 3 or sample_shape[1] != sample_shape[2]:
-        raise ValueError(
-            f"source: got {str(place)!r}, images, against samples of shape {sample_shape}; "
-            "allowed: data of square images"
-        )
+    known = place.is_dir() or place.suffix.lower() == ".zip"
+    got = f"{str(place)!r}, a file of another kind"
+    must(known, "source", got, ".safetensors, .npz, .npy or .zip")
+    square = len(sample_shape) == 3 and sample_shape[1] == sample_shape[2]
+    got = f"{str(place)!r}, images, against samples of shape {sample_shape}"
+    must(square, "source", got, "data of square images")
     with _called_source():
         return ImageFiles(place, sample_shape[1], sample_shape[0])
 
 
-def first_samples(data: ArrayFile | ImageFiles, n: int | None) -> Tensor:
+def first_samples(data: ArrayFile | ImageFiles | TensorData, n: int | None) -> Tensor:
     """The first ``n`` samples, or all of them."""
-    if n is not None and n > data.size:
-        raise ValueError(
-            f"n: got {n}, more than the {data.size} samples of {str(data.place)!r}; allowed: an "
-            f"int in [2, {data.size}]"
-        )
+    where = "the source" if isinstance(data, TensorData) else repr(str(data.place))
+    there = f"{n}, more than the {data.size} samples of {where}"
+    must(n is None or n <= data.size, "n", there, f"an int in [2, {data.size}]")
     with _called_source():
         return everything(data, 0, rows=torch.arange(n or data.size))[0]
 

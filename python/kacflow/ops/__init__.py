@@ -36,7 +36,7 @@ Importing this module registers the operators.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -93,10 +93,8 @@ def _checked(op: Any, kernel: Callable[..., Any], together: bool = False) -> Cal
 
 
 # --- shapes without data --------------------------------------------------------------------------
-def _sample_fake(
-    t: Tensor, a: Tensor, c: Tensor, seed: Tensor, offset: int, shape: Sequence[int],
-    dtype: torch.dtype,
-) -> Tensor:  # fmt: skip
+def _sample_fake(t: Tensor, *others: Any) -> Tensor:
+    *_, shape, dtype = others
     return t.new_empty(shape, dtype=_arguments.dtype(dtype))
 
 
@@ -104,11 +102,9 @@ def _pair_fake(x_0: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
     return x_0.new_empty(x_0.shape), x_0.new_empty(x_0.shape)
 
 
-def _sample_path_fake(
-    times: Tensor, a: Tensor, c: Tensor, seed: Tensor, offset: int, shape: Sequence[int],
-    dtype: torch.dtype,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+def _sample_path_fake(times: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
     _validate.grid(times)
+    *_, shape, dtype = others
     whole = (*shape, times.shape[-1])
     _arguments.dtype(dtype)
     return times.new_empty(whole, dtype=dtype), times.new_empty(whole, dtype=dtype)

@@ -45,8 +45,7 @@ def entry_by_entry(op: Any) -> Any:
         ]
         if isinstance(results[0], Tensor):
             return torch.stack(results), 0
-        return tuple(torch.stack(values) for values in zip(*results, strict=True)), (0,) * len(
-            results[0]
-        )
+        stacked = tuple(torch.stack(values) for values in zip(*results, strict=True))
+        return stacked, (0,) * len(stacked)
 
     return rule

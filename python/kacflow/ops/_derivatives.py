@@ -38,6 +38,12 @@ from kacflow.ops._tensors import working_dtype
 _X, _T, _A, _C = range(4)  # positions of velocity's inputs
 
 
+def with_slopes(x: Tensor, t: Tensor, a: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """v, v_x and v_t."""
+    kac = torch.ops.kacflow
+    return (kac.velocity(x, t, a, c), *kac.velocity_grad(x, t, a, c))
+
+
 def velocity_jacobian(of: Asked) -> Jacobian:
     """Of ``velocity(x, t, a, c)``."""
     x, t, a, c = of.inputs
@@ -100,8 +106,7 @@ def draw_velocity_jacobian(of: Asked) -> Jacobian:
 
 def draw_acceleration(x: Tensor, t: Tensor, a: Tensor, c: Tensor) -> Tensor:
     """A of the module's docstring, for a draw x."""
-    v = torch.ops.kacflow.velocity(x, t, a, c)
-    v_x, v_t = torch.ops.kacflow.velocity_grad(x, t, a, c)
+    v, v_x, v_t = with_slopes(x, t, a, c)
     turned = torch.copysign(2.0 * c * (a / (a * t + 2.0)), -x)
     return torch.where(x.abs() >= c * t, turned, v_t + v * v_x)
 

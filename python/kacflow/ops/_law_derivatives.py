@@ -28,17 +28,16 @@ from typing import NoReturn
 
 import torch
 
+from kacflow.ops._derivatives import _A, _C, _T, _X, with_slopes
 from kacflow.ops._rules import Asked, Jacobian
-
-_X, _T, _A, _C = range(4)  # positions of the inputs
 
 
 def logpdf_jacobian(of: Asked) -> Jacobian:
     """Of ``logpdf(x, t, a, c)``."""
     x, t, a, c = of.inputs
     inside = x.abs() < c * t
-    v = torch.where(inside, torch.ops.kacflow.velocity(x, t, a, c), 0.0)
-    v_x, v_t = torch.ops.kacflow.velocity_grad(x, t, a, c)
+    v, v_x, v_t = with_slopes(x, t, a, c)
+    v = torch.where(inside, v, 0.0)
     l_x = -(v_t - v * v_x + 2.0 * a * v) / ((c - v) * (c + v))
     row = {_X: l_x}
     if _T in of.wanted or _A in of.wanted:

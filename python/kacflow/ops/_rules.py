@@ -111,32 +111,25 @@ class Rule:
         return result
 
 
-def _tuple(outputs: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
-    return (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
-
-
 def _function(op: Any, rule: Rule) -> Any:
     """The ``autograd.Function`` of one level: inputs are the dispatch keys and the arguments."""
-
-    def redispatch(keys: Any, *args: Any) -> Any:
-        with contextlib.ExitStack() as stack:
-            if _C._are_functorch_transforms_active():
-                # A Function turns both modes off, but the outer transforms still differentiate.
-                stack.enter_context(torch.enable_grad())
-                stack.enter_context(forward_ad._set_fwd_grad_enabled(True))
-            stack.enter_context(_C._AutoDispatchBelowAutograd())
-            return op.redispatch(keys & _C._after_autograd_keyset, *args)
 
     class Function(_SingleLevelFunction):  # torch.autograd.Function would take all levels
         @staticmethod
         def forward(keys: Any, *args: Any) -> Any:
-            return redispatch(keys, *args)
+            with contextlib.ExitStack() as stack:
+                if _C._are_functorch_transforms_active():
+                    # A Function turns both modes off, but the outer transforms still differentiate.
+                    stack.enter_context(torch.enable_grad())
+                    stack.enter_context(forward_ad._set_fwd_grad_enabled(True))
+                stack.enter_context(_C._AutoDispatchBelowAutograd())
+                return op.redispatch(keys & _C._after_autograd_keyset, *args)
 
         @staticmethod
         def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
             ctx.constants = [None if isinstance(v, Tensor) else v for v in inputs[1:]]
             ctx.positions = [i for i, v in enumerate(inputs[1:]) if isinstance(v, Tensor)]
-            outputs = _tuple(output)
+            outputs = (output,) if isinstance(output, Tensor) else output
             ctx.shapes = [(v.shape, v.dtype, v.device) for v in outputs]
             saved = [inputs[1 + i] for i in ctx.positions]
             saved += outputs if rule.keeps_outputs else ()

@@ -16,7 +16,7 @@ from torch import Tensor
 from kacflow import _arguments
 from kacflow.ops import _spline_formulas
 from kacflow.ops._kernels import readable, target_of
-from kacflow.ops._rules import register
+from kacflow.ops._rules import Asked, Rule, register
 from kacflow_core import _run
 from kacflow_core._run import Target, aligned
 
@@ -36,10 +36,8 @@ def _check(name: str, x: Tensor, *others: Tensor) -> None:
         raise ValueError(f"{name}: got shape {tuple(x.shape)}; allowed: (n0, C, inner)")
     for what, value in zip(names, data, strict=False):
         _arguments.same_shape(what, value, x.shape, name)
-    if edges.ndim != 2 or edges.shape[0] != x.shape[1] or edges.shape[1] < 2:
-        raise ValueError(
-            f"edges: got shape {tuple(edges.shape)}; allowed: ({x.shape[1]}, bins + 1)"
-        )
+    fits = edges.ndim == 2 and edges.shape[0] == x.shape[1] and edges.shape[1] > 1
+    _arguments.must(fits, "edges", f"shape {tuple(edges.shape)}", f"({x.shape[1]}, bins + 1)")
     for what, value in (("values", values), ("slopes", slopes)):
         _arguments.same_shape(what, value, edges.shape, "edges")
 
@@ -52,8 +50,7 @@ def _ready(target: Target, *values: Tensor) -> list[Tensor]:
 
 def _pull(function: Callable[..., Any], *at: Any) -> Callable[..., Any]:
     """What takes gradients in the results of a function to those in its arguments."""
-    pull: Callable[..., Any] = torch.func.vjp(function, *at)[1]
-    return pull
+    return torch.func.vjp(function, *at)[1]
 
 
 def _has(target: Target) -> bool:
@@ -65,27 +62,25 @@ def _has_kernels(value: Tensor) -> bool:
     return not value.is_cpu or _has(target_of("x", value))
 
 
-def spline(x: Tensor, edges: Tensor, values: Tensor, slopes: Tensor) -> tuple[Tensor, Tensor]:
-    """The kernel of y and y'."""
-    _check("x", x, edges, values, slopes)
-    target = target_of("x", x)
-    data, *knots = _ready(target, x, edges, values, slopes)
-    if not _has(target):
-        y, slope = _spline_formulas.spline(data, *knots)
-        return y.contiguous(), slope.contiguous()
-    y, slope = _run.splines(target, "spline", data, knots, 2)
-    return y, slope
+def _values(operation: str, name: str, outputs: int) -> Callable[..., Any]:
+    """The kernel of ``outputs`` values of splines; a formula where a backend has none."""
+
+    def kernel(x: Tensor, *tables: Tensor) -> Any:
+        _check(name, x, *tables)
+        target = target_of(name, x)
+        data, *knots = _ready(target, x, *tables)
+        if _has(target):
+            found = _run.splines(target, operation, data, knots, outputs)
+        else:
+            answer = getattr(_spline_formulas, operation)(data, *knots)
+            found = [v.contiguous() for v in (answer if outputs > 1 else (answer,))]
+        return tuple(found) if outputs > 1 else found[0]
+
+    return kernel
 
 
-def spline_inverse(y: Tensor, edges: Tensor, values: Tensor, slopes: Tensor) -> Tensor:
-    """The kernel of the x where the splines are y."""
-    _check("y", y, edges, values, slopes)
-    target = target_of("y", y)
-    data, *knots = _ready(target, y, edges, values, slopes)
-    if not _has(target):
-        return _spline_formulas.spline_inverse(data, *knots).contiguous()
-    found: Tensor = _run.splines(target, "spline_inverse", data, knots)[0]
-    return found
+#: y and y', and the x where splines are y.
+spline, spline_inverse = _values("spline", "x", 2), _values("spline_inverse", "y", 1)
 
 
 def spline_grad(
@@ -101,19 +96,15 @@ def spline_grad(
     return first, others[0].contiguous(), others[1].contiguous(), others[2].contiguous()
 
 
-def _spline_fake(x: Tensor, *knots: Tensor) -> tuple[Tensor, Tensor]:
-    _check("x", x, *knots)
-    return x.new_empty(x.shape), x.new_empty(x.shape)
+def _fake(name: str, *like: int) -> Callable[..., Any]:
+    """Of results like these arguments."""
 
+    def fake(*args: Tensor) -> Any:
+        _check(name, *args)
+        results = tuple(args[i].new_empty(args[i].shape) for i in like)
+        return results if len(like) > 1 else results[0]
 
-def _inverse_fake(y: Tensor, *knots: Tensor) -> Tensor:
-    _check("y", y, *knots)
-    return y.new_empty(y.shape)
-
-
-def _grad_fake(x: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
-    _check("x", x, *others)
-    return tuple(value.new_empty(value.shape) for value in (x, *others[2:]))
+    return fake
 
 
 class _Composed:
@@ -161,17 +152,10 @@ class _Composed:
         return list(push(tuple(full)))
 
 
-class _Last:
-    """No further derivatives."""
-
-    keeps_outputs = False
-
-    def backward(self, *_: Any) -> NoReturn:
-        raise RuntimeError(
-            "kacflow: _spline_grad has no derivatives; those of _spline have, with create_graph"
-        )
-
-    jvp = backward
+def _no_further(of: Asked) -> NoReturn:
+    raise RuntimeError(
+        "kacflow: _spline_grad has no derivatives; those of _spline have, with create_graph"
+    )
 
 
 def _spline_backward(
@@ -220,10 +204,11 @@ def define(lib: torch.library.Library, tags: Sequence[torch.Tag], places: Sequen
     of_spline = _Composed(_spline_formulas.spline, _spline_backward, False)
     of_inverse = _Composed(_spline_formulas.spline_inverse, _inverse_backward, True)
     for name, takes, gives, kernel, fake, rule in (
-        ("_spline", "Tensor x", "(Tensor, Tensor)", spline, _spline_fake, of_spline),
-        ("_spline_inverse", "Tensor y", "Tensor", spline_inverse, _inverse_fake, of_inverse),
+        ("_spline", "Tensor x", "(Tensor, Tensor)", spline, _fake("x", 0, 0), of_spline),
+        ("_spline_inverse", "Tensor y", "Tensor", spline_inverse, _fake("y", 0), of_inverse),
         ("_spline_grad", "Tensor x, Tensor grad_y, Tensor grad_slope",
-         "(Tensor, Tensor, Tensor, Tensor)", spline_grad, _grad_fake, _Last()),
+         "(Tensor, Tensor, Tensor, Tensor)", spline_grad, _fake("x", 0, 3, 4, 5),
+         Rule(_no_further, inputs=range(6), keeps_outputs=False)),
     ):  # fmt: skip
         lib.define(f"{name}({takes}, {_KNOTS}) -> {gives}", tags=tags)
         op = getattr(torch.ops.kacflow, name).default

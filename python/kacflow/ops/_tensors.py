@@ -137,6 +137,14 @@ def check_same_device(name: str, value: Tensor, other: str, device: torch.device
         raise ValueError(f"{name}: is on {value.device}; allowed: {device}, where {other} is")
 
 
+def check_labels(labels: object, samples: Tensor, other: str) -> None:
+    """TypeError or ValueError unless there is a class for each sample, on their device."""
+    classes = _arguments.tensor("labels", labels, (torch.int64,))
+    _arguments.must(samples.ndim, "labels", "some", f"None, since {other} has no axis of samples")
+    _arguments.same_shape("labels", classes, samples.shape[:1], f"the samples of {other}")
+    check_same_device("labels", classes, other, samples.device)
+
+
 def times(
     t: float | Tensor, device: torch.device | None, dtype: torch.dtype, name: str = "t"
 ) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kacflow._arguments import real
+from kacflow._arguments import must, real
 from kacflow._optional import require
 
 _INK = "#1f4e79"
@@ -20,10 +20,7 @@ _REAL = "#b0b0b0"
 
 def figure(width: float, height: float) -> Any:
     """An empty figure of that size in inches, drawn without a display."""
-    require("matplotlib").use("Agg", force=False)
-    empty = require("matplotlib.figure").Figure(figsize=(width, height), layout="constrained")
-    require("matplotlib.backends.backend_agg").FigureCanvasAgg(empty)
-    return empty
+    return require("matplotlib.figure").Figure(figsize=(width, height), layout="constrained")
 
 
 def save(picture: Any, file: str | Path) -> Path:
@@ -47,10 +44,8 @@ def image_grid(images: ArrayLike, columns: int | None = None, gap: int = 1) -> N
     as make the grid about square; ``gap`` white pixels lie between images.
     """
     array = np.asarray(images, np.float64)
-    if array.ndim != 4 or array.shape[0] < 1 or array.shape[1] not in (1, 3):
-        raise ValueError(
-            f"images: got shape {array.shape}; allowed: (n >= 1, 1 or 3, height, width)"
-        )
+    good = array.ndim == 4 and len(array) and is_image(array.shape[1:])
+    must(good, "images", f"shape {array.shape}", "(n >= 1, 1 or 3, height, width)")
     n, _, height, width = array.shape
     columns = columns or math.ceil(math.sqrt(n))
     rows = math.ceil(n / columns)
@@ -67,13 +62,13 @@ def _show_images(axes: Any, images: ArrayLike, columns: int | None, title: str) 
     axes.set_axis_off()
 
 
-def _show_points(axes: Any, points: ArrayLike, colour: str, label: str, axis: int = 1) -> None:
+def _show_points(axes: Any, points: ArrayLike, colour: str, label: str) -> None:
     flat = np.asarray(points, np.float64)
     flat = flat.reshape(len(flat), -1)
     if flat.shape[1] == 1:
         axes.hist(flat[:, 0], bins=50, color=colour, label=label, alpha=0.6)
     else:
-        axes.plot(flat[:, 0], flat[:, axis], ".", color=colour, label=label, markersize=3)
+        axes.plot(flat[:, 0], flat[:, 1], ".", color=colour, label=label, markersize=3)
 
 
 def plot_samples(generated: ArrayLike, file: str | Path, *, real: ArrayLike | None = None) -> Path:

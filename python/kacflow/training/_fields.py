@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import field
@@ -16,8 +15,8 @@ LARGE = 2**53  #: Integers up to here are exact as floating-point numbers, too.
 Check = Callable[[str, Any], Any]
 
 
-def option(default: Any, text: str, check: Check | Iterable[str]) -> Any:
-    """A field: its default, its help, and the check or the names of what it may be."""
+def option(default: Any, text: str, check: Check | Iterable[str] = _arguments.flag) -> Any:
+    """A field: its default, its help, and the check or the names of what it may be if no flag."""
     choices = None
     if not callable(check):
         choices = tuple(check)
@@ -31,9 +30,9 @@ def whole(least: int, most: int = LARGE) -> Check:
 
 def text(name: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"{name}: got {_arguments.given(value)}; allowed: a str")
-    if not value or "\0" in value:
-        raise ValueError(f"{name}: got {value!r}; allowed: a name or path that is not empty")
+        raise _arguments.wrong_type(name, value, "a str")
+    good = value and "\0" not in value
+    _arguments.must(good, name, repr(value), "a name or path that is not empty")
     return value
 
 
@@ -43,23 +42,7 @@ def key(name: str, value: Any) -> str:
 
 def channels(name: str, value: Any) -> int:
     number = _arguments.integer(name, value)
-    if number not in (1, 3):
-        raise ValueError(f"{name}: got {number}; allowed: 1 or 3")
-    return number
-
-
-def at_least_zero(name: str, value: Any, below: float = math.inf) -> float:
-    allowed = f"a float in [0, {below})"
-    number = _arguments.real(name, value, allowed)
-    if not 0.0 <= number < below:
-        raise ValueError(f"{name}: got {number}; allowed: {allowed}")
-    return number
-
-
-def bound(name: str, value: Any) -> float:
-    number = _arguments.real(name, value, "a float in [0.1, 8]")
-    if not 0.1 <= number <= 8.0:
-        raise ValueError(f"{name}: got {number}; allowed: a float in [0.1, 8]")
+    _arguments.must(number in (1, 3), name, number, "1 or 3")
     return number
 
 
@@ -67,14 +50,11 @@ def dashed(name: str, value: Any, words: tuple[str, ...] = ()) -> str:
     """Up to ten whole numbers with dashes between them, or one of the words."""
     allowed = ", or ".join(("one to ten integers >= 1 such as '2-1'", *map(repr, words)))
     if not isinstance(value, str):
-        raise TypeError(f"{name}: got {_arguments.given(value)}; allowed: {allowed}")
+        raise _arguments.wrong_type(name, value, allowed)
     if value not in words and not re.fullmatch("[1-9][0-9]{0,4}(-[1-9][0-9]{0,4}){0,9}", value):
         raise ValueError(f"{name}: got {value[:80]!r}; allowed: {allowed}")
     return value
 
 
 def positive_or_inf(name: str, value: Any) -> float:
-    number = _arguments.real(name, value, "a float > 0, or inf")
-    if not number > 0.0:
-        raise ValueError(f"{name}: got {number}; allowed: a float > 0, or inf")
-    return number
+    return _arguments.real(name, value, "a float > 0, or inf", lambda number: number > 0.0)

@@ -20,8 +20,7 @@ def preset_file(name: str) -> Path:
 
 def read_preset(name: str) -> dict[str, Any]:
     """What the file of a preset says: ``description``, ``source`` and ``config``."""
-    found: dict[str, Any] = json.loads(preset_file(name).read_text(encoding="utf-8"))
-    return found
+    return json.loads(preset_file(name).read_text(encoding="utf-8"))
 
 
 def preset(name: str, **overrides: Any) -> TrainConfig:

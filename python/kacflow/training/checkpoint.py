@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from kacflow import _arguments
 from kacflow import path as paths
+from kacflow._arguments import must
 from kacflow._optional import require
 from kacflow.training.config import ADDED, TrainConfig
 from kacflow.training.data import sample_shape_of
@@ -183,8 +184,7 @@ def _parsed(data: bytes, network: nn.Module | None) -> Checkpoint:
     except (safetensors.SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise ValueError(f"its tensors cannot be read: {error}") from None
     classes = _arguments.integer("classes", head["classes"], int(config.labels), 2**20)
-    if classes and not config.labels:
-        raise ValueError(f"classes: got {classes}; allowed: 0, for a network without labels")
+    must(not classes or config.labels, "classes", classes, "0, for a network without labels")
     found = Checkpoint(tensors, config, sample_shape, classes, step)
     _compare(found, network)
     return found
@@ -199,13 +199,16 @@ def _sample_shape(given: Any, config: TrainConfig) -> tuple[int, ...]:
         counts = isinstance(given, list) and all(type(n) is int and n >= 1 for n in given)
         good = counts and len(given) > 0 and math.prod(given) <= _LARGEST
         allowed = "integers >= 1, one or more"
-    if not good:
-        raise ValueError(f"sample_shape: got {given}; allowed: {allowed}")
+    must(good, "sample_shape", given, allowed)
     return known or tuple(given)
 
 
-def _expected(saved: Checkpoint, custom: nn.Module | None) -> dict[str, Tensor]:
-    """Tensors of the shapes and types that a checkpoint of such a step holds, without memory."""
+def _expected(
+    saved: Checkpoint, custom: nn.Module | None
+) -> tuple[dict[str, Tensor], dict[str, int]]:
+    """Tensors of the shapes and types that a checkpoint of such a step holds, without memory; and
+    the numbers in those that count steps.
+    """
     config, shape = saved.config, saved.sample_shape
     with torch.device("meta"):
         network = build_network(config, shape, saved.classes) if custom is None else custom
@@ -216,27 +219,23 @@ def _expected(saved: Checkpoint, custom: nn.Module | None) -> dict[str, Tensor]:
     found["rng.cpu"] = torch.get_rng_state()
     for name, value in network.state_dict().items():
         found[f"model.{name}"] = found[f"ema.{name}"] = value
-    learned = _noise_shapes(config, shape)
+    noise, learned = build_path(config).noise, {}
+    if isinstance(noise, nn.Module):
+        own = shape if config.noise_components == "each" else ()
+        for name, value in noise.named_parameters():
+            extents = (*own, *value.shape)
+            learned[name] = torch.empty(extents, dtype=value.dtype, device="meta")
     found.update((f"noise.{name}", value) for name, value in learned.items())
     if learned and not config.teacher:
         found.update((f"state.{name}_sum", found["state.loss_sum"]) for name in TERMS)
-    trained = [*network.parameters(), *(learned.values() if config.learned_steps else ())]
-    for i, value in enumerate(trained if saved.step else ()):  # Adam's, from the first step
+    trained, counts = list(network.parameters()), {"state.n_averaged": saved.step}
+    together = [*trained, *(learned.values() if config.learned_steps else ())]
+    for i, value in enumerate(together if saved.step else ()):  # Adam's, from the first step
+        done = saved.step if i < len(trained) else min(saved.step, config.learned_steps)
+        counts[f"optimizer.{i}.step"] = min(done, 2**24)  # Adam counts in float32
         found[f"optimizer.{i}.step"] = number
         found[f"optimizer.{i}.exp_avg"] = found[f"optimizer.{i}.exp_avg_sq"] = value
-    return found
-
-
-def _noise_shapes(config: TrainConfig, sample_shape: tuple[int, ...]) -> dict[str, Tensor]:
-    """Tensors like the parameters of the noise of ``config``, without memory."""
-    noise = build_path(config).noise
-    if not isinstance(noise, nn.Module):
-        return {}
-    own = sample_shape if config.noise_components == "each" else ()
-    return {
-        name: torch.empty((*own, *value.shape), dtype=value.dtype, device="meta")
-        for name, value in noise.named_parameters()
-    }
+    return found, counts
 
 
 def _compare(saved: Checkpoint, custom: nn.Module | None) -> None:
@@ -246,11 +245,9 @@ def _compare(saved: Checkpoint, custom: nn.Module | None) -> None:
     if custom is None and config.blocks > len(tensors):
         raise ValueError(f"blocks: got {config.blocks}, more than its {len(tensors)} tensors")
     try:
-        expected = _expected(saved, custom)
+        expected, counts = _expected(saved, custom)
     except (RuntimeError, OverflowError) as error:
         raise ValueError(f"its configuration gives no network: {error}") from None
-    of_network = sum(k[:10] == "optimizer." and k[-5:] == ".step" for k in expected)
-    of_network -= sum(k[:6] == "noise." for k in expected) if config.learned_steps else 0
     if custom is not None:  # Adam keeps nothing of weights that have had no gradient
         used = {name.rpartition(".")[0] for name in tensors}
         kept = {k for k in expected if k.rpartition(".")[0] in used or k[:10] != "optimizer."}
@@ -260,16 +257,10 @@ def _compare(saved: Checkpoint, custom: nn.Module | None) -> None:
         raise ValueError(f"tensor {name!r} is {state}")
     for name, value in tensors.items():
         like = expected[name]
-        if value.shape != like.shape or value.dtype != like.dtype:
-            raise ValueError(
-                f"{name}: got {_arguments.given(value)}; allowed: shape {tuple(like.shape)} and "
-                f"dtype {like.dtype}"
-            )
-    counted = {k: v for k, v in tensors.items() if k[:10] == "optimizer." and k[-5:] == ".step"}
-    exact = min(step, 2**24)  # Adam counts in float32
-    late = min(exact, config.learned_steps)  # where the noise stopped
-    done = {k: late if int(k.split(".")[1]) >= of_network else exact for k in counted}
-    if tensors["state.n_averaged"] != step or any(counted[k] != done[k] for k in counted):
+        same = value.shape == like.shape and value.dtype == like.dtype
+        allowed = f"shape {tuple(like.shape)} and dtype {like.dtype}"
+        must(same, name, _arguments.given(value), allowed)
+    if any(tensors[name] != number for name, number in counts.items() if name in tensors):
         raise ValueError(f"step: got {step}, but its optimiser or average has done others")
     if not 0 <= tensors["state.loss_count"] <= step:
         raise ValueError(f"state.loss_count: got a number that is not in [0, {step}]")

@@ -15,10 +15,8 @@ from torch import Tensor
 
 from kacflow import _arguments
 from kacflow.generate import FIXED_STEP, PREDICTIONS
-from kacflow.quantile import TAILS
+from kacflow.quantile import TAILS, check_bound
 from kacflow.schedules import CLOCKS, SIGNALS
-from kacflow.training._fields import at_least_zero as _at_least_zero
-from kacflow.training._fields import bound as _bound
 from kacflow.training._fields import channels as _channels
 from kacflow.training._fields import dashed as _dashed
 from kacflow.training._fields import key as _key
@@ -101,7 +99,7 @@ class TrainConfig:
         "share of the samples that training never sees, in [0, 1): the same ones for every seed, "
         "rounded, but at least one unless it is 0; 'digits' always holds out 500 images, and a "
         "law of the plane draws new points",
-        partial(_at_least_zero, below=1),
+        partial(_arguments.at_least_zero, below=1),
     )
     image_size: int = _option(
         32,
@@ -109,7 +107,7 @@ class TrainConfig:
         _whole(2, 2**14),
     )
     channels: int = _option(3, "of images: 3 (colour) or 1 (grey)", _channels)
-    flip: bool = _option(False, "mirror images left to right, half of the time", _arguments.flag)
+    flip: bool = _option(False, "mirror images left to right, half of the time")
 
     path: str = _option(
         "kac",
@@ -158,7 +156,7 @@ class TrainConfig:
     noise_bound: float = _option(
         5.0,
         "standard deviations of a normal number, in [0.1, 8], at which the spline ends",
-        _bound,
+        check_bound,
     )
     noise_tails: str = _option(
         "linear",
@@ -182,18 +180,18 @@ class TrainConfig:
         "data, by optimal transport within the samples of a process's step, >= 0; the pairs "
         "that it finds are trained on. 0: neither; with 1 the noise hardly leaves its start on "
         "laws of the plane, with 10 it follows the data",
-        _at_least_zero,
+        _arguments.at_least_zero,
     )
     noise_entropy: float = _option(
         0.0,
         "weight of the entropy, in nats per component, that keeps the noise spread out, >= 0",
-        _at_least_zero,
+        _arguments.at_least_zero,
     )
     t_min: float = _option(
         1e-3,
         "smallest time trained on, in [0, T); path 'diffusion' needs > 0, its velocity is singular "
         "at 0",
-        _at_least_zero,
+        _arguments.at_least_zero,
     )
 
     t_density: str = _option(
@@ -213,12 +211,11 @@ class TrainConfig:
         False,
         "train on the classes of the data too: of digits, grid9 and CIFAR-10, of images in one "
         "folder a class, and of arrays with labels",
-        _arguments.flag,
     )
     label_dropout: float = _option(
         0.1,
         "share of the labels that are left out, in [0, 1], so that guidance has a field without",
-        partial(_at_least_zero, below=math.nextafter(1.0, 2.0)),
+        partial(_arguments.at_least_zero, below=math.nextafter(1.0, 2.0)),
     )
 
     network: str = _option(
@@ -262,14 +259,13 @@ class TrainConfig:
     scale_shift: bool = _option(
         False,
         "time and class scale and shift the normalised channels of a unet; without, they are added",
-        _arguments.flag,
     )
     patch: int = _option(2, "side in pixels of the patches of a dit, >= 1", _whole(1, 2**14))
     dropout: float = _option(
         0.0,
         "share of the features within blocks that a step of training leaves out, in [0, 1), picked "
         "by torch's generator of each process",
-        partial(_at_least_zero, below=1),
+        partial(_arguments.at_least_zero, below=1),
     )
 
     init: str = _option(
@@ -301,7 +297,7 @@ class TrainConfig:
         0.0,
         "weight of guidance >= 0 with which the teacher is integrated, with labels: the student "
         "has it in itself",
-        _at_least_zero,
+        _arguments.at_least_zero,
     )
     student_loss: str = _option(
         "velocity",
@@ -335,23 +331,19 @@ class TrainConfig:
     ema: float = _option(
         0.999,
         "decay per step of the moving average of the weights, in [0, 1); 0: no averaging",
-        partial(_at_least_zero, below=1),
+        partial(_arguments.at_least_zero, below=1),
     )
     precision: str = _option("no", "'bf16': run the network in bfloat16 (autocast)", PRECISIONS)
     compile: bool = _option(
         False,
         "run the network through torch.compile: minutes at first, faster steps then",
-        _arguments.flag,
     )
     channels_last: bool = _option(
         True,
         "images for a U-Net on a GPU with their channels innermost in memory",
-        _arguments.flag,
     )
-    fused: bool = _option(True, "Adam as one kernel over all weights", _arguments.flag)
-    foreach: bool = _option(
-        True, "average all weights in few launches, not one by one", _arguments.flag
-    )
+    fused: bool = _option(True, "Adam as one kernel over all weights")
+    foreach: bool = _option(True, "average all weights in few launches, not one by one")
     workers: int = _option(
         2,
         "processes that read files ahead of the step, >= 0; data in memory needs none",
@@ -395,23 +387,20 @@ class TrainConfig:
         for item in dataclasses.fields(self):
             value = item.metadata["check"](item.name, getattr(self, item.name))
             object.__setattr__(self, item.name, value)
-        self._check("t_min", self.t_min < self.T, f"a float in [0, T), here T = {self.T}")
+        self._must(self.t_min < self.T, "t_min", f"a float in [0, T), here T = {self.T}")
         if self.path == "diffusion":
-            self._check("t_min", self.t_min > 0.0, "a float > 0 for path 'diffusion'")
+            self._must(self.t_min > 0.0, "t_min", "a float > 0 for path 'diffusion'")
         if self.path == "flow_matching":
             for name in ("signal", "clock"):
-                self._check(name, getattr(self, name) == "linear", "linear for 'flow_matching'")
+                self._must(getattr(self, name) == "linear", name, "linear for 'flow_matching'")
 
-    def _check(self, name: str, good: bool, allowed: str) -> None:
-        if not good:
-            raise ValueError(f"{name}: got {getattr(self, name)!r}; allowed: {allowed}")
+    def _must(self, good: bool, name: str, allowed: str) -> None:
+        _arguments.must(good, name, repr(getattr(self, name)), allowed)
 
     def resolved_network(self, sample_shape: tuple[int, ...]) -> str:
         """The network used for samples of ``sample_shape``, with ``"auto"`` decided."""
-        if self.network != "auto":
-            return self.network
-        image = len(sample_shape) == 3
-        return "unet" if image and math.prod(sample_shape) > 256 else "mlp"
+        large = len(sample_shape) == 3 and math.prod(sample_shape) > 256
+        return ("unet" if large else "mlp") if self.network == "auto" else self.network
 
     @property
     def learned_steps(self) -> int:
@@ -458,9 +447,7 @@ class TrainConfig:
             For what is no mapping, an unknown name, or a value that is not allowed.
         """
         if not isinstance(values, Mapping):
-            raise TypeError(
-                f"configuration: got {_arguments.given(values)}; allowed: names and their values"
-            )
+            raise _arguments.wrong_type("configuration", values, "names and their values")
         known = {item.name: item.type for item in dataclasses.fields(cls)}
         unknown = sorted(map(str, set(values) - set(known)))
         if unknown:

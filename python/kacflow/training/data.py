@@ -88,6 +88,7 @@ class TensorData:
         flip: bool = False,
     ) -> None:
         self.values, self._labels, self.flip = values, labels, flip
+        self.sample_shape, self.size = tuple(values.shape[1:]), len(values)
         counted = 0 if labels is None else int(labels.max()) + 1
         self.classes = counted if classes is None else classes
 
@@ -95,14 +96,6 @@ class TensorData:
         if self._labels is None:
             raise ValueError("labels: the data has none")
         return self._labels[indices]
-
-    @property
-    def sample_shape(self) -> tuple[int, ...]:
-        return tuple(self.values.shape[1:])
-
-    @property
-    def size(self) -> int:
-        return self.values.shape[0]
 
     def raw(self, indices: Tensor) -> Tensor:
         return self.values[indices]

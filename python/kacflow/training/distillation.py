@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kacflow._arguments import must
 from kacflow.generate import generate
 from kacflow.path import PathSample
 from kacflow.time_grids import time_grid
@@ -32,11 +33,10 @@ def load_teacher(
     config: TrainConfig, device: torch.device, network: nn.Module | None = None
 ) -> TrainedModel:
     """The teacher that ``config`` names, with averaged weights; ValueError for another one."""
-    if config.teacher_sha256 and digest(config.teacher) != config.teacher_sha256:
-        raise ValueError(
-            f"teacher: got {config.teacher!r}, whose checkpoint is not the one that this student "
-            f"began with; allowed: that of SHA-256 {config.teacher_sha256[:16]}..."
-        )
+    wanted = config.teacher_sha256
+    got = f"{config.teacher!r}, whose checkpoint is not the one that this student began with"
+    same = not wanted or digest(config.teacher) == wanted
+    must(same, "teacher", got, f"that of SHA-256 {wanted[:16]}...")
     model = load_model(config.teacher, device=device, network=network)
     if config.compile:
         model.network.compile()
@@ -54,12 +54,10 @@ class _Interval:
         return (start + since).clamp(0.0, self._path.T)
 
     def __call__(self, x: Tensor, since: Tensor, *labels: Tensor) -> Tensor:
-        found: Tensor = self._network(x, self._time(since), *labels)
-        return found
+        return self._network(x, self._time(since), *labels)
 
     def velocity(self, x: Tensor, since: Tensor, x_0: Tensor) -> Tensor:
-        found: Tensor = self._path.velocity(x, self._time(since), x_0)
-        return found
+        return self._path.velocity(x, self._time(since), x_0)
 
 
 class Distillation(Objective):
@@ -129,11 +127,7 @@ def _check(
     config: TrainConfig, sample_shape: tuple[int, ...], classes: int, teacher: TrainedModel
 ) -> None:
     """ValueError unless ``teacher`` can teach the student of ``config``."""
-    of = teacher.config
-
-    def must(good: bool, name: str, allowed: str) -> None:
-        if not good:
-            raise ValueError(f"{name}: got {getattr(config, name)!r}; allowed: {allowed}")
+    of, must = teacher.config, config._must
 
     for name in ("path", "a", "c", "b", "T", "signal", "clock", "noise_start", "noise_components",
                  "noise_bins", "noise_bound", "noise_tails"):  # fmt: skip

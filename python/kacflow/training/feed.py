@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_convert
 
 from kacflow.training.data import Dataset, Order
 from kacflow_core._paths import physical_memory
@@ -28,9 +28,7 @@ def memory_of(device: torch.device) -> float:
 
 def kept_bytes(device: torch.device) -> int:
     """How large a data set may be to be kept on ``device``."""
-    if device.type == "cuda":
-        return int(memory_of(device)) // 2
-    return KEPT_ON_CPU
+    return int(memory_of(device)) // 2 if device.type == "cuda" else KEPT_ON_CPU
 
 
 class _Reader(torch.utils.data.Dataset[_Read]):
@@ -45,10 +43,6 @@ class _Reader(torch.utils.data.Dataset[_Read]):
             return numbers, self.data.raw(numbers)
         except ValueError as error:  # a worker would wrap it in the text of a traceback
             return str(error)
-
-
-def _as_it_is(read: Any) -> Any:
-    return read
 
 
 def _leave_ctrl_c_to_the_loop(number: int) -> None:
@@ -105,7 +99,7 @@ class Feed:
                 )
             reader = DataLoader(
                 _Reader(data), batch_sampler=_Wanted(order, rows, steps, keep), num_workers=workers,
-                collate_fn=_as_it_is, pin_memory=device.type == "cuda",
+                collate_fn=default_convert, pin_memory=device.type == "cuda",
                 worker_init_fn=_leave_ctrl_c_to_the_loop,
                 generator=torch.Generator(),  # that of the caller stays as it is
             )  # fmt: skip

@@ -146,21 +146,20 @@ def _train(
     check_tracker(config)
     accelerator = processes.accelerator(config.device, config.tracker, config.out)
     parts = accelerator.num_processes * config.accumulate
-    if config.batch % parts:
-        raise ValueError(
-            f"batch: got {config.batch}; allowed: multiples of {parts}, for "
-            f"{accelerator.num_processes} processes that accumulate {config.accumulate} pieces each"
-        )
+    world, pieces = accelerator.num_processes, config.accumulate
+    allowed = f"multiples of {parts}, for {world} processes that accumulate {pieces} pieces each"
+    config._must(config.batch % parts == 0, "batch", allowed)
     cuda = [accelerator.device] if accelerator.device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):
         torch.manual_seed(config.seed)
         data, held_out = load_parts(config)
-        if config.labels and not data.classes:
-            raise ValueError(
-                f"labels: got True, but data {config.data!r} has no classes; allowed: 'digits', "
-                "'grid9', 'gaussians9', CIFAR-10, arrays with a label_key, or images in folders, "
-                "one a class"
-            )
+        _arguments.must(
+            data.classes or not config.labels,
+            "labels",
+            f"True, but data {config.data!r} has no classes",
+            "'digits', 'grid9', 'gaussians9', CIFAR-10, arrays with a label_key, or images in "
+            "folders, one a class",
+        )
         if saved is not None and saved.classes != (data.classes if config.labels else 0):
             raise ValueError(
                 f"data: {config.data!r} has {data.classes} classes; allowed: {saved.classes}, as "
@@ -171,7 +170,8 @@ def _train(
                 f"data: {config.data!r} has samples of shape {tuple(data.sample_shape)}; allowed: "
                 f"{saved.sample_shape}, as when the run began"
             )
-        with closing(_Run(config, data, accelerator, saved, weight, network)) as run:
+        run = _Run(config, data, accelerator, saved, weight, network)
+        with closing(run.feed):
             return run.run(progress, held_out)
 
 
@@ -196,11 +196,8 @@ def _saved_run(
             f"resume: the run in {config.out!r} has another configuration ({'; '.join(changed)}); "
             f"only {', '.join(sorted(RESUMABLE))} may change"
         )
-    if saved.step > config.steps:
-        raise ValueError(
-            f"steps: got {config.steps}, but the run in {config.out!r} has done {saved.step}; "
-            f"allowed: an integer >= {saved.step}"
-        )
+    got = f"{config.steps}, but the run in {config.out!r} has done {saved.step}"
+    _arguments.must(saved.step <= config.steps, "steps", got, f"an integer >= {saved.step}")
     return saved
 
 
@@ -296,10 +293,6 @@ class _Run:
             data, order, self.rows, steps, self.device,
             workers=config.workers, labels=self.classes > 0,
         )  # fmt: skip
-
-    def close(self) -> None:
-        """End what runs beside the loop."""
-        self.feed.close()
 
     def checkpoint(self) -> Path | None:
         """Write the state of the run; called by all processes, done by the main one."""
@@ -454,11 +447,10 @@ class _Run:
 
 def _cut_log(file: Path, step: int) -> None:
     """Drop the lines of a log that lie after ``step``: the run continues from there."""
-    if not file.exists():
-        return
-    lines = file.read_text(errors="replace").splitlines()
-    kept = [line for line in lines if _step_of(line) <= step]
-    write_atomically(file, "".join(line + "\n" for line in kept).encode())
+    if file.exists():
+        lines = file.read_text(errors="replace").splitlines()
+        kept = [line + "\n" for line in lines if _step_of(line) <= step]
+        write_atomically(file, "".join(kept).encode())
 
 
 def _step_of(line: str) -> float:

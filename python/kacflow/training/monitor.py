@@ -6,23 +6,23 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from kacflow import plotting
+from kacflow._arguments import must
 from kacflow._optional import require
-from kacflow.generate import generate
 from kacflow.training._uniforms import Uniforms
 from kacflow.training.checkpoint import TrainedModel
 from kacflow.training.config import TrainConfig
-from kacflow.training.data import Dataset, torch_generator
+from kacflow.training.data import Dataset
 from kacflow.training.objective import Objective
-from kacflow.training.sampling import draw_samples
+from kacflow.training.sampling import balanced_labels, draw_samples
 
 LOG_FILE = "log.jsonl"
 PICTURES = "samples"
@@ -59,37 +59,29 @@ class Validation:
         return total / n
 
 
+def _samples(model: TrainedModel, n: int) -> Tensor:
+    """Of a network as it is now, from the same noise each time."""
+    how: dict[str, Any] = {"steps": PICTURE_STEPS, "method": "ab2"}
+    labels = balanced_labels(n, model.classes)
+    return draw_samples(
+        model, n, labels=labels, seed=model.config.seed, **({} if model.config.teacher else how)
+    )
+
+
 class Pictures:
     """Samples of the network as it is now, from the same noise each time: ``samples/*.png``.
 
     With classes there is a row, or more, of each.
     """
 
-    def __init__(
-        self, objective: Objective, shape: Sequence[int], folder: Path, device: torch.device
-    ) -> None:
-        config, classes = objective.config, objective.classes
-        self._folder, self._prediction, self._path = folder, config.prediction, objective.path
-        self._shape, self._device, self._seed = (PICTURED, *shape), device, config.seed
-        numbers = torch.arange(PICTURED, device=device) * max(classes, 1) // PICTURED
-        self._labels = numbers if classes else None
-        self._how: dict[str, Any] = {"steps": PICTURE_STEPS, "method": "ab2"}
-        if config.teacher:
-            self._how = {"steps": config.student_steps, "method": "euler"}
+    def __init__(self, model: TrainedModel) -> None:
+        self._model, self._folder = model, Path(model.config.out) / PICTURES
         require("matplotlib")
 
-    @torch.no_grad()
-    def draw(self, network: nn.Module, step: int) -> Path:
+    def draw(self, step: int) -> Path:
         """Write the picture of ``step``."""
-        x_T = self._path.sample_prior(  # anew, since the noise may be learned
-            self._shape, generator=torch_generator(self._seed, "sample"), device=self._device,
-            dtype=torch.float32,
-        )  # fmt: skip
-        samples = generate(
-            network, x_T, self._path, **self._how, labels=self._labels,
-            prediction=self._prediction,
-        )  # fmt: skip
-        return plotting.plot_samples(samples.cpu(), self._folder / f"step-{step:07d}.png")
+        samples = _samples(self._model, PICTURED)
+        return plotting.plot_samples(samples, self._folder / f"step-{step:07d}.png")
 
 
 class Evaluation:
@@ -97,37 +89,26 @@ class Evaluation:
     each time.
     """
 
-    def __init__(
-        self, objective: Objective, average: nn.Module, data: Dataset, device: torch.device
-    ) -> None:
+    def __init__(self, model: TrainedModel, data: Dataset, device: torch.device) -> None:
         from kacflow import evaluation  # builds on training
 
-        config = objective.config
-        self._evaluation = evaluation
-        with torch.random.fork_rng(
-            devices=[]
-        ):  # a network's weights are drawn before they are read
-            self._extract = evaluation.Features(config.evaluate_features, device=device)
+        self._model, self._evaluation = model, evaluation
+        with torch.random.fork_rng(devices=[]):  # weights are drawn before they are read
+            self._extract = evaluation.Features(model.config.evaluate_features, device=device)
         self._extract.check(data.sample_shape)
-        self._real = self._extract(evaluation.everything(data, config.seed)[0])
-        shape, classes, path = data.sample_shape, objective.classes, objective.path
-        self._model = TrainedModel(average, config, shape, classes, 0, path)
-        self._how: dict[str, Any] = {"seed": config.seed, "method": "ab2", "steps": PICTURE_STEPS}
-        if config.teacher:
-            self._how = {"seed": config.seed}
+        self._real = self._extract(evaluation.everything(data, model.config.seed)[0])
 
     def distances(self) -> dict[str, float]:
         """``frechet_distance``, ``kid``, ``precision`` and ``recall``, if all samples are finite.
 
         And the share of the samples that are, ``finite``.
         """
-        n, evaluation = self._model.config.evaluate_samples, self._evaluation
-        labels = evaluation.balanced_labels(n, self._model.classes)
-        samples = draw_samples(self._model, n, labels=labels, **self._how)
+        config = self._model.config
+        samples = _samples(self._model, config.evaluate_samples)
         finite = float(samples.flatten(1).isfinite().all(1).double().mean())
         if finite < 1.0:
             return {"finite": finite}
-        found = evaluation.compared(self._extract(samples), self._real, self._how["seed"])
+        found = self._evaluation.compared(self._extract(samples), self._real, config.seed)
         names = ("frechet_distance", "kid", "precision", "recall")
         return {"finite": finite, **{name: found[name] for name in names}}
 
@@ -177,12 +158,13 @@ class Monitor:
         main = accelerator.is_main_process
         if main and config.validate_every and held_out is not None:
             self._validation = Validation(objective, held_out, device)
+        model = TrainedModel(
+            average, config, data.sample_shape, objective.classes, step, objective.path
+        )
         if main and config.sample_every:
-            folder = Path(config.out) / PICTURES
-            self._pictures = Pictures(objective, data.sample_shape, folder, device)
+            self._pictures = Pictures(model)
         if main and config.evaluate_every:
-            known = data if held_out is None else held_out
-            self._evaluation = Evaluation(objective, average, known, device)
+            self._evaluation = Evaluation(model, data if held_out is None else held_out, device)
         if config.tracker != "none":
             accelerator.init_trackers("kacflow", config=config.to_dict())
         file = Path(config.out) / LOG_FILE if main else os.devnull
@@ -211,7 +193,7 @@ class Monitor:
         if step % config.log_every == 0 or last or validates or evaluates:
             self._log(step, means(), validates or last, evaluates or last)
         if self._pictures is not None and (step % config.sample_every == 0 or last):
-            self._pictures.draw(self._average, step)
+            self._pictures.draw(step)
         if step == self._first + 1 and self._noise is not None:  # the first one compiles and loads
             self._objective.timer, self._timed = self._noise, (step, time.perf_counter())
         self._bar.update()
@@ -222,7 +204,12 @@ class Monitor:
         line["samples_per_second"] = samples / max(now - self._time, 1e-9)
         if self._noise is not None and step > self._first + 1:
             since, began = self._timed
-            self._say(self._noise.seconds() / max(now - began, 1e-9), step - since)
+            share = self._noise.seconds() / max(now - began, 1e-9)
+            if not self._bar.disable:
+                self._bar.write(
+                    f"{self._parameters:,} parameters; the noise takes {share:.1%} of a step "
+                    f"(over {step - since} steps)", file=sys.stderr,
+                )  # fmt: skip
             self._objective.timer, self._noise = nullcontext(), None
         if validates and self._validation is not None:
             line["validation_loss"] = self._validation.loss(self._average)
@@ -238,22 +225,12 @@ class Monitor:
         self._bar.set_postfix(shown, refresh=False)
         self._marked, self._time = step, time.perf_counter()
 
-    def _say(self, share: float, steps: int) -> None:
-        """Once: how large the network is, and what the noise costs."""
-        if not self._bar.disable:
-            self._bar.write(
-                f"{self._parameters:,} parameters; the noise takes {share:.1%} of a step "
-                f"(over {steps} steps)", file=sys.stderr,
-            )  # fmt: skip
-
 
 def check_tracker(config: TrainConfig) -> None:
     """ValueError if the tracker of ``config`` is not installed."""
     if config.tracker == "none":
         return
     tracking = require("accelerate.tracking")
-    if not getattr(tracking, f"is_{config.tracker}_available")():
-        raise ValueError(
-            f"tracker: got {config.tracker!r}, which is not installed; allowed here: 'none', or "
-            f"pip install {config.tracker}"
-        )
+    there, got = getattr(tracking, f"is_{config.tracker}_available")(), repr(config.tracker)
+    allowed = f"'none', or pip install {config.tracker}"
+    must(there, "tracker", f"{got}, which is not installed", allowed)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from kacflow import _arguments
+from kacflow._arguments import must, wrong_type
 from kacflow._optional import require
 
 if TYPE_CHECKING:
@@ -26,9 +26,8 @@ def _times(t: Tensor | float, x: Tensor) -> Tensor:
     """``t`` as a vector of length ``x.shape[0]`` on the device of ``x``, in its dtype."""
     t = torch.as_tensor(t, dtype=x.dtype, device=x.device)
     if t.ndim > 1 or (t.ndim == 1 and t.shape[0] != 1 and t.shape[0] != x.shape[0]):
-        raise ValueError(
-            f"t: got shape {tuple(t.shape)}; allowed: a scalar or shape ({x.shape[0]},)"
-        )
+        allowed = f"a scalar or shape ({x.shape[0]},)"
+        raise ValueError(f"t: got shape {tuple(t.shape)}; allowed: {allowed}")
     return t.expand(x.shape[0])
 
 
@@ -49,6 +48,11 @@ def _classes(labels: Tensor | None, x: Tensor, classes: int) -> Tensor:
     return torch.where(labels < 0, classes, labels)
 
 
+def _begin_at_zero(*layers: nn.Module) -> None:
+    for value in nn.ModuleList(layers).parameters():
+        nn.init.zeros_(value)
+
+
 class TimeFeatures(nn.Module):
     """Sines and cosines of time: ``(sin(w_k s), cos(w_k s))`` of the relative time ``s = t /
     horizon``, ``width`` of them, an even number.
@@ -61,8 +65,7 @@ class TimeFeatures(nn.Module):
 
     def __init__(self, width: int, horizon: float = 1.0, max_frequency: float = 200.0) -> None:
         super().__init__()
-        if width < 2 or width % 2:
-            raise ValueError(f"width: got {width}; allowed: an even integer >= 2")
+        must(width > 1 and width % 2 == 0, "width", width, "an even integer >= 2")
         powers = torch.linspace(0.0, math.log(max_frequency), width // 2)
         self.register_buffer("frequencies", powers.exp() / horizon, persistent=False)
 
@@ -82,8 +85,7 @@ class _Block(nn.Module):
         self.inner = nn.Linear(width, width)
         self.dropout = nn.Dropout(dropout)
         self.outer = nn.Linear(width, width)
-        nn.init.zeros_(self.outer.weight)
-        nn.init.zeros_(self.outer.bias)
+        _begin_at_zero(self.outer)
 
     def forward(self, h: Tensor, features: Tensor) -> Tensor:
         scale, shift = self.modulation(features).chunk(2, dim=1)
@@ -136,9 +138,7 @@ class ResidualMLP(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.last = nn.Linear(width, size)
         self.skip = nn.Linear(2 * time_width, size)  # a time-dependent multiple of the input
-        for layer in (self.last, self.skip):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        _begin_at_zero(self.last, self.skip)
 
     def forward(self, x: Tensor, t: Tensor | float, labels: Tensor | None = None) -> Tensor:
         """The field at ``x`` (batch, *sample_shape) and time ``t`` (scalar or (batch,))."""
@@ -247,26 +247,21 @@ class UNet(nn.Module):
         self.classes = classes
         channels, *sides = _image(sample_shape, "a U-Net")
         last = len(multipliers) - 1
-        if any(side % 2**last for side in sides):
-            raise ValueError(
-                f"image_size: got {sides[0]} x {sides[1]}; allowed: multiples of {2**last}, for "
-                f"the multipliers {'-'.join(map(str, multipliers))} halve it {last} times"
-            )
+        halved = f"the multipliers {'-'.join(map(str, multipliers))} halve it {last} times"
+        good, size = not any(side % 2**last for side in sides), f"{sides[0]} x {sides[1]}"
+        must(good, "image_size", size, f"multiples of {2**last}, for {halved}")
         heights = [sides[0] // 2**i for i in range(last + 1)]
         if attention is None:
             attention = heights[last - 1 : last] if last > 1 else ()
         if unknown := set(attention) - set(heights):
-            raise ValueError(
-                f"attention: got {max(unknown)}; allowed: {', '.join(map(str, heights))}, the "
-                "sides of the resolutions"
-            )
+            allowed = f"{', '.join(map(str, heights))}, the sides of the resolutions"
+            raise ValueError(f"attention: got {max(unknown)}; allowed: {allowed}")
         attended = {width * multipliers[heights.index(side)] for side in attention}
         attended.add(width * multipliers[last])
-        if any(number % head_width for number in attended):
-            raise ValueError(
-                f"width: got {width}, which makes {', '.join(map(str, sorted(attended)))} channels "
-                f"with attention; allowed: what makes multiples of {head_width}, the head_width"
-            )
+        good = not any(number % head_width for number in attended)
+        channels_made = ", ".join(map(str, sorted(attended)))
+        got = f"{width}, which makes {channels_made} channels with attention"
+        must(good, "width", got, f"what makes multiples of {head_width}, the head_width")
         kinds = ["Attn" if side in attention else "" for side in heights]
         groups = math.gcd(width, 32)
         self.scale = 1000.0 / horizon
@@ -289,8 +284,7 @@ class UNet(nn.Module):
     def forward(self, x: Tensor, t: Tensor | float, labels: Tensor | None = None) -> Tensor:
         """The field at ``x`` (batch, channels, height, width) and ``t`` (scalar or (batch,))."""
         rows = _classes(labels, x, self.classes) if self.classes else None
-        out: Tensor = self.model(x, _times(t, x) * self.scale, class_labels=rows).sample
-        return out
+        return self.model(x, _times(t, x) * self.scale, class_labels=rows).sample
 
 
 class DiT(nn.Module):
@@ -333,24 +327,18 @@ class DiT(nn.Module):
         super().__init__()
         self.classes = classes
         channels, *sides = _image(sample_shape, "a DiT")
-        if sides[0] != sides[1]:
-            raise ValueError(f"image_size: got {sides[0]} x {sides[1]}; allowed: squares")
-        if sides[0] % patch:
-            raise ValueError(
-                f"patch: got {patch}; allowed: divisors of {sides[0]}, the side of the image"
-            )
-        if width % math.lcm(4, head_width):
-            raise ValueError(
-                f"width: got {width}; allowed: multiples of {math.lcm(4, head_width)}, as "
-                f"head_width is {head_width}"
-            )
+        side, unit = sides[0], math.lcm(4, head_width)
+        must(side == sides[1], "image_size", f"{side} x {sides[1]}", "squares")
+        must(side % patch == 0, "patch", patch, f"divisors of {side}, the side of the image")
+        allowed = f"multiples of {unit}, as head_width is {head_width}"
+        must(width % unit == 0, "width", width, allowed)
         self.scale = 1000.0 / horizon
         self.model = require("diffusers").DiTTransformer2DModel(
             num_attention_heads=width // head_width,
             attention_head_dim=head_width,
             in_channels=channels,
             num_layers=blocks,
-            sample_size=sides[0],
+            sample_size=side,
             patch_size=patch,
             dropout=dropout,
             num_embeds_ada_norm=classes,  # and a row for no label
@@ -359,32 +347,24 @@ class DiT(nn.Module):
         for block in self.model.transformer_blocks:
             block.norm1.emb.class_embedder.dropout_prob = 0.0  # labels are left out before
             starting.append(block.norm1.linear)
-        for layer in starting:
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        _begin_at_zero(*starting)
 
     def forward(self, x: Tensor, t: Tensor | float, labels: Tensor | None = None) -> Tensor:
         """The field at ``x`` (batch, channels, side, side) and ``t`` (scalar or (batch,))."""
         rows = _classes(labels, x, self.classes)
-        out: Tensor = self.model(x, timestep=_times(t, x) * self.scale, class_labels=rows).sample
-        return out
+        return self.model(x, timestep=_times(t, x) * self.scale, class_labels=rows).sample
 
 
 def check_network(config: TrainConfig, network: nn.Module | None) -> None:
     """ValueError or TypeError unless a module is given just where ``config`` says "custom"."""
-    if network is None and config.network == "custom":
-        raise ValueError(
-            "network: got 'custom', a module of the user's; allowed: from Python, "
-            "train(config, network=module) and load_model(place, network=module)"
-        )
-    if network is not None and not isinstance(network, nn.Module):
-        raise TypeError(
-            f"network: got {_arguments.given(network)}; allowed: a torch module or None"
-        )
-    if network is not None and config.network != "custom":
-        raise ValueError(
-            f"network: got a module with config.network = {config.network!r}; allowed: 'custom'"
-        )
+    custom = config.network == "custom"
+    if network is None:
+        how = "from Python, train(config, network=module) and load_model(place, network=module)"
+        must(not custom, "network", "'custom', a module of the user's", how)
+    elif not isinstance(network, nn.Module):
+        raise wrong_type("network", network, "a torch module or None")
+    else:
+        must(custom, "network", f"a module with config.network = {config.network!r}", "'custom'")
 
 
 def build_network(

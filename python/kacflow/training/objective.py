@@ -8,7 +8,8 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor, nn
 
-from kacflow import _arguments
+from kacflow._arguments import given
+from kacflow.generate import check_returned
 from kacflow.path import PathSample
 from kacflow.training.config import TrainConfig
 from kacflow.training.data import Dataset, stream
@@ -98,11 +99,7 @@ class Objective:
         x_t, t, target, *labels = drawn
         with self.precision(x_t):
             predicted = network(x_t, t, *labels)
-        if predicted.shape != target.shape:
-            raise ValueError(
-                f"network: returned shape {tuple(predicted.shape)}; allowed: that of x_t, "
-                f"{tuple(target.shape)}"
-            )
+        check_returned("network: returned", predicted, target)
         return self.mean_error(self.compared(predicted.to(target.dtype), x_t, t), t, target)
 
     def add_gradient(self, drawn: Sequence[Tensor]) -> None:
@@ -117,8 +114,6 @@ class Objective:
             return nn.functional.mse_loss(predicted, target)
         factors = self.weight(t)
         if not isinstance(factors, Tensor) or factors.shape != t.shape:
-            raise ValueError(
-                f"weight: returned {_arguments.given(factors)}; allowed: a tensor of shape "
-                f"{tuple(t.shape)}, that of the times"
-            )
+            allowed = f"a tensor of shape {tuple(t.shape)}, that of the times"
+            raise ValueError(f"weight: returned {given(factors)}; allowed: {allowed}")
         return ((predicted - target).square().flatten(1).mean(1) * factors).mean()

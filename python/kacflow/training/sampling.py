@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from kacflow import _arguments
+from kacflow._arguments import must
 from kacflow.generate import generate
 from kacflow.training.data import torch_generator
 
@@ -65,6 +66,13 @@ def draw_samples(
     return torch.cat(done)
 
 
+def balanced_labels(n: int, classes: int, label: int | None = None) -> Tensor | None:
+    """``label`` for all, or equally many of each class."""
+    if label is not None:
+        return torch.full((n,), _arguments.integer("label", label))
+    return torch.arange(n) * classes // n if classes else None
+
+
 def default_steps(config: TrainConfig) -> int:
     """Steps of the Euler method that a network generates with, if nothing is said."""
     return config.student_steps if config.teacher else 100
@@ -93,17 +101,12 @@ def _same(one: Any, other: Any) -> bool:
 
 def _checked_labels(labels: Tensor, n: int, model: TrainedModel) -> Tensor:
     """Labels of ``n`` samples that the model knows."""
-    if not model.classes:
-        raise ValueError("labels: got some; allowed: None, for a model that was trained without")
-    if not isinstance(labels, Tensor) or labels.dtype != torch.int64 or labels.shape != (n,):
-        raise ValueError(
-            f"labels: got {_arguments.given(labels)}; allowed: a tensor of int64 of shape ({n},)"
-        )
+    must(model.classes, "labels", "some", "None, for a model that was trained without")
+    fits = isinstance(labels, Tensor) and labels.dtype == torch.int64 and labels.shape == (n,)
+    must(fits, "labels", _arguments.given(labels), f"a tensor of int64 of shape ({n},)")
     low, high = int(labels.min()), int(labels.max())
-    if low < -1 or high >= model.classes:
-        raise ValueError(
-            f"labels: got {low if low < -1 else high}; allowed: -1 (none) to {model.classes - 1}"
-        )
+    known, last = low >= -1 and high < model.classes, model.classes - 1
+    must(known, "labels", low if low < -1 else high, f"-1 (none) to {last}")
     return labels
 
 

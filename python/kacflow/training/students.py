@@ -19,7 +19,7 @@ from kacflow.training.checkpoint import FILE_NAME, TrainedModel, load_checkpoint
 from kacflow.training.config import STUDENT_LOSSES
 from kacflow.training.distillation import digest
 from kacflow.training.loop import TrainResult, train
-from kacflow.training.sampling import default_steps, draw_samples
+from kacflow.training.sampling import balanced_labels, default_steps, draw_samples
 
 STEPS = (20, 4, 2, 1)
 TRAIN_STEPS = 2000
@@ -113,20 +113,17 @@ def distill(
     train_steps = _arguments.integer("train_steps", train_steps, 1)
     teacher = load_checkpoint(run, network).config
     guidance = _weight(guidance, teacher.labels or None)
-    if teacher.teacher and guidance not in (0.0, teacher.student_guidance):
-        raise ValueError(
-            f"guidance: got {guidance:g} for a student with {teacher.student_guidance:g} in it; "
-            "allowed: 0, which keeps that"
-        )
+    fits = not teacher.teacher or guidance in (0.0, teacher.student_guidance)
+    got = f"{guidance:g} for a student with {teacher.student_guidance:g} in it"
+    _arguments.must(fits, "guidance", got, "0, which keeps that")
     folder = Path(out)
     _check_others(folder, run, network)
     whole = (teacher.student_steps,) * bool(teacher.teacher) + counts * chain
     bad = [(big, small) for big in whole[:1] for small in counts if big % small]
     bad += [pair for pair in itertools.pairwise(whole) if pair[0] % pair[1]]
     if bad:
-        raise ValueError(
-            f"steps: got {bad[0][1]} for a teacher of {bad[0][0]} steps; allowed: its divisors"
-        )
+        big, small = bad[0]
+        raise ValueError(f"steps: got {small} for a teacher of {big} steps; allowed: its divisors")
 
     done, before = [], Path(run)
     for count in counts:
@@ -157,10 +154,10 @@ def _steps(steps: Any) -> tuple[int, ...]:
     """Checked steps of the students."""
     allowed = "decreasing integers >= 1"
     if isinstance(steps, (str, bytes)) or not isinstance(steps, Sequence):
-        raise TypeError(f"steps: got {_arguments.given(steps)}; allowed: {allowed}")
+        raise _arguments.wrong_type("steps", steps, allowed)
     counts = tuple(_arguments.integer("steps", count, 1, 10**6) for count in steps)
-    if not counts or any(second >= first for first, second in itertools.pairwise(counts)):
-        raise ValueError(f"steps: got {list(steps)}; allowed: {allowed}")
+    decrease = counts and all(second < first for first, second in itertools.pairwise(counts))
+    _arguments.must(decrease, "steps", list(steps), allowed)
     return counts
 
 
@@ -187,7 +184,7 @@ def _draw(
         model: TrainedModel = load_model(place, network=network, device=device)
         config, steps = model.config, default_steps(model.config)
         n = 16 if plotting.is_image(model.sample_shape) else 500
-        labels = torch.arange(n) * model.classes // n if model.classes else None
+        labels = balanced_labels(n, model.classes)
         weight = 0.0 if config.teacher else guidance
         samples = draw_samples(model, n, labels=labels, guidance=weight, seed=0)
         who = "teacher, " * (place == run)
