@@ -90,6 +90,14 @@ class NoiseConditionalFlowMatcher(_Parent):
             )
         return noise_variance(self.path, s).sqrt().to(t.dtype).reshape(t.shape)
 
+    def sample_xt(self, x0: Any, x1: Tensor, t: float | Tensor, epsilon: Tensor) -> Tensor:
+        """The mean of x_t and ``epsilon``, of the shape of ``x1``, times its standard deviation;
+        ``x0`` is not used.
+        """
+        check_points("epsilon", epsilon, "x1", x1)
+        sigma = self.compute_sigma_t(t).reshape(-1)
+        return self.compute_mu_t(x0, x1, t) + spread(sigma, x1) * epsilon
+
     def compute_conditional_flow(
         self, x0: Any, x1: Tensor, t: float | Tensor, xt: Tensor
     ) -> Tensor:
