@@ -24,8 +24,6 @@ WORKING = (torch.float32, torch.float64)
 #: Types of integers, and of real numbers.
 INTEGERS = (torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8)
 NUMBERS = (*FLOATS, *INTEGERS)
-#: The least horizon: schedules divide by it, and float64 keeps its digits above this.
-_LEAST = 2.0**-1022
 _CPU = torch.device("cpu")
 
 
@@ -62,14 +60,12 @@ def real(name: str, value: Any, allowed: str = "a float") -> float:
     """A real number as a float, NaN and infinities included."""
     if type(value) is float:
         return value
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+    if isinstance(value, (bool, np.bool_, np.timedelta64)) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name}: got {given(value)}; allowed: {allowed}")
     try:
         return float(value)
     except OverflowError:
         raise ValueError(f"{name}: got a number beyond float64; allowed: {allowed}") from None
-    except TypeError:  # a duration of NumPy counts as a number
-        raise TypeError(f"{name}: got {given(value)}; allowed: {allowed}") from None
 
 
 def positive(name: str, value: Any, allowed: str = "a finite float > 0") -> float:
@@ -80,11 +76,14 @@ def positive(name: str, value: Any, allowed: str = "a finite float > 0") -> floa
     return number
 
 
-def horizon(value: Any) -> float:
-    """A horizon T > 0 that schedules can divide by."""
-    number = positive("T", value)
-    if number < _LEAST:
-        raise ValueError(f"T: got {number}; allowed: at least {_LEAST:g}, float64's normal range")
+def scale(name: str, value: Any) -> float:
+    """A horizon or a scale of noise: products of two and their squares stay in float32's range, and
+    so do quotients.
+    """
+    allowed = "a float in [1e-18, 1e18]"
+    number = positive(name, value, allowed)
+    if not 1e-18 <= number <= 1e18:
+        raise ValueError(f"{name}: got {number}; allowed: {allowed}")
     return number
 
 
@@ -93,7 +92,9 @@ def reals(name: str, value: Any, allowed: str) -> list[float]:
     entries = value
     if isinstance(value, Tensor):
         entries = numeric(name, value, allowed).clone().tolist()  # torch may have deferred zeros
-    elif isinstance(value, np.ndarray):
+    elif (
+        isinstance(value, np.ndarray) and value.dtype.kind not in "mM"
+    ):  # of ns, they look like ints
         entries = value.tolist()
     if isinstance(entries, (str, bytes)) or not isinstance(entries, Sequence):
         raise TypeError(f"{name}: got {given(value)}; allowed: {allowed}")
@@ -195,6 +196,32 @@ def tensor(name: str, value: Any, allowed: Sequence[torch.dtype] = FLOATS) -> Te
         raise TypeError(f"{name}: got layout {value.layout}; allowed: dense tensors")
     if value.is_nested:
         raise TypeError(f"{name}: got a nested tensor; allowed: dense tensors")
+    return value
+
+
+def answer(said: str, value: Any, like: Tensor, shape: Sequence[int] | None = None) -> Tensor:
+    """What a function of the caller's gave: of any floating type, of the device and, unless
+    ``shape`` says otherwise, the shape of ``like``.
+
+    ``said`` begins the message of an error, such as "model: returned".
+    """
+    wanted = like.shape if shape is None else shape
+    if (
+        not isinstance(value, Tensor)
+        or value.dtype not in FLOATS
+        or value.layout is not torch.strided
+        or value.is_nested
+    ):
+        raise TypeError(
+            f"{said} {given(value)}; allowed: a dense tensor of float32, float64, bfloat16 or "
+            "float16"
+        )
+    if value.shape != wanted:
+        raise ValueError(
+            f"{said} {given(value)}; allowed: shape {tuple(wanted)}, that of the points"
+        )
+    if value.device != like.device:
+        raise ValueError(f"{said} {given(value)}; allowed: on {like.device}, where the points are")
     return value
 
 

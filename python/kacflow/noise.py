@@ -266,7 +266,7 @@ class BrownianProcess(ScaledProcess):
     Parameters
     ----------
     sigma : float
-        Standard deviation at t = 1, finite and > 0.
+        Standard deviation at t = 1, in [1e-18, 1e18].
 
     Raises
     ------
@@ -282,7 +282,7 @@ class BrownianProcess(ScaledProcess):
     """
 
     def __init__(self, sigma: float = 1.0) -> None:
-        self.sigma = _arguments.positive("sigma", sigma)
+        self.sigma = _arguments.scale("sigma", sigma)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(sigma={self.sigma:g})"
@@ -328,7 +328,8 @@ class UniformProcess(ScaledProcess):
     Parameters
     ----------
     b : float
-        What abs(N_t) tends to at most, and the time that this takes; finite and > 0.
+        What abs(N_t) tends to at most, and the time that this takes; in
+        [1e-18, 1e18].
 
     Raises
     ------
@@ -351,7 +352,7 @@ class UniformProcess(ScaledProcess):
     """
 
     def __init__(self, b: float = 1.0) -> None:
-        self.b = _arguments.positive("b", b)
+        self.b = _arguments.scale("b", b)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(b={self.b:g})"

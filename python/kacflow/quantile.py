@@ -66,7 +66,7 @@ class QuantileProcess(nn.Module, ScaledProcess):
         By default the standard Gaussian, which with linear tails is met exactly.  An atom becomes
         a short interval.
     at : float
-        That time, > 0.
+        That time, in [1e-18, 1e18].
 
     Raises
     ------
@@ -119,7 +119,7 @@ class QuantileProcess(nn.Module, ScaledProcess):
         if not 0.1 <= self.bound <= 8.0:
             raise ValueError(f"bound: got {self.bound}; allowed: a float in [0.1, 8]")
         self.tails = _arguments.choice("tails", tails, TAILS)
-        width, y, slope = self._begin(start, _arguments.positive("at", at))
+        width, y, slope = self._begin(start, _arguments.scale("at", at))
         self.widths = self._parameter(width.log())
         self.heights = self._parameter(y.diff().log())
         self.slopes = self._parameter(slope.log())
@@ -251,7 +251,12 @@ class QuantileProcess(nn.Module, ScaledProcess):
                 f"shape: got {tuple(shape)}; allowed: one whose last axes are those of the noise, "
                 f"{self.shape}"
             )
-        n = normal(shape, **{**options, "device": place(options.get("device"), self.middle)})
+        where = place(options.get("device"), self.middle)
+        if where != self.middle.device:
+            raise ValueError(
+                f"device: got {where}; allowed: {self.middle.device}, where the noise is"
+            )
+        n = normal(shape, **{**options, "device": where})
         rows, back = self._rows(n if self.tails == "linear" else centred(n))
         value, slope = torch.ops.kacflow._spline(rows, *self._knots(n.dtype))
         log_slope = back(slope.log())

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from kacflow import _arguments
 from kacflow_core import _schedules as numbers
+from kacflow_core._validate import shown
 
 
 @runtime_checkable
@@ -244,7 +245,7 @@ def _schedule(
     if isinstance(given, str):
         if given not in table:
             raise ValueError(
-                f"{argument}: got {given!r}; allowed: {', '.join(table)}, or an object"
+                f"{argument}: got {shown(given)}; allowed: {', '.join(table)}, or an object"
             )
         return table[given](T)
     if not isinstance(given, Schedule):

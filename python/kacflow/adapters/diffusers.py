@@ -23,6 +23,7 @@ from torch import Tensor
 from kacflow import _arguments
 from kacflow._arguments import (
     NUMBERS,
+    answer,
     given,
     integer,
     positive,
@@ -35,7 +36,7 @@ from kacflow._times import as_tensor, batch_times, spread
 from kacflow.adapters._diffusers_pipeline import KacPipeline, generators
 from kacflow.adapters._paths import describe, noise_variance, on_cone, restore
 from kacflow.adapters._timesteps import Timesteps
-from kacflow.generate import MAX_STEPS, check_velocity, end_time
+from kacflow.generate import MAX_STEPS, end_time
 from kacflow.ops import _tensors
 from kacflow.path import KacPath, Path
 from kacflow.process import KacProcess
@@ -213,7 +214,7 @@ class NoiseEulerScheduler(Timesteps, SchedulerMixin, ConfigMixin):
             Naming the argument, what was given and what is allowed; also when all steps are done.
         """
         tensor("sample", sample)
-        check_velocity("model_output: got", model_output, sample)
+        answer("model_output: got", model_output, sample)
         generators(generator, sample.shape)
         _arguments.flag("return_dict", return_dict)
         index = self._next_index(timestep)
@@ -222,7 +223,7 @@ class NoiseEulerScheduler(Timesteps, SchedulerMixin, ConfigMixin):
         point = self._unrounded(sample) + self._increment(model_output.to(working), length)
         self._step_index = index + 1
         self._point = None if sample.dtype == working else point.detach()
-        moved = point.to(sample.dtype)
+        moved = _tensors.rounded("sample", point, sample.dtype)
         return SchedulerOutput(prev_sample=moved) if return_dict else (moved,)
 
     def _unrounded(self, sample: Tensor) -> Tensor:
