@@ -130,7 +130,7 @@ def shape(value: Any, name: str = "shape") -> tuple[int, ...]:
         value, (str, bytes)
     )
     if several and torch._C._get_tracing_state() is not None:  # extents are tensors there
-        return tuple(map(int, value))
+        return tuple(value)
     whole = []
     try:
         for n in tuple(value) if several else (value,):
