@@ -8,6 +8,7 @@ import torch
 
 from kacflow import (
     BrownianProcess,
+    EmpiricalField,
     GaussianPath,
     KacPath,
     KacProcess,
@@ -82,6 +83,45 @@ def test_points_beyond_float16_between_and_of_paths():
         path.transport(HALF, 1e-6, 1.0, 0 * HALF)
 
 
+def test_pairs_variances_and_adapters_beyond_float16():
+    torch.manual_seed(0)
+    wide, t = KacProcess(1.0, 1e9), torch.full((4,), 0.9)
+    half = torch.float16
+    for signal in ("linear", Own()):
+        path = KacPath(wide, signal=signal)
+        for at in (0.9, t, t):  # the second time by the kept job
+            with pytest.raises(ValueError, match=r"x_0: .*float16"):
+                path.sample(HALF, at)
+        assert bool(path.sample(HALF.bfloat16(), t).x_t.isfinite().all())
+    for process in (wide, BrownianProcess(1e5)):
+        with pytest.raises(ValueError, match=r"t: .*float16"):
+            process.variance(torch.ones(2, dtype=half))
+    torchcfm = pytest.importorskip("kacflow.adapters.torchcfm")
+    matcher = torchcfm.KacConditionalFlowMatcher(1.0, 1e9)
+    with pytest.raises(ValueError, match=r"t: .*float16"):
+        matcher.compute_sigma_t(torch.tensor([0.5], dtype=half))
+    with pytest.raises(ValueError, match=r"x: .*float16"):
+        matcher.sample_noise_like(HALF)
+
+
+class Own:
+    """A schedule of one's own."""
+
+    def value(self, t):
+        return 1.0 - t
+
+    def derivative(self, t):
+        return -1.0
+
+
+def test_autocast_does_not_round_sums_over_points():
+    field = EmpiricalField(torch.randn(50, 3, generator=torch.Generator().manual_seed(0)), PATH)
+    x, t = torch.randn(8, 3, generator=torch.Generator().manual_seed(1)), torch.full((8,), 0.9)
+    want = field(x, t)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(field(x, t), want, rtol=0, atol=0)
+
+
 class Broken:
     """A noise whose answer to one method has lost an axis, or is no tensor."""
 
@@ -125,9 +165,7 @@ def test_the_velocity_of_a_path_does_not_broadcast():
         def velocity(self, x, t, x_0):
             return x_0[:, 0]
 
-    with pytest.raises(
-        ValueError, match=r"path: its velocity is .*\(4,\).*allowed: shape"
-    ):
+    with pytest.raises(ValueError, match=r"path: its velocity is .*\(4,\).*allowed: shape"):
         generate(lambda x, t: x, torch.zeros(4, 1), Own(), prediction="data", t_min=0.1)
 
 

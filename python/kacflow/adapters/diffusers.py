@@ -318,7 +318,7 @@ class NoiseEulerScheduler(Timesteps, SchedulerMixin, ConfigMixin):
         """f sample + noise, the noise checked."""
         noise = self._checked(noise, name, sample, times)
         f = spread(self.path.signal.value(times), noise)
-        return (f * sample.to(noise.dtype) + noise).to(sample.dtype)
+        return _tensors.rounded("sample", f * sample.to(noise.dtype) + noise, sample.dtype)
 
     def scale_noise(self, sample: Tensor, timestep: Tensor, noise: Tensor | None = None) -> Tensor:
         """As :meth:`add_noise`; draws the noise, from torch's generator, if it is not given."""
@@ -337,7 +337,8 @@ class NoiseEulerScheduler(Timesteps, SchedulerMixin, ConfigMixin):
         df = spread(self.path.signal.derivative(times), noise)
         dg = spread(self.path.clock.derivative(times), noise)
         velocity = self._path_at(noise.device)._velocity(noise, times)
-        return (df * sample.to(noise.dtype) + dg * velocity).to(sample.dtype)
+        moved = df * sample.to(noise.dtype) + dg * velocity
+        return _tensors.rounded("sample", moved, sample.dtype)
 
     def _times(self, name: str, timesteps: Any, other: str, sample: Tensor) -> Tensor:
         """Times of a batch in its working type, of shape () or (B,), and a check of the batch.

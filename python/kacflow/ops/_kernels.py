@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from kacflow import _arguments
-from kacflow.ops._tensors import drawn_seed, working_dtype
+from kacflow.ops._tensors import drawn_seed, rounded, working_dtype
 from kacflow_core import _gpu_arrays, _run, _validate
 from kacflow_core._arrays import HOST
 from kacflow_core._dispatch import get_backend, get_gpu_backend
@@ -299,7 +299,14 @@ def pair_again(
         torch.get_num_threads(), seed, offset & _LAST_WORD, *words,
         data.data_ptr(), x_t.data_ptr(), dx_t.data_ptr(),
     )  # fmt: skip
-    return x_t, dx_t
+    return _held(x_t, dx_t)
+
+
+def _held(x_t: Tensor, dx_t: Tensor) -> tuple[Tensor, Tensor]:
+    """A pair, which float16 must be able to hold."""
+    if x_t.dtype is not torch.float16:
+        return x_t, dx_t
+    return rounded("x_0", x_t, x_t.dtype), rounded("x_0", dx_t, x_t.dtype)
 
 
 def _pair(
@@ -317,7 +324,7 @@ def _pair(
                 host=True,
             ),
         )  # fmt: skip
-    return _run.pair(target, readable(x_0), given, noise, schedules)
+    return _held(*_run.pair(target, readable(x_0), given, noise, schedules))
 
 
 def sample_path(
