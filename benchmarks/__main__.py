@@ -19,10 +19,11 @@ from collections.abc import Sequence
 
 from benchmarks import compare, pictures, questions, results, tables, timing
 from benchmarks.plan import Plan
+from kacflow.cli.arguments import Parser
 
 
 def _run_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m benchmarks",
         description="Benchmarks of kacflow; every time with the error that goes with it.",
         epilog="Also: python -m benchmarks compare OLD.json NEW.json [--strict]; "
@@ -86,7 +87,7 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _compare(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks compare")
+    parser = Parser(prog="python -m benchmarks compare")
     parser.add_argument("old", type=pathlib.Path)
     parser.add_argument("new", type=pathlib.Path)
     parser.add_argument("--strict", action="store_true", help="exit status 1 on a regression")
@@ -100,7 +101,7 @@ def _compare(arguments: Sequence[str]) -> int:
 
 
 def _draw(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks draw")
+    parser = Parser(prog="python -m benchmarks draw")
     parser.add_argument("results", type=pathlib.Path)
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("question", nargs="*", help="those to draw (default: all)")
@@ -121,7 +122,7 @@ def _draw(arguments: Sequence[str]) -> int:
 
 
 def _tables(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks tables")
+    parser = Parser(prog="python -m benchmarks tables")
     parser.add_argument("results", type=pathlib.Path)
     options = parser.parse_args(arguments)
     try:

@@ -64,7 +64,7 @@ def extent(value: Array) -> tuple[float, float]:
 def shown(value: Any) -> str:
     """A value as a message gives it, cut short."""
     try:
-        text = repr(value)
+        text = " ".join(repr(value).split())  # in one line
     except ValueError:  # Python does not write thousands of digits
         return f"a long {type(value).__name__}"
     return text if len(text) <= 80 else text[:77] + "..."
@@ -77,11 +77,15 @@ def _masked(value: Any) -> bool:
     return isinstance(value, np.ma.MaskedArray)
 
 
-def _array(name: str, value: Any) -> Array:
+def as_array(name: str, value: Any) -> Array:
     """``value`` as a NumPy array of any type, without a mask."""
     if type(value) not in _PLAIN and _masked(value):
         raise TypeError(f"{name}: got a masked array; allowed: arrays without a mask")
     try:
+        if hasattr(value, "data_ptr") and value.numel() and not value.data_ptr():
+            raise TypeError(
+                "it has no memory"
+            )  # torch's wrappers: NumPy would show what lies there
         return np.asarray(value)
     except MemoryError:
         raise
@@ -108,7 +112,7 @@ def _readable(array: Array) -> Array:
 
 def real(name: str, value: ArrayLike) -> Array:
     """``value`` as a float32 or float64 array; integers become float64, float16 becomes float32."""
-    array = _array(name, value)
+    array = as_array(name, value)
     if array.dtype == np.float64 or array.dtype == np.float32:
         return _readable(array)
     if array.dtype.kind in "iu":
@@ -277,7 +281,7 @@ def data(name: str, value: ArrayLike, *, sixteen_bit: bool = True) -> Array:
     Arrays keep their dtype: float32, float64, and where ``sixteen_bit`` float16 and bfloat16.
     Integers are refused, since a result of their dtype could not hold the answer.
     """
-    array = _array(name, value)
+    array = as_array(name, value)
     if not hasattr(value, "dtype") and array.dtype.kind in "iu":
         array = array.astype(np.float64)
     dtype = array.dtype

@@ -6,14 +6,22 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from kacflow_core._dispatch import available_backends, backend_reasons
 from kacflow_core.testing import ConformanceError, check_backend, check_names
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with the usage in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {' '.join(message.split())}\n")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the checks that the command line asks for; 0 if all of them pass, else 1."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m kacflow_core.testing",
         description="Check backends against kacflow_core.reference: one line per check, "
         "exit status 1 if one fails.",
@@ -29,7 +37,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(argv)
     if options.module:
-        importlib.import_module(options.module)
+        try:
+            importlib.import_module(options.module)
+        except Exception as error:  # whatever a module does
+            parser.error(f"argument --import: got {options.module!r}, which fails: {error!r}")
     good = True
     for name in [options.backend] if options.backend else available_backends():
         try:

@@ -24,8 +24,6 @@ WORKING = (torch.float32, torch.float64)
 #: Types of integers, and of real numbers.
 INTEGERS = (torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8)
 NUMBERS = (*FLOATS, *INTEGERS)
-#: The least horizon: schedules divide by it, and float64 keeps its digits above this.
-_LEAST = 2.0**-1022
 _CPU = torch.device("cpu")
 
 
@@ -79,14 +77,13 @@ def real(
 ) -> float:
     """A real number as a float, NaN and infinities included if ``good`` allows them."""
     if type(value) is not float:
-        if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+        refused = isinstance(value, (bool, np.bool_, np.timedelta64))
+        if refused or not isinstance(value, numbers.Real):
             raise wrong_type(name, value, allowed)
         try:
             value = float(value)
         except OverflowError:
             raise ValueError(f"{name}: got a number beyond float64; allowed: {allowed}") from None
-        except TypeError:  # a duration of NumPy counts as a number
-            raise wrong_type(name, value, allowed) from None
     if good is not None:
         must(good(value), name, value, allowed)
     return value
@@ -103,12 +100,11 @@ def at_least_zero(name: str, value: Any, below: float = math.inf) -> float:
     return real(name, value, allowed, lambda number: 0 <= number < below)
 
 
-def horizon(value: Any) -> float:
-    """A horizon T > 0 that schedules can divide by."""
-    number = positive("T", value)
-    if number < _LEAST:
-        raise ValueError(f"T: got {number}; allowed: at least {_LEAST:g}, float64's normal range")
-    return number
+def scale(name: str, value: Any) -> float:
+    """A horizon or a scale of noise: products of two and their squares stay in float32's range, and
+    so do quotients.
+    """
+    return real(name, value, "a float in [1e-18, 1e18]", lambda number: 1e-18 <= number <= 1e18)
 
 
 def reals(name: str, value: Any, allowed: str) -> list[float]:
@@ -116,7 +112,7 @@ def reals(name: str, value: Any, allowed: str) -> list[float]:
     entries = value
     if isinstance(value, Tensor):
         entries = numeric(name, value, allowed).clone().tolist()  # torch may have deferred zeros
-    elif isinstance(value, np.ndarray):
+    elif isinstance(value, np.ndarray) and value.dtype.kind not in "mM":  # which look like ints
         entries = value.tolist()
     if isinstance(entries, (str, bytes)) or not isinstance(entries, Sequence):
         raise wrong_type(name, value, allowed)
@@ -152,7 +148,7 @@ def shape(value: Any, name: str = "shape") -> tuple[int, ...]:
         value, (str, bytes)
     )
     if several and torch._C._get_tracing_state() is not None:  # extents are tensors there
-        return tuple(map(int, value))
+        return tuple(value)
     whole = []
     try:
         for n in tuple(value) if several else (value,):
@@ -217,6 +213,27 @@ def tensor(name: str, value: Any, allowed: Sequence[torch.dtype] = FLOATS) -> Te
         raise TypeError(f"{name}: got layout {value.layout}; allowed: dense tensors")
     if value.is_nested:
         raise TypeError(f"{name}: got a nested tensor; allowed: dense tensors")
+    return value
+
+
+def answer(said: str, value: Any, like: Tensor, shape: Sequence[int] | None = None) -> Tensor:
+    """What a function of the caller's gave: of any floating type, of the device and, unless
+    ``shape`` says otherwise, the shape of ``like``.
+
+    ``said`` begins the message of an error, such as "model: returned".
+    """
+    wanted, message = like.shape if shape is None else shape, f"{said} {given(value)}; allowed: "
+    if (
+        not isinstance(value, Tensor)
+        or value.dtype not in FLOATS
+        or value.layout is not torch.strided
+        or value.is_nested
+    ):
+        raise TypeError(message + "a dense tensor of float32, float64, bfloat16 or float16")
+    if value.shape != wanted:
+        raise ValueError(message + f"shape {tuple(wanted)}, that of the points")
+    if value.device != like.device:
+        raise ValueError(message + f"on {like.device}, where the points are")
     return value
 
 

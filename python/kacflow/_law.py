@@ -20,6 +20,7 @@ from kacflow.ops._tensors import (
     number,
     place,
     plain,
+    rounded,
     scalar,
     times,
     working_dtype,
@@ -245,7 +246,7 @@ class KacLaw:
         inverse = 1.0 / large
         closed = inverse + 0.5 * torch.expm1(-2.0 * large) * inverse * inverse
         length = c * time  # between the two factors, so that neither overflows before the product
-        return (length * torch.where(tau < 0.5, series, closed) * length).to(dtype)
+        return rounded("t", length * torch.where(tau < 0.5, series, closed) * length, dtype)
 
     def atom_mass(self, t: float | Tensor) -> Tensor:
         """Probability e^(-a t) of no turn: the two atoms at ±c t together.

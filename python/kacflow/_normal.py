@@ -8,7 +8,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from kacflow import ops  # noqa: F401 - registers the operators
+from kacflow import (
+    _arguments,
+    ops,  # noqa: F401 - registers the operators
+)
 from kacflow.ops._tensors import draw, draw_seed, first_element, place, scalar
 
 _RATE = 2.0**48  #: a t at t = 1
@@ -42,11 +45,13 @@ def normal(
     Tensor
         Shape ``shape``.
     """
-    where = place(device)
-    one, rate, speed = (scalar(value, dtype, where) for value in (1.0, _RATE, _SPEED))
+    where, extents = place(device), _arguments.shape(shape)
+    one, rate, speed = (
+        scalar(value, _arguments.dtype(dtype), where) for value in (1.0, _RATE, _SPEED)
+    )
     seed = draw_seed(generator, where)
-    offset = first_element(first, shape)
-    return draw(one, rate, speed, seed, offset, tuple(shape), dtype)
+    offset = first_element(first, extents)
+    return draw(one, rate, speed, seed, offset, extents, dtype)
 
 
 def phi(n: Tensor) -> Tensor:

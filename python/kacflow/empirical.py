@@ -223,8 +223,8 @@ class EmpiricalField:
             least,
             top,
             kept * total + w.sum(1, keepdim=True),
-            kept * where + w @ data.reshape(n, D),
-            kept * moving + (w[:, None] @ v.reshape(B, n, D)).squeeze(1),
+            kept * where + (w[..., None] * data.reshape(n, D)).sum(1),  # no matrix product, which
+            kept * moving + (w[..., None] * v.reshape(B, n, D)).sum(1),  # autocast would round
         )
 
     def _weigh(

@@ -29,9 +29,9 @@ class GaussianPath(Path):
     kind : {"diffusion", "flow_matching"}
         Which baseline.
     T : float
-        Horizon, > 0.
+        Horizon, in [1e-18, 1e18].
     sigma : float
-        Scale of the noise, > 0.
+        Scale of the noise, in [1e-18, 1e18].
     signal, clock : str or Schedule
         As in :class:`KacPath`; for "diffusion" only.
 
@@ -59,9 +59,9 @@ class GaussianPath(Path):
         clock: str | Schedule = "linear",
     ) -> None:
         self._kind = _arguments.choice("kind", kind, KINDS)
-        self._sigma = _arguments.positive("sigma", sigma)
+        self._sigma = _arguments.scale("sigma", sigma)
         if kind == "flow_matching":
-            end = _arguments.horizon(T)
+            end = _arguments.scale("T", T)
             super().__init__(StraightProcess(self._sigma / end), end)
         else:
             super().__init__(BrownianProcess(self._sigma), T, signal, clock)

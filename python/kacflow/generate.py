@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from kacflow._arguments import (
-    FLOATS,
     WORKING,
+    answer,
     at_least_zero,
     choice,
     flag,
@@ -172,26 +172,6 @@ def _last_time(T: float, dtype: torch.dtype, name: str) -> float:
     return math.floor(T / _spacing(T, dtype)) * _spacing(T, dtype)
 
 
-def check_returned(said: str, value: Any, like: Tensor) -> Tensor:
-    """What a function gave: of the shape and device of ``like``, of any floating type.
-
-    ``said`` begins the message of an error, such as "model: returned".
-    """
-    message = f"{said} {given(value)}; allowed: "
-    if (
-        not isinstance(value, Tensor)
-        or value.dtype not in FLOATS
-        or value.layout is not torch.strided
-        or value.is_nested
-    ):
-        raise TypeError(message + "a dense tensor of float32, float64, bfloat16 or float16")
-    if value.shape != like.shape:
-        raise ValueError(message + f"shape {tuple(like.shape)}, that of the points")
-    if value.device != like.device:
-        raise ValueError(message + f"on {like.device}, where the points are")
-    return value
-
-
 def learned_field(
     model: Field,
     points: Tensor,
@@ -223,7 +203,7 @@ def learned_field(
     working = _tensors.working_dtype(dtype)
 
     def field(x: Tensor, t: Any) -> Tensor:
-        seen = x.to(dtype)
+        seen = _tensors.rounded(name, x, dtype)
         if isinstance(t, Tensor):  # a first trial step of an adaptive method may lead beyond an end
             time = t.clamp(grid[-1], last_time).to(dtype)
         else:
@@ -240,11 +220,12 @@ def learned_field(
     guided = None if labels is None else torch.cat((labels, torch.full_like(labels, -1)))
 
     def velocity(x: Tensor, seen: Tensor, time: Tensor, *label: Tensor | None) -> Tensor:
-        found = check_returned("model: returned", model(seen, time, *label), seen)
+        found = answer("model: returned", model(seen, time, *label), seen)
         found = found.to(working, copy=True)  # models may use their memory again
         if data or prediction == "velocity":
             return found
-        return path.velocity(x, time.to(working), found)  # type: ignore[attr-defined]
+        found = path.velocity(x, time.to(working), found)  # type: ignore[attr-defined]
+        return answer("path: its velocity is", found, x)
 
     return field
 
@@ -361,13 +342,14 @@ def generate(
         else:
             points = FIXED_STEP.get(method, _euler)(field, grid, start)
         if return_trajectory:
-            return torch.stack([x_T, *(x.to(dtype) for x in points)])
+            return torch.stack([x_T, *(_tensors.rounded("x_T", x, dtype) for x in points)])
         last = start
         for last in points:  # noqa: B007 - only the last point is kept
             pass
-        return last.to(dtype)
+        return _tensors.rounded("x_T", last, dtype)
     kept = grid if return_trajectory else [grid[0], grid[-1]]
-    solution = adaptive(field, start, kept, method, chosen).to(dtype)
+    solution = adaptive(field, start, kept, method, chosen)
+    solution = _tensors.rounded("x_T", solution, dtype)
     return solution if return_trajectory else solution[-1]
 
 

@@ -14,6 +14,7 @@ from kacflow._normal import normal
 from kacflow.generate import (
     ADAPTIVE,
     FIXED_STEP,
+    PREDICTIONS,
     Field,
     adaptive,
     learned_field,
@@ -138,8 +139,9 @@ def log_likelihood(
     tensor([-0.9189, -1.4189])
     """
     _arguments.choice("method", method, METHODS)
-    _arguments.integer("probes", probes, 1)
+    _arguments.integer("probes", probes, 1, 2**31)
     _arguments.choice("solver", solver, (*FIXED_STEP, *ADAPTIVE))
+    _arguments.choice("prediction", prediction, PREDICTIONS)
     check_density(path)
     dtype = _arguments.tensor("x_0", x_0).dtype
     _arguments.must(x_0.ndim, "x_0", "shape ()", "(B, ...), one sample per row")
@@ -248,7 +250,7 @@ def bits_per_dim(log_likelihood: Tensor, shape: Sequence[int], levels: int = 256
     shape : sequence of int
         Shape of one sample, of D >= 1 numbers.
     levels : int
-        >= 2; of 8-bit images 256.
+        In [2, 2^53]; of 8-bit images 256.
 
     Returns
     -------
@@ -276,5 +278,5 @@ def bits_per_dim(log_likelihood: Tensor, shape: Sequence[int], levels: int = 256
     extents = _arguments.shape(shape)
     D = math.prod(extents)
     _arguments.must(D, "shape", extents, "no axis of length 0")
-    spacing = 2.0 / (_arguments.integer("levels", levels, 2) - 1)
+    spacing = 2.0 / (_arguments.integer("levels", levels, 2, 2**53) - 1)
     return -value / (D * math.log(2.0)) - math.log2(spacing)

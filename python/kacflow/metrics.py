@@ -13,22 +13,28 @@ from numpy.typing import ArrayLike, NDArray
 from kacflow import _arguments
 from kacflow._arguments import must
 from kacflow._optional import require
+from kacflow_core import _validate
 
 Float64 = NDArray[np.float64]
+
+_LARGEST = 1e50  #: sums of squares and third powers stay in float64's range
 
 
 def _flat(name: str, samples: ArrayLike, least: int) -> Float64:
     try:
-        given = np.asarray(samples)
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise TypeError(f"{name}: cannot be an array: {error}") from None
+        given = _validate.as_array(name, samples)
+    except ValueError as error:  # lists of lists of different lengths
+        raise TypeError(str(error)) from None
     if given.dtype.kind not in "biuf":
         raise TypeError(f"{name}: got dtype {given.dtype}; allowed: real numbers")
     array = given.astype(np.float64)
     enough = array.ndim > 1 and array.shape[0] >= least
     must(enough, name, f"shape {array.shape}", f"(n, ...) with n >= {least} samples")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name}: holds NaN or infinite values; allowed: finite numbers")
+    if not (np.abs(array) <= _LARGEST).all():
+        raise ValueError(
+            f"{name}: holds NaN or numbers beyond {_LARGEST:g}; allowed: numbers whose third power "
+            "float64 can hold"
+        )
     return array.reshape(array.shape[0], -1)
 
 
@@ -144,7 +150,8 @@ def kernel_distance(
     left, right = _both(x, y, 2)
     smallest = min(len(left), len(right))
     size = _arguments.integer("subset_size", subset_size, 2, smallest)
-    count, generator = smallest // size, np.random.default_rng(seed)
+    count = smallest // size
+    generator = np.random.default_rng(_arguments.integer("seed", seed))
     rows = [generator.permutation(len(part))[: count * size].reshape(count, -1)
             for part in (left, right)]  # fmt: skip
     kernel = require("torchmetrics.image.kid", "the kernel distance")
@@ -201,6 +208,15 @@ def precision_recall(x: ArrayLike, y: ArrayLike, k: int = 3) -> tuple[float, flo
     return _inside(left, right, k), _inside(right, left, k)
 
 
+def _classes(labels: ArrayLike, n: int) -> NDArray[Any]:
+    array = _validate.as_array("labels", labels)
+    if array.dtype.kind not in "iu" or array.shape != (n,):
+        raise ValueError(
+            f"labels: got dtype {array.dtype} and shape {array.shape}; allowed: integers, ({n},)"
+        )
+    return array
+
+
 class ClassJudge:
     """Two classifiers of different kind, trained on labelled real data, that judge other samples.
 
@@ -217,17 +233,27 @@ class ClassJudge:
     """
 
     def __init__(self, samples: ArrayLike, labels: ArrayLike) -> None:
-        flat, labels = _flat("samples", samples, 2), np.asarray(labels)
+        flat = _flat("samples", samples, 2)
+        labels = _classes(labels, len(flat))
         svc = require("sklearn.svm").SVC(C=10.0, gamma="scale")
         calibrated = require("sklearn.calibration").CalibratedClassifierCV(svc, ensemble=False)
         self._machine = calibrated.fit(flat, labels)
         neighbours = require("sklearn.neighbors").KNeighborsClassifier(3)
         self._neighbours = neighbours.fit(flat, labels)
 
+    def _samples(self, samples: ArrayLike) -> Float64:
+        flat = _flat("samples", samples, 1)
+        if flat.shape[1] != self._machine.n_features_in_:
+            raise ValueError(
+                f"samples: got {flat.shape[1]} numbers a sample; allowed: "
+                f"{self._machine.n_features_in_}, as in training"
+            )
+        return flat
+
     def accuracy(self, samples: ArrayLike, labels: ArrayLike) -> float:
         """Share of ``samples`` (n, ...) that the first classifier puts in the right class."""
-        predicted = self._machine.predict(_flat("samples", samples, 1))
-        return float(np.mean(predicted == np.asarray(labels)))
+        flat = self._samples(samples)
+        return float(np.mean(self._machine.predict(flat) == _classes(labels, len(flat))))
 
     def judge(self, samples: ArrayLike) -> dict[str, Any]:
         """Opinion about samples without labels.
@@ -240,7 +266,7 @@ class ClassJudge:
             per class; ``class_balance``, the entropy of the classes over its largest possible
             value (1: all equally often).
         """
-        flat = _flat("samples", samples, 1)
+        flat = self._samples(samples)
         probabilities = self._machine.predict_proba(flat)
         classes = self._machine.classes_
         chosen = probabilities.argmax(1)

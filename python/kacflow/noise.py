@@ -18,7 +18,7 @@ from torch import Tensor
 from kacflow import _arguments
 from kacflow._normal import centred, normal, phi, uniform
 from kacflow.ops._rules import leading
-from kacflow.ops._tensors import drawn_dtype, known_times, place, plain
+from kacflow.ops._tensors import drawn_dtype, known_times, place, plain, rounded
 
 __all__ = [
     "BrownianProcess",
@@ -158,7 +158,7 @@ class ScaledProcess:
         scale, rate = self.scales(time)
         spread = scale > 0
         z = x / torch.where(spread, scale, torch.ones_like(scale))
-        return torch.where(spread, rate * z, torch.zeros_like(z)).to(x.dtype)
+        return rounded("x", torch.where(spread, rate * z, torch.zeros_like(z)), x.dtype)
 
     def transport(self, x: Tensor, t: float | Tensor, s: float | Tensor) -> Tensor:
         """Where the flow of the velocity leads ``x`` from time t to time s: x times the ratio of
@@ -195,7 +195,7 @@ class ScaledProcess:
         of_one = self.base_variance()
         if isinstance(of_one, Tensor):
             _arguments.broadcast(t=time, noise=of_one)
-        return (self.scales(time)[0].square() * of_one).to(kind)
+        return rounded("t", self.scales(time)[0].square() * of_one, kind)
 
     def log_prob(self, x: Tensor, t: float | Tensor) -> Tensor:
         """Logarithm of the density of N_t, elementwise, in the dtype of ``x``.
@@ -266,7 +266,7 @@ class BrownianProcess(ScaledProcess):
     Parameters
     ----------
     sigma : float
-        Standard deviation at t = 1, finite and > 0.
+        Standard deviation at t = 1, in [1e-18, 1e18].
 
     Raises
     ------
@@ -282,7 +282,7 @@ class BrownianProcess(ScaledProcess):
     """
 
     def __init__(self, sigma: float = 1.0) -> None:
-        self.sigma = _arguments.positive("sigma", sigma)
+        self.sigma = _arguments.scale("sigma", sigma)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(sigma={self.sigma:g})"
@@ -328,7 +328,8 @@ class UniformProcess(ScaledProcess):
     Parameters
     ----------
     b : float
-        What abs(N_t) tends to at most, and the time that this takes; finite and > 0.
+        What abs(N_t) tends to at most, and the time that this takes; in
+        [1e-18, 1e18].
 
     Raises
     ------
@@ -351,7 +352,7 @@ class UniformProcess(ScaledProcess):
     """
 
     def __init__(self, b: float = 1.0) -> None:
-        self.b = _arguments.positive("b", b)
+        self.b = _arguments.scale("b", b)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(b={self.b:g})"

@@ -21,6 +21,7 @@ from kacflow.ops._tensors import (
     eager,
     first_element,
     place,
+    rounded,
     scalar,
     working_dtype,
 )
@@ -58,7 +59,7 @@ class Path:
         (:class:`kacflow.noise.Noise`), such as :class:`kacflow.KacProcess` or
         :class:`kacflow.BrownianProcess`.
     T : float
-        Horizon, > 0.
+        Horizon, in [1e-18, 1e18].
     signal : str or Schedule
         f with f(0) = 1: ``"constant"`` 1, ``"linear"`` 1 - t/T, ``"exp"`` e^-t, ``"cosine"``
         cos(pi t/2T), ``"lambda"`` A cos wt/(A cos wt + sin wt) with A = e^-1, w = pi/2T; or an
@@ -95,7 +96,7 @@ class Path:
                 "...) and velocity(x, t)"
             )
         self._noise = noise
-        self._T = _arguments.horizon(T)
+        self._T = _arguments.scale("T", T)
         self._schedules = signal_schedule(signal, self._T), clock_schedule(clock, self._T)
         self._signal, self._clock = map(checked, ("signal", "clock"), self._schedules)
 
@@ -175,14 +176,14 @@ class Path:
 
     def _joined(self, x_0: Tensor, times: Tensor, noise: Tensor, velocity: Tensor) -> PathSample:
         """The point and the velocity of data with a draw N(g(t)) and v(g(t), N)."""
+        _arguments.answer("noise: drew", noise, x_0)
+        _arguments.answer("noise: its velocity is", velocity, x_0)
         data = x_0.to(noise.dtype)
-        f, df = (
-            spread(self._signal.value(times), data),
-            spread(self._signal.derivative(times), data),
-        )
+        f = spread(self._signal.value(times), data)
+        df = spread(self._signal.derivative(times), data)
         dg = spread(self._clock.derivative(times), data)
         x_t, dx_t = f * data + noise, df * data + dg * velocity
-        return PathSample(x_0, times, x_t.to(x_0.dtype), dx_t.to(x_0.dtype))
+        return PathSample(x_0, times, *(rounded("x_0", v, x_0.dtype) for v in (x_t, dx_t)))
 
     def sample_prior(
         self,
@@ -231,6 +232,7 @@ class Path:
             as_tensor(self._clock.value(end), end), extents,
             generator=generator, first=first, dtype=_arguments.dtype(kind), device=where,
         )  # fmt: skip
+        _arguments.answer("noise: drew", noise, end, extents)
         if x_0 is None:
             return noise
         return noise + self._signal.value(end) * x_0.to(noise.dtype)
@@ -259,7 +261,7 @@ class Path:
         noise = point - spread(self._signal.value(times), point) * data
         df, dg = self._signal.derivative(times), self._clock.derivative(times)
         v = self._velocity(noise, times)
-        return (spread(df, point) * data + spread(dg, point) * v).to(x_t.dtype)
+        return rounded("x_t", spread(df, point) * data + spread(dg, point) * v, x_t.dtype)
 
     def transport(self, x_t: Tensor, t: float | Tensor, s: float | Tensor, x_0: Tensor) -> Tensor:
         """Where the conditional velocity given x_0 leads points of time t at another time s:
@@ -303,12 +305,8 @@ class Path:
         working = working_dtype(x_t.dtype)
         point, data = x_t.to(working), x_0.to(working)
         noise = point - spread(self._signal.value(before), point) * data
-        ends = (
-            leading(as_tensor(self._clock.value(times), times), noise.ndim)
-            for times in (before, after)
-        )
-        moved = self._noise_beside(noise).transport(noise, *ends)
-        return (spread(self._signal.value(after), point) * data + moved).to(x_t.dtype)
+        moved = self._of_noise("transport", noise, before, after)
+        return rounded("x_t", spread(self._signal.value(after), point) * data + moved, x_t.dtype)
 
     def _at(self, x_t: Tensor, t: float | Tensor, x_0: Tensor) -> Tensor:
         """The checked times of points of the path."""
@@ -320,18 +318,19 @@ class Path:
 
     def _velocity(self, noise: Tensor, times: Tensor) -> Tensor:
         """v(g(t), noise)."""
-        g = as_tensor(self._clock.value(times), times)
-        return self._noise_beside(noise).velocity(noise, leading(g, noise.ndim))
+        return self._of_noise("velocity", noise, times)
 
     def _log_prob(self, noise: Tensor, times: Tensor) -> Tensor:
         """Log density of N(g(t)) at each element of ``noise``."""
-        g = as_tensor(self._clock.value(times), times)
-        return self._noise_beside(noise).log_prob(noise, leading(g, noise.ndim))
+        return self._of_noise("log_prob", noise, times)
 
-    def _noise_beside(self, noise: Tensor) -> Any:
-        """The process N, whose parameters broadcast with a draw as they lead it."""
-        own = self.noise
-        return own._beside(noise.shape) if isinstance(own, KacProcess) else own
+    def _of_noise(self, method: str, noise: Tensor, *times: Tensor) -> Tensor:
+        """What a method of N, whose parameters lead a draw, says of one at the clock's times."""
+        own = self.noise._beside(noise.shape) if isinstance(self.noise, KacProcess) else self.noise
+        clocks = [leading(as_tensor(self._clock.value(t), t), noise.ndim) for t in times]
+        return _arguments.answer(
+            f"noise: its {method} is", getattr(own, method)(noise, *clocks), noise
+        )
 
 
 def check_density(path: Any) -> None:
@@ -483,7 +482,9 @@ class KacPath(Path):
         point = x_t.to(working_dtype(x_t.dtype))
         noise = point - spread(self._signal.value(times), point) * x_0.to(point.dtype)
         g = leading(as_tensor(self._clock.value(times), times), noise.ndim)
-        return self._clock.derivative(times) * self._noise_beside(noise).divergence(noise, g)
+        return self._clock.derivative(times) * self.process._beside(noise.shape).divergence(
+            noise, g
+        )
 
     def _velocity(self, noise: Tensor, times: Tensor) -> Tensor:
         return ops.velocity(noise, *self._aligned(noise, times))

@@ -71,7 +71,7 @@ class QuantileProcess(nn.Module, ScaledProcess):
         By default the standard Gaussian, which with linear tails is met exactly.  An atom becomes
         a short interval.
     at : float
-        That time, > 0.
+        That time, in [1e-18, 1e18].
 
     Raises
     ------
@@ -122,7 +122,7 @@ class QuantileProcess(nn.Module, ScaledProcess):
         self.bins = _arguments.integer("bins", bins, 2, 512)
         self.bound = check_bound("bound", bound)
         self.tails = _arguments.choice("tails", tails, TAILS)
-        width, y, slope = self._begin(start, _arguments.positive("at", at))
+        width, y, slope = self._begin(start, _arguments.scale("at", at))
         self.widths = self._parameter(width.log())
         self.heights = self._parameter(y.diff().log())
         self.slopes = self._parameter(slope.log())
@@ -247,7 +247,12 @@ class QuantileProcess(nn.Module, ScaledProcess):
         ):
             allowed = f"one whose last axes are those of the noise, {self.shape}"
             raise ValueError(f"shape: got {tuple(shape)}; allowed: {allowed}")
-        n = normal(shape, **{**options, "device": place(options.get("device"), self.middle)})
+        where = place(options.get("device"), self.middle)
+        if where != self.middle.device:
+            raise ValueError(
+                f"device: got {where}; allowed: {self.middle.device}, where the noise is"
+            )
+        n = normal(shape, **{**options, "device": where})
         rows, back = self._rows(n if self.tails == "linear" else centred(n))
         value, slope = torch.ops.kacflow._spline(rows, *self._knots(n.dtype))
         log_slope = back(slope.log())

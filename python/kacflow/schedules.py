@@ -18,6 +18,7 @@ from torch import Tensor
 
 from kacflow import _arguments
 from kacflow_core import _schedules as numbers
+from kacflow_core._validate import shown
 
 
 @runtime_checkable
@@ -242,7 +243,7 @@ def _schedule(
     """The schedule by that name, or the object given, with its value at 0 checked."""
     if isinstance(given, str):
         allowed = f"{', '.join(table)}, or an object"
-        _arguments.must(given in table, argument, repr(given), allowed)
+        _arguments.must(given in table, argument, shown(given), allowed)
         return table[given](T)
     if not isinstance(given, Schedule):
         raise TypeError(

@@ -15,6 +15,7 @@ from torch import Tensor
 from kacflow._arguments import (
     FLOATS,
     WORKING,
+    answer,
     choice,
     flag,
     given,
@@ -26,7 +27,6 @@ from kacflow._arguments import (
 from kacflow._arguments import (
     generator as checked_generator,
 )
-from kacflow.generate import check_returned
 from kacflow.ops import _tensors
 from kacflow.process import KacProcess
 from kacflow_core._characteristic import with_slope
@@ -322,7 +322,7 @@ def _monte_carlo(
 def _values(f0: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
     """f0 at points of shape (m, P) or (m, P, d), checked to be of shape (m, P)."""
     like = points if points.ndim == 2 else points[..., 0]
-    return check_returned("f0: returned", f0(points), like).to(points.dtype)
+    return answer("f0: returned", f0(points), like).to(points.dtype)
 
 
 def _mean(term: Callable[[int], Tensor], terms: int, chunk: int) -> Estimate:

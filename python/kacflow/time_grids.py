@@ -50,8 +50,8 @@ def time_grid(
     elif name == "quadratic":
         inner = [t_end + (T - t_end) * (1.0 - s) ** 2 for s in shares]
     elif name == "karras":
-        first, last = T ** (1.0 / rho), t_end ** (1.0 / rho)
-        inner = [(first + (last - first) * s) ** rho for s in shares]
+        last = (t_end / T) ** (1.0 / rho)  # of a first of 1: no power leaves float64's range
+        inner = [T * (1.0 + (last - 1.0) * s) ** rho for s in shares]
     else:
         inner = _clock_times(path, shares, t_end)
     grid = [T, *inner[1:], t_end]

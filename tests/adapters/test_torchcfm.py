@@ -299,3 +299,14 @@ def test_a_noise_without_variance():
     ):
         with pytest.raises(TypeError, match=r"its noise .*Bare.* has no variance\(t\); allowed"):
             call()
+
+
+def test_points_of_given_noise_do_not_broadcast():
+    matcher = KacConditionalFlowMatcher(9.0, 3.0)
+    x1, t = torch.randn(4, 1), torch.rand(4)
+    epsilon = torch.randn(4, 1)
+    want = matcher.compute_mu_t(x1, x1, t) + matcher.compute_sigma_t(t)[:, None] * epsilon
+    torch.testing.assert_close(matcher.sample_xt(x1, x1, t, epsilon), want)
+    for wrong in (epsilon[:, 0], 1.0, epsilon.numpy()):
+        with pytest.raises((ValueError, TypeError), match=r"epsilon|x1"):
+            matcher.sample_xt(x1, x1, t, wrong)

@@ -170,7 +170,8 @@ def test_bad_arguments_are_refused(
     with pytest.raises(SystemExit) as refused:
         command.main(arguments)
     assert refused.value.code == 2
-    assert "error:" in capsys.readouterr().err
+    line = capsys.readouterr().err
+    assert "error:" in line and line.count("\n") == 1
 
 
 def test_other_json_is_refused(tmp_path: Path) -> None:

@@ -246,3 +246,15 @@ def test_import_and_use_leave_denormals_alone():
         check=False,
     )
     assert done.stdout.strip() == "kept", done.stderr
+
+
+def test_wrappers_without_memory():
+    """NumPy would show what lies where they point."""
+    torch = pytest.importorskip("torch")
+    wrapper = torch._to_functional_tensor(torch.ones(3))
+    with pytest.raises(TypeError, match=r"x: got a Tensor, not an array .it has no memory"):
+        kacflow_core.velocity(wrapper, 0.5, a=9.0, c=3.0)
+    with pytest.raises(TypeError, match=r"t: got a Tensor, not an array .it has no memory"):
+        kacflow_core.velocity([1.0], wrapper, a=9.0, c=3.0)
+    nothing = kacflow_core.velocity(torch.empty(0), 0.5, a=9.0, c=3.0)
+    assert nothing.shape == (0,)

@@ -303,6 +303,16 @@ def test_command_line_of_a_broken_backend():
     assert example.startswith("atoms: smallest failing example: dtype=")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(("nope",), "nope"), (("--only", "nope"), "--only"), (("--import", "nope"), "--import")],
+)
+def test_bad_usage_is_one_line(arguments: tuple[str, ...], words: str):
+    done = command(*arguments)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert words in done.stderr
+
+
 @pytest.mark.parametrize("name", [n for n in core_names() if n.startswith("native-")])
 def test_every_simd_level_passes(name: str):
     done = command("--backend", "native", KACFLOW_SIMD=name.removeprefix("native-"))

@@ -137,9 +137,10 @@ def test_traced_graphs_hold_the_operator(signal: str):
     "draw",
     [
         lambda x, t: KacProcess(9.0, 3.0).sample(0.5, x.shape),
-        lambda x, t: KacProcess(9.0, 3.0).sample(t[:, None].expand(6, 4), x.shape),
+        lambda x, t: KacProcess(9.0, 3.0).sample(t[:, None].expand(x.shape), x.shape),
         lambda x, t: GaussianPath().sample(x, t).x_t,
         lambda x, t: GaussianPath().sample_prior(x.shape),
+        lambda x, t: KacPath(KacProcess(9.0, 3.0)).sample_prior(x.shape),
     ],
 )
 def test_traces_of_other_draws_hold_the_operator(draw):
@@ -148,6 +149,8 @@ def test_traces_of_other_draws_hold_the_operator(draw):
     assert "kacflow::sample_pair" in {node.kind() for node in traced.graph.nodes()}
     first, second = traced(*arguments), traced(*arguments)
     assert first.shape == (6, 4) and not torch.equal(first, second)
+    for shape in ((1, 4), (3, 5)):  # that of the data, not that of the trace
+        assert traced(torch.zeros(shape), torch.rand(shape[0])).shape == shape
 
 
 def test_one_number_of_the_generator_whatever_happens():

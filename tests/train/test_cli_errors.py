@@ -47,7 +47,8 @@ def said(capsys: pytest.CaptureFixture[str]):
 @pytest.mark.parametrize("command", ["sample", "plot"])
 @pytest.mark.parametrize(
     ("option", "values"),
-    [("--seed", [-1, "x", 2**63, 0.5, ""]), ("--n", [0, -3, "many", 1.5]),
+    [("--seed", [-1, "x", 2**63, 0.5, ""]), ("--n", [0, -3, "many", 1.5, 10**20]),
+     ("--label", [-1, 10**20, "all"]),
      ("--steps", [0, "inf"]), ("--device", ["meta", "nowhere", "", "cpu:x", "xla", "hip"])],
 )  # fmt: skip
 def test_options_that_cannot_be(run: Path, said, command: str, option: str, values: list) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
-from kacflow.metrics import ClassJudge, frechet_distance, nearest_distances
+from kacflow.metrics import ClassJudge, frechet_distance, nearest_distances, precision_recall
 from kacflow.training.data import digits_split
 
 
@@ -77,3 +78,32 @@ def test_judge_knows_digits_from_noise() -> None:
 def test_what_are_no_numbers_is_named(samples: list) -> None:
     with pytest.raises(TypeError, match="y: "):
         frechet_distance([[0.0], [2.0]], samples)
+
+
+@pytest.mark.parametrize(
+    ("samples", "error"),
+    [
+        (np.ma.array([[0.0], [2.0]], mask=[[0], [1]]), TypeError),
+        (torch._to_functional_tensor(torch.ones(2, 1)), TypeError),  # a wrapper without memory
+        ([[1e60], [2e60]], ValueError),
+        ([[-np.inf], [0.0]], ValueError),
+    ],
+)
+def test_what_metrics_cannot_compute_with(samples, error) -> None:
+    for measure in (frechet_distance, nearest_distances, precision_recall):
+        with pytest.raises(error, match="y: "):
+            measure([[0.0], [2.0]], samples)
+
+
+def test_labels_of_a_judge_do_not_broadcast() -> None:
+    rows = np.random.default_rng(0).normal(size=(40, 2))
+    labels = (rows[:, 0] > 0).astype(int)
+    judge = ClassJudge(rows, labels)
+    assert judge.accuracy(rows, labels) > 0.8
+    for wrong in (labels[:, None], labels[:1], 1, labels[:, None].astype(float)):
+        with pytest.raises(ValueError, match=r"labels: got .*allowed: integers"):
+            judge.accuracy(rows, wrong)
+        with pytest.raises(ValueError, match="labels: "):
+            ClassJudge(rows, wrong)
+    with pytest.raises(ValueError, match="samples: got 1 numbers"):
+        judge.judge(rows[:, :1])

@@ -22,6 +22,7 @@ from torch import Tensor
 from kacflow import _arguments
 from kacflow._arguments import (
     NUMBERS,
+    answer,
     given,
     integer,
     must,
@@ -35,7 +36,7 @@ from kacflow._times import as_tensor, batch_times, spread
 from kacflow.adapters._diffusers_pipeline import KacPipeline, generators
 from kacflow.adapters._paths import describe, noise_variance, on_cone, restore
 from kacflow.adapters._timesteps import Timesteps
-from kacflow.generate import MAX_STEPS, check_returned, end_time
+from kacflow.generate import MAX_STEPS, end_time
 from kacflow.ops import _tensors
 from kacflow.path import KacPath, Path
 from kacflow.process import KacProcess
@@ -212,7 +213,7 @@ class NoiseEulerScheduler(Timesteps, SchedulerMixin, ConfigMixin):
             Naming the argument, what was given and what is allowed; also when all steps are done.
         """
         tensor("sample", sample)
-        check_returned("model_output: got", model_output, sample)
+        answer("model_output: got", model_output, sample)
         generators(generator, sample.shape)
         _arguments.flag("return_dict", return_dict)
         index = self._next_index(timestep)
@@ -221,7 +222,7 @@ class NoiseEulerScheduler(Timesteps, SchedulerMixin, ConfigMixin):
         point = self._unrounded(sample) + self._increment(model_output.to(working), length)
         self.step_index = index + 1
         self._point = None if sample.dtype == working else point.detach()
-        moved = point.to(sample.dtype)
+        moved = _tensors.rounded("sample", point, sample.dtype)
         return SchedulerOutput(prev_sample=moved) if return_dict else (moved,)
 
     def _unrounded(self, sample: Tensor) -> Tensor:
@@ -316,7 +317,7 @@ class NoiseEulerScheduler(Timesteps, SchedulerMixin, ConfigMixin):
         """f sample + noise, the noise checked."""
         noise = self._checked(noise, name, sample, times)
         f = spread(self.path.signal.value(times), noise)
-        return (f * sample.to(noise.dtype) + noise).to(sample.dtype)
+        return _tensors.rounded("sample", f * sample.to(noise.dtype) + noise, sample.dtype)
 
     def scale_noise(self, sample: Tensor, timestep: Tensor, noise: Tensor | None = None) -> Tensor:
         """As :meth:`add_noise`; draws the noise, from torch's generator, if it is not given."""
@@ -335,7 +336,8 @@ class NoiseEulerScheduler(Timesteps, SchedulerMixin, ConfigMixin):
         df = spread(self.path.signal.derivative(times), noise)
         dg = spread(self.path.clock.derivative(times), noise)
         velocity = self._path_at(noise.device)._velocity(noise, times)
-        return (df * sample.to(noise.dtype) + dg * velocity).to(sample.dtype)
+        moved = df * sample.to(noise.dtype) + dg * velocity
+        return _tensors.rounded("sample", moved, sample.dtype)
 
     def _times(self, name: str, timesteps: Any, other: str, sample: Tensor) -> Tensor:
         """Times of a batch in its working type, of shape () or (B,), and a check of the batch.

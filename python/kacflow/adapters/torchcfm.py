@@ -87,7 +87,15 @@ class NoiseConditionalFlowMatcher(_Parent):
                 f"path: its noise {given(self.path.noise)} has a deviation for each component; "
                 "allowed: a noise of equal components"
             )
-        return noise_variance(self.path, s).sqrt().to(t.dtype).reshape(t.shape)
+        return _tensors.rounded("t", noise_variance(self.path, s).sqrt(), t.dtype).reshape(t.shape)
+
+    def sample_xt(self, x0: Any, x1: Tensor, t: float | Tensor, epsilon: Tensor) -> Tensor:
+        """The mean of x_t and ``epsilon``, of the shape of ``x1``, times its standard deviation;
+        ``x0`` is not used.
+        """
+        check_points("epsilon", epsilon, "x1", x1)
+        sigma = self.compute_sigma_t(t).reshape(-1)
+        return self.compute_mu_t(x0, x1, t) + spread(sigma, x1) * epsilon
 
     def compute_conditional_flow(
         self, x0: Any, x1: Tensor, t: float | Tensor, xt: Tensor
@@ -110,7 +118,8 @@ class NoiseConditionalFlowMatcher(_Parent):
         One 64-bit number of torch's generator is consumed.
         """
         dtype = _tensors.working_dtype(tensor("x", x).dtype)
-        return self.path.sample_prior(x.shape, dtype=dtype, device=x.device).to(x.dtype)
+        noise = self.path.sample_prior(x.shape, dtype=dtype, device=x.device)
+        return _tensors.rounded("x", noise, x.dtype)
 
     def sample_location_and_conditional_flow(
         self, x0: Tensor, x1: Tensor, t: Tensor | None = None, return_noise: bool = False

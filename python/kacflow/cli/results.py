@@ -16,6 +16,7 @@ from kacflow.training import processes
 from kacflow.training.checkpoint import FILE_NAME, TrainedModel, load_model
 from kacflow.training.data import load_dataset, random_samples
 from kacflow.training.sampling import (
+    MOST,
     balanced_labels,
     draw_samples,
     draw_samples_together,
@@ -29,12 +30,12 @@ _OF_RUN = ("loss", "strip", "samples")
 
 def _label(text: str) -> int | str:
     """A class, or "each"."""
-    return text if text == "each" else whole(0)(text)
+    return text if text == "each" else whole(0, 2**63 - 1)(text)
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", metavar="RUN", help=_RUN)
-    parser.add_argument("--n", type=whole(1), default=64, help="samples (default: 64)")
+    parser.add_argument("--n", type=whole(1, MOST), default=64, help="samples (default: 64)")
     add_generation(parser)
 
 

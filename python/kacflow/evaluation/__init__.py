@@ -24,7 +24,7 @@ from kacflow.training.checkpoint import TrainedModel, load_model
 from kacflow.training.config import TrainConfig
 from kacflow.training.data import TensorData, load_parts
 from kacflow.training.processes import usable_device
-from kacflow.training.sampling import balanced_labels, default_steps, draw_samples
+from kacflow.training.sampling import MOST, balanced_labels, default_steps, draw_samples
 from kacflow_core import __version__
 
 __all__ = [
@@ -122,7 +122,7 @@ def evaluate(
         If an argument cannot be, samples and data do not fit, or a sample is not finite.
     """
     side, count = PROTOCOLS[_arguments.choice("protocol", protocol, PROTOCOLS)]
-    n = None if n is None else _arguments.integer("n", n, 2)
+    n = None if n is None else _arguments.integer("n", n, 2, MOST)
     seed = _arguments.integer("seed", seed, 0, 2**63 - 1)
     got = f"{protocol!r} with features 'pixels'"
     must(side is None or features != "pixels", "protocol", got, "'standard', or a network")

@@ -131,6 +131,19 @@ def known(value: Tensor) -> bool:
     return value.ndim == 0 and not value.requires_grad and plain(value)
 
 
+def rounded(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
+    """What was computed of data called ``name``, in its type.
+
+    ValueError for what is beyond float16, on the CPU: on a GPU that would wait for it.
+    """
+    found = value.to(dtype)
+    if dtype is torch.float16 and found.is_cpu and plain(found) and bool(found.isinf().any()):
+        raise ValueError(
+            f"{name}: got dtype {dtype}, and values beyond its 65504 follow; allowed: another type"
+        )
+    return found
+
+
 def check_same_device(name: str, value: Tensor, other: str, device: torch.device) -> None:
     """ValueError unless both are on one device; 0-d tensors on the CPU go anywhere."""
     if value.device != device and not (value.ndim == 0 and value.device.type == "cpu"):

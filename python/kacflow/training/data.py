@@ -213,7 +213,7 @@ def load_held_out(config: TrainConfig) -> Dataset | None:
 
 def random_samples(data: Dataset, n: int, seed: int) -> Tensor:
     """``n`` samples of ``data``, shape (n, *sample_shape); different ones if it has as many."""
-    generator, n = torch_generator(seed, "batch"), _arguments.integer("n", n, 1)
+    generator, n = torch_generator(seed, "batch"), _arguments.integer("n", n, 1, 2**31 - 1)
     if n <= data.size:
         indices = torch.randperm(data.size, generator=generator)[:n]
     else:

@@ -8,8 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor, nn
 
-from kacflow._arguments import given
-from kacflow.generate import check_returned
+from kacflow._arguments import answer, given
 from kacflow.path import PathSample
 from kacflow.training.config import TrainConfig
 from kacflow.training.data import Dataset, stream
@@ -99,7 +98,7 @@ class Objective:
         x_t, t, target, *labels = drawn
         with self.precision(x_t):
             predicted = network(x_t, t, *labels)
-        check_returned("network: returned", predicted, target)
+        answer("network: returned", predicted, target)
         return self.mean_error(self.compared(predicted.to(target.dtype), x_t, t), t, target)
 
     def add_gradient(self, drawn: Sequence[Tensor]) -> None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from kacflow.training.checkpoint import TrainedModel
     from kacflow.training.config import TrainConfig
 
+MOST = 2**31 - 1  #: samples
+
 
 def draw_samples(
     model: TrainedModel,
@@ -41,7 +43,7 @@ def draw_samples(
     how else a student is used is warned of.  ``labels``, int64 of shape (n,), are the classes for a
     model with labels; -1 means none.
     """
-    n, first = _arguments.integer("n", n, 1), _arguments.integer("first", first)
+    n, first = _arguments.integer("n", n, 1, MOST), _arguments.integer("first", first)
     chunk = _arguments.integer("chunk", chunk, 1)
     if labels is not None:
         labels = _checked_labels(labels, n, model)
