@@ -21,7 +21,6 @@ from kacflow.ops._tensors import (
     eager,
     first_element,
     place,
-    rounded,
     scalar,
     working_dtype,
 )
@@ -183,7 +182,7 @@ class Path:
         df = spread(self._signal.derivative(times), data)
         dg = spread(self._clock.derivative(times), data)
         x_t, dx_t = f * data + noise, df * data + dg * velocity
-        return PathSample(x_0, times, *(rounded("x_0", v, x_0.dtype) for v in (x_t, dx_t)))
+        return PathSample(x_0, times, x_t.to(x_0.dtype), dx_t.to(x_0.dtype))
 
     def sample_prior(
         self,
@@ -261,7 +260,7 @@ class Path:
         noise = point - spread(self._signal.value(times), point) * data
         df, dg = self._signal.derivative(times), self._clock.derivative(times)
         v = self._velocity(noise, times)
-        return rounded("x_t", spread(df, point) * data + spread(dg, point) * v, x_t.dtype)
+        return (spread(df, point) * data + spread(dg, point) * v).to(x_t.dtype)
 
     def transport(self, x_t: Tensor, t: float | Tensor, s: float | Tensor, x_0: Tensor) -> Tensor:
         """Where the conditional velocity given x_0 leads points of time t at another time s:
@@ -306,7 +305,7 @@ class Path:
         point, data = x_t.to(working), x_0.to(working)
         noise = point - spread(self._signal.value(before), point) * data
         moved = self._of_noise("transport", noise, before, after)
-        return rounded("x_t", spread(self._signal.value(after), point) * data + moved, x_t.dtype)
+        return (spread(self._signal.value(after), point) * data + moved).to(x_t.dtype)
 
     def _at(self, x_t: Tensor, t: float | Tensor, x_0: Tensor) -> Tensor:
         """The checked times of points of the path."""
