@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from kacflow_core._dispatch import POINT_FUNCTIONS
+
 
 def listed() -> set[str]:
     """What torch's dispatcher has under ``kacflow::``."""
@@ -33,8 +35,8 @@ def operator_calls(
     table = torch.arange(1.0, 5.0, dtype=working, device=device).expand(3, 4)
     knots = {name: table.contiguous() for name in ("edges", "values", "slopes")}
     places = x.reshape(rows, 3, 1)
-    of_points = ("velocity", "velocity_grad", "logpdf", "cdf", "_velocity_hessian",
-                 "_draw_velocity", "_draw_acceleration")  # fmt: skip
+    derived = "_velocity_hessian", "_draw_velocity", "_draw_acceleration"
+    of_points = *(name for name in POINT_FUNCTIONS if name != "pdf"), *derived
     return {
         "sample": {"t": t, **drawn},
         "sample_pair": {"x_0": x, **process, **values, **noise},
@@ -46,9 +48,9 @@ def operator_calls(
             "signal": 0, "clock": 2, "horizon": 2.0,
         },
         "sample_path": {"times": t.sort().values, **drawn},
+        **{name: {"x": x, **times, **process} for name in of_points},
         "ppf": {"q": x.sigmoid(), **times, **process},
         "transport": {"x": x, **times, "s": 0.7 * t[:, None], **process},
-        **{name: {"x": x, **times, **process} for name in of_points},
         "_spline": {"x": places, **knots},
         "_spline_inverse": {"y": places, **knots},
         "_spline_grad": {"x": places, "grad_y": places, "grad_slope": places, **knots},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -104,22 +103,15 @@ class KacLaw:
             c.item() if c.is_cpu and not c.ndim else c,
         )
 
-    def _at(
-        self,
-        op: Any,
-        kernel: Any,
-        name: str,
-        x: Tensor,
-        t: float | Tensor,
-        allowed: Sequence[torch.dtype] = _arguments.FLOATS,
-    ) -> Any:
+    def _at(self, operation: str, x: Tensor, t: float | Tensor) -> Any:
         """A function of the position: by address where the dispatcher need not see it."""
-        _arguments.tensor(name, x, allowed)
+        _kernels.check_points(operation, x)
         values = self._values() if eager() and addressable(x, t) else None
         if values is not None:
             time = t if type(t) is float and 0.0 <= t < math.inf else times(t, x.device, x.dtype)
-            return kernel(x, time, *values)
-        return op(x, times(t, x.device, x.dtype), *self._parameters(x.device, x.dtype))
+            return _kernels.POINTS[operation](x, time, *values)
+        parameters = self._parameters(x.device, x.dtype)
+        return getattr(ops, operation)(x, times(t, x.device, x.dtype), *parameters)
 
     def log_prob(self, x: Tensor, t: float | Tensor) -> Tensor:
         """Logarithm of the density of K(t) on |x| < c t, elementwise.
@@ -153,7 +145,7 @@ class KacLaw:
         >>> KacProcess(9.0, 3.0).log_prob(torch.tensor([0.0, 1.6]), 0.5)
         tensor([-0.6020,    -inf])
         """
-        return self._at(ops.logpdf, _kernels.logpdf, "x", x, t, _arguments.WORKING)
+        return self._at("logpdf", x, t)
 
     def cdf(self, x: Tensor, t: float | Tensor) -> Tensor:
         """Distribution function P(K(t) <= x), atoms included.
@@ -167,7 +159,7 @@ class KacLaw:
         >>> KacProcess(9.0, 3.0).cdf(torch.tensor([-1.6, 0.0, 1.5]), 0.5)
         tensor([0.0000, 0.5000, 1.0000])
         """
-        return self._at(ops.cdf, _kernels.cdf, "x", x, t, _arguments.WORKING)
+        return self._at("cdf", x, t)
 
     def icdf(self, q: Tensor, t: float | Tensor) -> Tensor:
         """Quantiles: the inverse of :meth:`cdf`, ±c t on the plateaus of the atoms.
@@ -191,7 +183,7 @@ class KacLaw:
         >>> KacProcess(9.0, 3.0).icdf(torch.tensor([0.0, 0.5, 1.0]), 0.5)
         tensor([-1.5000,  0.0000,  1.5000])
         """
-        return self._at(ops.ppf, _kernels.ppf, "q", q, t, _arguments.WORKING)
+        return self._at("ppf", q, t)
 
     def transport(self, x: Tensor, t: float | Tensor, s: float | Tensor) -> Tensor:
         """Move places along the conditional velocity from time t to time s, exactly, in one kernel.

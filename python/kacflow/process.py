@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from kacflow import _arguments, ops
+from kacflow import _arguments
 from kacflow._law import KacLaw
 from kacflow.ops import _kernels
 from kacflow.ops._rules import leading
@@ -209,7 +209,7 @@ class KacProcess(KacLaw):
         >>> KacProcess(9.0, 3.0).velocity(torch.tensor([-1.5, 0.0, 1.5]), 0.5)
         tensor([-3.,  0.,  3.])
         """
-        return self._at(ops.velocity, _kernels.velocity, "x", x, t)
+        return self._at("velocity", x, t)
 
     def divergence(self, x: Tensor, t: float | Tensor) -> Tensor:
         """Divergence of the conditional velocity, sum_i dv/dx_i over the dimensions of a sample.
@@ -241,7 +241,7 @@ class KacProcess(KacLaw):
         """
         _arguments.tensor("x", x)
         data = x.to(working_dtype(x.dtype))
-        return over_dimensions(self._at(ops.velocity_grad, _kernels.velocity_grad, "x", data, t)[0])
+        return over_dimensions(self._at("velocity_grad", data, t)[0])
 
     def _beside(self, shape: Sequence[int]) -> KacProcess:
         """The process whose a and c, which lead data of a shape as in draws, broadcast with it."""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 import kacflow_core
+from kacflow_core._dispatch import POINT_FUNCTIONS
 
 NOISE = {"seed": 2**63 + 1, "offset": 2**32 - 9}
 
@@ -62,7 +63,7 @@ FUNCTIONS: dict[str, Callable[[np.ndarray, Any, Any, Any], dict[str, Any]]] = {
     "sample_pair": _pair,
     "sample_path": lambda x, t, a, c: {"times": _grid(t), **_of_draws(x, a, c)},
     "simulate_events": _events,
-    **dict.fromkeys(("velocity", "velocity_grad", "pdf", "logpdf", "cdf"), _at_points),
+    **dict.fromkeys(POINT_FUNCTIONS, _at_points),
     "ppf": _quantiles,
     "transport": lambda x, t, a, c: {**_at_points(x, t, a, c), "s": 0.5 * _aligned(t, x)},
     "variance": lambda x, t, a, c: {"t": t, "a": a, "c": c},
@@ -76,9 +77,9 @@ KERNELS = [
     if "backend" in inspect.signature(getattr(kacflow_core, name)).parameters
 ]
 #: Those that are slow, and are spread over threads from fewer elements on.
-LAW = ("pdf", "logpdf", "cdf", "ppf", "transport")
+LAW = [name for name, function in POINT_FUNCTIONS.items() if not function.sixteen_bit]
 #: Those of data in float16 and bfloat16 as well.
-OF_ANY_DATA = ("sample_pair", "velocity", "velocity_grad")
+OF_ANY_DATA = ["sample_pair", *(name for name in POINT_FUNCTIONS if name not in LAW)]
 
 
 def arguments(name: str, x: np.ndarray, t: Any, a: Any = 9.0, c: Any = 3.0) -> dict[str, Any]:

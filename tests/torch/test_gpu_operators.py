@@ -66,7 +66,8 @@ class Gpu:
                 lambda seed, offset, where: (Noise(0, offset % 2**64, seed.data_ptr()), seed),
             )  # fmt: skip
             launches = len(self.driver.launches)
-            found = getattr(_kernels, name)(*args)
+            kernel = getattr(_kernels, name, None) or _kernels.POINTS[name]
+            found = kernel(*args)
             size = torch.as_tensor(found[0] if isinstance(found, tuple) else found).numel()
             assert len(self.driver.launches) == launches + (size > 0)
         return found if isinstance(found, tuple) else (found,)

@@ -197,11 +197,13 @@ _OPERATORS = {
         Rule(_law_derivatives.no_path_derivatives, inputs=range(3), aligned_first=range(3)),
     ),
     "logpdf": _Operator(
-        _LAW, _kernels.logpdf, _points_fake(1), Rule(_law_derivatives.logpdf_jacobian)
+        _LAW, _kernels.POINTS["logpdf"], _points_fake(1), Rule(_law_derivatives.logpdf_jacobian)
     ),
-    "cdf": _Operator(_LAW, _kernels.cdf, _points_fake(1), Rule(_law_derivatives.cdf_jacobian)),
+    "cdf": _Operator(
+        _LAW, _kernels.POINTS["cdf"], _points_fake(1), Rule(_law_derivatives.cdf_jacobian)
+    ),
     "ppf": _Operator(
-        _LAW.replace("x", "q", 1), _kernels.ppf, _points_fake(1),
+        _LAW.replace("x", "q", 1), _kernels.POINTS["ppf"], _points_fake(1),
         Rule(_law_derivatives.ppf_jacobian),
     ),
     "transport": _Operator(
@@ -210,10 +212,10 @@ _OPERATORS = {
         Rule(_law_derivatives.transport_jacobian, inputs=range(5)),
     ),
     "velocity": _Operator(
-        _LAW, _kernels.velocity, _points_fake(1), Rule(_derivatives.velocity_jacobian)
+        _LAW, _kernels.POINTS["velocity"], _points_fake(1), Rule(_derivatives.velocity_jacobian)
     ),
     "velocity_grad": _Operator(
-        _POINTS + _TWO, _kernels.velocity_grad, _points_fake(2),
+        _POINTS + _TWO, _kernels.POINTS["velocity_grad"], _points_fake(2),
         Rule(_derivatives.velocity_grad_jacobian),
     ),
     # For the derivatives of the others.

@@ -20,7 +20,7 @@ from kacflow import _arguments
 from kacflow.ops._tensors import _CPU, drawn_seed, first_element, form, working_dtype
 from kacflow_core import _gpu_arrays, _run, _validate
 from kacflow_core._arrays import HOST
-from kacflow_core._dispatch import get_backend, get_gpu_backend
+from kacflow_core._dispatch import POINT_FUNCTIONS, get_backend, get_gpu_backend
 from kacflow_core._run import Target
 from kacflow_core._schedules import CLOCKS
 from kacflow_core._validate import native_extent
@@ -335,17 +335,23 @@ def sample_path(
     return _run.path(target, grid.to(dtype), tuple(shape), NAMES[dtype], given, noise)
 
 
-def points(
-    operation: str, outputs: int = 1, allowed: Sequence[torch.dtype] = _arguments.FLOATS
-) -> Callable[..., Any]:
+def check_points(operation: str, x: Any) -> str:
+    """The name of the first argument of a function of the position, which is checked."""
+    name = "q" if operation == "ppf" else "x"
+    sixteen_bit = POINT_FUNCTIONS[operation].sixteen_bit
+    _arguments.tensor(name, x, _arguments.FLOATS if sixteen_bit else _arguments.WORKING)
+    return name
+
+
+def points(operation: str) -> Callable[..., Any]:
     """The kernel of a function of the position, ``(x, t, a, c)``; everything broadcasts.
 
     Of the transport the other time s follows.
     """
-    name = "q" if operation == "ppf" else "x"
+    outputs = len(POINT_FUNCTIONS[operation].results)
 
     def kernel(x: Tensor, t: Value, a: Value, c: Value, *s: Value) -> Any:
-        _arguments.tensor(name, x, allowed)
+        name = check_points(operation, x)
         found = form(t, a, c, *s, x) if x.is_cpu else None
         key = None
         if found is not None and found[0][-2] is True:
@@ -380,14 +386,10 @@ def points(
     return kernel
 
 
-velocity = points("velocity")
-velocity_grad = points("velocity_grad", 2)
-logpdf, cdf, ppf, _transport = (
-    points(kind, 1, _arguments.WORKING) for kind in ("logpdf", "cdf", "ppf", "transport")
-)
+POINTS = {operation: points(operation) for operation in POINT_FUNCTIONS}
 
 
 def transport(x: Tensor, t: Value, s: Value, a: Value, c: Value) -> Tensor:
     """Where the flow of the velocity leads ``x`` from t to s."""
-    found: Tensor = _transport(x, t, a, c, s)
+    found: Tensor = POINTS["transport"](x, t, a, c, s)
     return found
