@@ -111,7 +111,11 @@ def reals(name: str, value: Any, allowed: str) -> list[float]:
     """Real numbers as floats, from a sequence, or an array or tensor of one axis."""
     entries = value
     if isinstance(value, Tensor):
-        entries = numeric(name, value, allowed).clone().tolist()  # torch may have deferred zeros
+        kept = numeric(name, value, allowed).clone()  # torch may have deferred zeros
+        try:
+            entries = kept.tolist()
+        except RuntimeError:  # those of a transform, such as vmap
+            raise wrong_type(name, value, f"{allowed}, in memory") from None
     elif isinstance(value, np.ndarray) and value.dtype.kind not in "mM":  # which look like ints
         entries = value.tolist()
     if isinstance(entries, (str, bytes)) or not isinstance(entries, Sequence):

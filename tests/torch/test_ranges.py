@@ -92,6 +92,12 @@ def test_variances_and_adapters_beyond_float16():
         matcher.sample_noise_like(HALF)
 
 
+def test_a_grid_without_memory_is_named():
+    grids = torch.tensor([[1.0, 0.5, 0.0], [1.0, 0.4, 0.0]])
+    with pytest.raises(TypeError, match=r"t_grid: got .*; allowed: at least two .* in memory"):
+        torch.vmap(lambda grid: generate(lambda x, t: -x, HALF, PATH, t_grid=grid))(grids)
+
+
 def test_autocast_does_not_round_sums_over_points():
     field = EmpiricalField(torch.randn(50, 3, generator=torch.Generator().manual_seed(0)), PATH)
     x, t = torch.randn(8, 3, generator=torch.Generator().manual_seed(1)), torch.full((8,), 0.9)
