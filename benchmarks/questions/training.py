@@ -146,7 +146,7 @@ def _loop(plan: Plan, threads: int, error: tuple[float, str]) -> list[Row]:
         "digits", {"floor: bare loop": bare, "kacflow.train": run.one_step}, threads=threads,
         numbers=x_t.numel(), errors={"kacflow.train": error},
     )  # fmt: skip
-    run.close()
+    run.feed.close()
     for row in rows:
         row.more["steps_per_second"] = 1.0 / row.seconds.mid
         row.more["note"] = f"{1.0 / row.seconds.mid:.0f} steps/s"
