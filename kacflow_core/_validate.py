@@ -83,9 +83,7 @@ def as_array(name: str, value: Any) -> Array:
         raise TypeError(f"{name}: got a masked array; allowed: arrays without a mask")
     try:
         if hasattr(value, "data_ptr") and value.numel() and not value.data_ptr():
-            raise TypeError(
-                "it has no memory"
-            )  # torch's wrappers: NumPy would show what lies there
+            raise TypeError("it has no memory")  # NumPy would show what lies there
         return np.asarray(value)
     except MemoryError:
         raise
