@@ -160,7 +160,7 @@ def small_call(content: dict[str, Any]) -> str:
     """The pair of 256 x 2 numbers and what it is made of."""
     rows = content["questions"].get("latency", ())
     return markdown(
-        ("256 x 2, one thread", "time", "over kacflow"),
+        ("256 x 2, one thread", "time", "over the Gaussian pair"),
         [[row.name, duration(row.seconds.mid), f"{_ratio(row):.3g}"] for row in rows],
     )
 
