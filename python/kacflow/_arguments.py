@@ -226,18 +226,20 @@ def answer(said: str, value: Any, like: Tensor, shape: Sequence[int] | None = No
 
     ``said`` begins the message of an error, such as "model: returned".
     """
-    wanted, message = like.shape if shape is None else shape, f"{said} {given(value)}; allowed: "
+    wanted = like.shape if shape is None else shape
     if (
         not isinstance(value, Tensor)
         or value.dtype not in FLOATS
         or value.layout is not torch.strided
         or value.is_nested
     ):
-        raise TypeError(message + "a dense tensor of float32, float64, bfloat16 or float16")
+        kinds = "float32, float64, bfloat16 or float16"
+        raise TypeError(f"{said} {given(value)}; allowed: a dense tensor of {kinds}")
     if value.shape != wanted:
-        raise ValueError(message + f"shape {tuple(wanted)}, that of the points")
+        allowed = f"shape {tuple(wanted)}, that of the points"
+        raise ValueError(f"{said} {given(value)}; allowed: {allowed}")
     if value.device != like.device:
-        raise ValueError(message + f"on {like.device}, where the points are")
+        raise ValueError(f"{said} {given(value)}; allowed: on {like.device}, where the points are")
     return value
 
 
